@@ -1,0 +1,46 @@
+"""Networks for music auto-tagging, by name: every row of Lee et al. 2017, Tables 2 and 3.
+
+    zoo.names("samplecnn_m3*")              what there is
+    zoo.entry("samplecnn_m3_n9_s3").cost()  what it is and what it costs, without torch
+    zoo.create("samplecnn_m3_n9_s3")        the network: (batch, samples) waves -> (batch, tags) logits
+    zoo.load("models:/demo-table2@champion")("song.mp3")    a trained one, as {tag: probability}
+
+Importing `zoo` imports no torch; what needs it is loaded on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from zoo.entry import Certainty, Cost, Entry, Family, Listing, Option, PaperRow
+from zoo.errors import CheckpointError, ZooError
+from zoo.registry import create, entry, names, register
+
+if TYPE_CHECKING:
+    from zoo.checkpoint import Card as Card
+    from zoo.frontends import calibrate as calibrate
+    from zoo.tagger import Tagger as Tagger
+    from zoo.tagger import load as load
+
+__all__ = [
+    "Certainty",
+    "CheckpointError",
+    "Cost",
+    "Entry",
+    "Family",
+    "Listing",
+    "Option",
+    "PaperRow",
+    "ZooError",
+    "create",
+    "entry",
+    "names",
+    "register",
+]
+
+_LAZY = {"Card": "checkpoint", "Tagger": "tagger", "load": "tagger", "calibrate": "frontends"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'zoo' has no attribute {name!r}")
+    return getattr(import_module(f"zoo.{_LAZY[name]}"), name)

@@ -1,0 +1,119 @@
+"""The m^n rule of Lee et al. 2017, §3-4 and Table 1, without torch: names, filters, lengths and costs.
+
+A network reads m^n frames. Each of its n modules filters over m frames and pools m of them into one, so one
+frame is left for the classifier. Both families of the paper share this: the raw one learns its frames with a
+strided convolution, the mel one takes them from a spectrogram.
+"""
+
+import re
+from collections.abc import Mapping
+
+from zoo.entry import Cost, Option, Value
+from zoo.errors import ZooError
+
+__all__ = [
+    "FIRST_FILTERS",
+    "OPTIONS",
+    "SOURCE",
+    "check_shape",
+    "grammar",
+    "name_of",
+    "parse_name",
+    "tower_cost",
+    "widths",
+]
+
+SOURCE = (
+    "Lee, Park, Kim, Nam: Sample-level Deep Convolutional Neural Networks for Music Auto-tagging Using Raw "
+    "Waveforms, SMC 2017, https://arxiv.org/abs/1703.01789"
+)
+FIRST_FILTERS = 128
+LONGEST_SECONDS = 60  # beyond any clip of MTAT or MSD, and a bound on what a hostile card can ask for
+SCALES = {"half": 0.5, "paper": 1.0, "double": 2.0}
+
+OPTIONS: Mapping[str, Option] = {
+    "m": Option(3, "filter and pool length of every module, frames", low=2, high=1000, in_name=True),
+    "n": Option(9, "number of modules", low=3, high=20, in_name=True),
+    "stride": Option(3, "samples between frames", low=1, high=10**6, in_name=True),
+    "window": Option(3, "samples that one frame looks at", low=1, high=10**6, in_name=True),
+    "filters": Option("paper", "width of the modules and of the top", choices=tuple(SCALES)),
+    "dropout": Option(0.5, "share of the top's outputs left out in training", low=0, high=0.95),
+    "padding": Option(
+        "theano",
+        "side of the odd zero of an even filter: theano (left, as the authors ran it) or torch (right)",
+        choices=("theano", "torch"),
+        paper_silent=True,
+    ),
+    "init": Option(
+        "he_uniform",
+        "convolution weights: he_uniform, or keras110 (the scale that the authors' Keras 1.1.0 really drew)",
+        choices=("he_uniform", "keras110"),
+        paper_silent=True,
+    ),
+}
+
+
+def name_of(family: str, m: int, n: int, stride: int, window: int | None = None) -> str:
+    """The name of a network, such as samplecnn_m3_n9_s3; with `_w729` where a window is given."""
+    return f"{family}_m{m}_n{n}_s{stride}" + (f"_w{window}" if window else "")
+
+
+def grammar(family: str, window_is_optional: bool) -> str:
+    """The form of a family's names, for error messages."""
+    return f"{family}_m<m>_n<n>_s<stride>" + ("[_w<window>]" if window_is_optional else "_w<window>")
+
+
+def parse_name(family: str, name: str) -> tuple[int, int, int, int | None] | None:
+    """Read (m, n, stride, window) out of a name; None if it has not the family's form."""
+    number = r"([1-9]\d{0,6})"  # no leading zeros: one network, one name
+    found = re.fullmatch(rf"{family}_m{number}_n{number}_s{number}(?:_w{number})?", name)
+    if found is None:
+        return None
+    m, n, stride = (int(found[i]) for i in (1, 2, 3))
+    return m, n, stride, int(found[4]) if found[4] else None
+
+
+def check_shape(name: str, m: int, n: int, stride: int, window: int, sample_rate_hz: int) -> None:
+    """Raise ZooError, saying why, unless a network of this shape can exist.
+
+    stride, window: samples. name: begins the message.
+    """
+    for option, value in (("m", m), ("n", n), ("stride", stride), ("window", window)):
+        OPTIONS[option].checked(f"{name}: {option}", value)
+    samples = stride * m**n
+    if samples > LONGEST_SECONDS * sample_rate_hz:
+        raise ZooError(
+            f"{name} would read m^n * stride = {samples} samples, more than {LONGEST_SECONDS} s; "
+            f"make m, n or the stride smaller"
+        )
+    if window < stride:
+        raise ZooError(
+            f"{name}: a window of {window} samples leaves gaps at a stride of {stride}; w must be s or more"
+        )
+    if window > samples:
+        raise ZooError(f"{name}: a window of {window} samples is longer than the segment of {samples}")
+
+
+def widths(n: int, filters: str) -> list[int]:
+    """Output channels of modules 1 to n: 128, 128, 256, ..., 256, 512, times the scale called `filters`.
+
+    source: Table 1 and the authors' published networks; for n=3 (128, 128, 512) an extrapolation.
+    """
+    plan = [128, 128] + [256] * (n - 3) + [512]
+    return [int(width * SCALES[filters]) for width in plan]
+
+
+def tower_cost(options: Mapping[str, Value], channels: int, n_tags: int) -> Cost:
+    """Cost of everything after the frames: modules, 1x1 convolution, dense layer.
+
+    channels: of the frames that come in.
+    """
+    m, n = int(options["m"]), int(options["n"])
+    parameters, multiply_adds, frames = 0, 0, m**n
+    for width in widths(n, str(options["filters"])):
+        weights = channels * width * m
+        parameters += weights + 3 * width  # a bias, and batch norm's scale and shift
+        multiply_adds += weights * frames
+        channels, frames = width, frames // m
+    parameters += channels * channels + 3 * channels + channels * n_tags + n_tags
+    return Cost(parameters, multiply_adds + channels * channels + channels * n_tags)

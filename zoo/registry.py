@@ -1,0 +1,134 @@
+"""Finding networks by name. A family is one file in `zoo/` with a `FAMILY`; no list names them."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.entry import Entry, Family, Listing, Value
+from zoo.errors import ZooError, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["create", "entry", "names", "register"]
+
+_families: dict[str, Family] = {}
+_listed: dict[str, tuple[Family, Listing]] = {}
+
+
+def names(pattern: str = "*", table: str | None = None) -> list[str]:
+    """The names of the listed networks that match a shell pattern, in the order of the paper's tables.
+
+    Any other name of a family's grammar works in `entry` and `create` too.
+    pattern: such as "samplecnn_m3*"; case counts.
+    table:   keep only the networks of this table of the paper, such as "table2".
+    returns: possibly an empty list. Needs no torch.
+    raises:  ZooError if no network stands in such a table.
+    """
+    _load_all()
+    ordered = [listing for _, listing in sorted(_listed.values(), key=lambda found: _place(*found))]
+    tables = {row.table for listing in ordered for row in listing.paper}
+    if table is not None:
+        if table not in tables:
+            near = did_you_mean(table, tables) or f"; there are {', '.join(sorted(tables))}"
+            raise ZooError(f"no network stands in {table!r}{near}")
+        ordered = [listing for listing in ordered if any(row.table == table for row in listing.paper)]
+    return [listing.name for listing in ordered if fnmatchcase(listing.name, pattern)]
+
+
+def entry(name: str) -> Entry:
+    """The record of one network.
+
+    name:    a listed name, or any name of a family's grammar such as "samplecnn_m3_n5_s243_w729".
+    returns: an Entry with the family's default options. Needs no torch.
+    raises:  ZooError for an unknown name (with the nearest ones), or one that no network can have (with why).
+    """
+    prefix = name.split("_")[0]
+    if prefix in _family_files():  # the file of that name first: a plan need not import every family
+        _load(prefix)
+        if found := _find(name, [_families[prefix]]):
+            return found
+    _load_all()
+    if found := _find(name, list(_families.values())):
+        return found
+    forms = [family.grammar for family in _families.values() if family.grammar and family.name == prefix]
+    hint = "".join(f" ({prefix} names are {form})" for form in forms)
+    raise ZooError(f"no network is called {name[:80]!r}{did_you_mean(name[:80], _listed)}{hint}")
+
+
+def create(name: str, n_tags: int = 50, **overrides: Value) -> nn.Module:
+    """Build a network of the zoo with fresh weights, drawn from torch's global generator.
+
+    name:      as in `entry`.
+    n_tags:    number of tags, the length of a row of logits.
+    overrides: options of the family, such as dropout=0.3; see `entry(name).options`.
+    returns:   a module in training mode, (batch, input_samples) float32 in [-1, 1] -> (batch, n_tags) logits;
+               its `entry` attribute is the record it was built from.
+    raises:    ZooError as in `entry` and `Entry.with_options`.
+    """
+    return entry(name).with_options(**overrides).build(n_tags)
+
+
+def register(family: Family) -> None:
+    """Add a family. Files in `zoo/` are registered when found; call this for one that lives elsewhere.
+
+    raises: ZooError if the family or one of its networks is called like one that is there already.
+    """
+    _load_all()
+    _add(family)
+
+
+def _add(family: Family) -> None:
+    taken = [listing.name for listing in family.listed if listing.name in _listed]
+    own = [listing.name for listing in family.listed]
+    taken += sorted({name for name in own if own.count(name) > 1})
+    if family.name in _families or taken:
+        raise ZooError(
+            f"the zoo has {taken[0] if taken else family.name!r} already; {family.name} needs another name"
+        )
+    _families[family.name] = family
+    _listed.update((listing.name, (family, listing)) for listing in family.listed)
+
+
+def _find(name: str, families: list[Family]) -> Entry | None:
+    for family in families:
+        known = _listed.get(name)
+        if known and known[0] is family:
+            return family.entry(known[1])
+        if family.parse is not None and (listing := family.parse(name)):
+            return family.entry(listing)
+    return None
+
+
+def _place(family: Family, listing: Listing) -> tuple[int, str, str, int]:
+    """Sort key: networks of Table 2, then 3, ..., then those of no table; in each the family's own order."""
+    table = listing.paper[0].table if listing.paper else ""
+    return (not table, table, family.name, family.listed.index(listing))
+
+
+@cache
+def _family_files() -> frozenset[str]:
+    """Modules of this folder that define FAMILY. Read as text: importing the others would import torch."""
+    files = Path(__file__).parent.glob("*.py")
+    return frozenset(f.stem for f in files if re.search(r"^FAMILY\b", f.read_text("utf-8"), re.MULTILINE))
+
+
+@cache
+def _load(module: str) -> None:
+    family = import_module(f"zoo.{module}").FAMILY
+    if family.name != module:
+        raise ZooError(
+            f"zoo/{module}.py holds the family {family.name!r}; file and family must share one name"
+        )
+    _add(family)
+
+
+@cache
+def _load_all() -> None:
+    for module in sorted(_family_files()):
+        _load(module)
