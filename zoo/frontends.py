@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.amp import is_autocast_available
 
 from zoo.errors import ZooError
 
@@ -68,8 +70,10 @@ class LogMel(nn.Module):
         """(batch, samples) -> (batch, bands, frames), as it is before the standardisation."""
         from torchaudio.functional import spectrogram
 
+        device = wave.device.type
+        autocast = is_autocast_available(device)  # the meta device, which only counts shapes, has none
         # Half precision has no FFT of 729 samples and too few digits for a sum of 365 bins.
-        with torch.autocast(wave.device.type, enabled=False):
+        with torch.autocast(device, enabled=False) if autocast else nullcontext():
             magnitude = spectrogram(
                 wave.float(),
                 pad=0,
