@@ -1,0 +1,113 @@
+"""Any wav, flac, ogg or mp3 to a mono waveform at the rate asked for."""
+
+import contextlib
+import math
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from datasets.errors import AudioError, DatasetError
+
+# The resampler's filter looks ahead: so much more than the cut is decoded that its end is not an edge.
+MARGIN_SECONDS = 0.1
+MOST_SAMPLES = 2**32  # 16 GiB as float32: a header claiming more is damaged, and must not cost the memory
+DECODER_NOISE = re.compile(rb"^(Note: |Warning: |\[?src/libmpg123|\s*$)")
+_stderr_is_ours = threading.Lock()
+
+
+def decode(path: str | Path, rate_hz: int, max_seconds: float | None = None) -> np.ndarray:
+    """Waveform of an audio file, channels averaged.
+
+    path:        wav, flac, ogg or mp3 of any rate and number of channels.
+    rate_hz:     rate wanted; other rates go through soxr's HQ resampler (aliases below -130 dB, where
+                 torchaudio's default leaves a 12 kHz tone at -13 dB after 44.1 to 22.05 kHz).
+    max_seconds: cut to the first so many seconds, and decode little more than that.
+    returns:     (samples,) float32; full scale is 1, and a lossy decoder's peaks may pass it.
+    raises:      AudioError (missing, empty, undecodable) naming the file and why.
+    """
+    if rate_hz < 1:
+        raise DatasetError(f"rate_hz={rate_hz}: a rate is at least 1 Hz")
+    wave, native_hz = _read_mono(Path(path), max_seconds)
+    if native_hz != rate_hz:
+        import soxr
+
+        wave = soxr.resample(wave, native_hz, rate_hz, quality="HQ")
+    if max_seconds is not None:
+        wave = wave[: round(max_seconds * rate_hz)]
+    if not len(wave):
+        raise AudioError(path, "empty", f"no sample is left at {rate_hz} Hz")
+    return np.ascontiguousarray(wave, dtype=np.float32)
+
+
+def _read_mono(path: Path, max_seconds: float | None) -> tuple[np.ndarray, int]:
+    """(samples,) float32 as the file has them, and its rate in Hz."""
+    if not path.is_file():
+        raise AudioError(path, "missing", "there is no such file")
+    if not path.stat().st_size:
+        raise AudioError(path, "empty", "the file has no bytes")
+    import soundfile
+
+    try:
+        with quiet_decoder(), soundfile.SoundFile(path) as file:
+            frames = _frames_wanted(file.frames, file.samplerate, max_seconds)
+            if frames * file.channels > MOST_SAMPLES:
+                raise AudioError(path, "undecodable", f"its header claims {frames} frames")
+            # One read: after each, soundfile seeks, and an mp3 does not go on exactly where it stopped.
+            channels = file.read(frames, dtype="float32", always_2d=True)
+            native_hz = int(file.samplerate)
+    except soundfile.SoundFileError as problem:
+        raise AudioError(path, "undecodable", _why(problem)) from problem
+    if not len(channels):
+        raise AudioError(path, "empty", "it decodes to no samples")
+    if not np.isfinite(channels).all():
+        raise AudioError(path, "undecodable", "some samples are not numbers")
+    mono = channels[:, 0] if channels.shape[1] == 1 else channels.mean(axis=1, dtype=np.float32)
+    return mono, native_hz
+
+
+def _frames_wanted(frames: int, rate_hz: int, max_seconds: float | None) -> int:
+    if max_seconds is None:
+        return frames
+    return min(frames, math.ceil((max_seconds + MARGIN_SECONDS) * rate_hz))
+
+
+def _why(problem: Exception) -> str:
+    # libsndfile says "does not exist or is not a regular file" of an mp3 in which it finds no frame.
+    words = str(problem)
+    return "no audio is found in it" if "not a regular file" in words else words.split(": ", 1)[-1]
+
+
+@contextlib.contextmanager
+def quiet_decoder() -> Iterator[None]:
+    """Keep libmpg123's notes about damaged frames off the terminal; whatever else is written passes.
+
+    The decoder prints from C, so the file descriptor itself is lent to a file meanwhile, by one thread at a
+    time.
+    """
+    with _stderr_is_ours:
+        try:
+            kept = os.dup(2)
+        except OSError:  # no standard error at all, so no noise either
+            yield
+            return
+        with tempfile.TemporaryFile() as noise:
+            os.dup2(noise.fileno(), 2)
+            try:
+                yield
+            finally:
+                os.dup2(kept, 2)
+                os.close(kept)
+                _pass_on(noise)
+
+
+def _pass_on(noise: IO[bytes]) -> None:
+    noise.seek(0)
+    for line in noise.read().splitlines(keepends=True):
+        if not DECODER_NOISE.match(line):
+            os.write(2, line)

@@ -1,0 +1,259 @@
+"""Build a data set once, into Arrow shards that training maps into memory.
+
+    python -m datasets.build name=mtat source=/music/mtat
+
+Words (key=value):
+    name=NAME       which data set (see the end of this text)
+    source=FOLDER   where its files are; rendered data sets need none
+    rate=22050      sample rate of the store in Hz
+    workers=auto    processes; auto is one for each core
+    out=FOLDER      home of all data; default: WAVEZOO_HOME, or ./wavezoo-data
+
+Typing the same again after an interruption goes on where it stopped and ends in the same bytes.
+"""
+
+import csv
+import fcntl
+import hashlib
+import io
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from datasets import recipe as recipes
+from datasets.cards import CARD_FILE, Card, StoredFile, tag_hash
+from datasets.errors import DatasetError, nearest
+from datasets.home import folder_of
+from datasets.progress import progress
+from datasets.recipe import Plan, Recipe, Skipped
+from datasets.shards import Task, make_all, shard_folder, tasks
+
+WORDS = ("name", "source", "rate", "workers", "out")
+LOWEST_HZ, HIGHEST_HZ = 4_000, 192_000
+SKIPPED_FILE, INDEX_FILE = "skipped.csv", "index.arrow"
+
+
+def build(
+    name: str,
+    source: str | Path | None = None,
+    rate_hz: int | None = None,
+    workers: int | None = None,
+    out: str | Path | None = None,
+    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
+    wait: bool = False,
+) -> Card:
+    """Build data set `name` and return its card.
+
+    source:  folder of its files (None for rendered data sets).
+    rate_hz: sample rate of the store; None takes the data set's own.
+    workers: processes; None takes one for each core this process may use.
+    out:     home of all data instead of datasets.home().
+    say:     hears the lines of the report.
+    wait:    if another process builds the same, wait for it instead of refusing.
+    raises:  DatasetError for anything about the name, the source or the target that can't be.
+    """
+    recipe = recipes.find(name)
+    rate_hz = recipe.rate_hz if rate_hz is None else rate_hz
+    if not LOWEST_HZ <= rate_hz <= HIGHEST_HZ:
+        raise DatasetError(f"rate={rate_hz}: give a sample rate of {LOWEST_HZ} to {HIGHEST_HZ} Hz")
+    plan = recipe.plan(None if source is None else Path(source), rate_hz)
+    if not plan.clips:
+        raise DatasetError(f"none of the {len(plan.skipped)} clips of {name} has audio in {plan.source}")
+    for note in plan.notes:
+        say(note)
+    folder = folder_of(name, None if out is None else Path(out).expanduser().absolute())
+    with _only_builder(folder, wait):
+        todo = tasks(plan, folder)
+        _remove_parts(folder)
+        with progress(f"building {name}", len(plan.clips)) as done:
+            shards = make_all(todo, workers or len(os.sched_getaffinity(0)), done)
+        card = _finish(recipe, plan, folder, todo, shards)
+    for line in _report(plan, card, folder):
+        say(line)
+    return card
+
+
+def _finish(recipe: Recipe, plan: Plan, folder: Path, todo: list[Task], shards: list[StoredFile]) -> Card:
+    """Index, list of the skipped, card; then what an earlier build left behind is removed."""
+    from datasets import store
+
+    columns, labels, skipped = _collect(plan, todo, shards)
+    index_file = folder / shard_folder(plan.id) / INDEX_FILE
+    metadata = {"plan": plan.id, "sample_rate_hz": str(plan.sample_rate_hz), "tags": "\n".join(plan.tags)}
+    store.write_index(index_file, columns, labels, metadata)
+    with store.written_whole(folder / SKIPPED_FILE) as part:
+        part.write_text(_skipped_csv(skipped), encoding="utf-8")
+    card = _card(recipe, plan, shards, store.stored(index_file, folder), columns, skipped)
+    # The card is what makes a data set: until it is renamed, readers see the build before this one, whole.
+    with store.written_whole(folder / CARD_FILE) as part:
+        part.write_text(card.to_json(), encoding="utf-8")
+    for old in folder.glob("shards-*"):
+        if old.name != shard_folder(plan.id):
+            shutil.rmtree(old)
+    return card
+
+
+def _collect(
+    plan: Plan, todo: list[Task], shards: list[StoredFile]
+) -> tuple[dict[str, list], np.ndarray, list[Skipped]]:
+    """What lies in the shards, in the plan's order: index columns, labels, and all that was skipped."""
+    from datasets import store
+
+    where, skipped = {}, list(plan.skipped)
+    for task, file in zip(todo, shards, strict=True):
+        shard = store.read_shard(task.file, plan.id, file.bytes)
+        lengths = np.diff(shard.offsets).tolist()
+        rows = zip(shard.clip_ids, lengths, shard.clipped.tolist(), strict=True)
+        for row, (clip_id, n_samples, clipped) in enumerate(rows):
+            where[clip_id] = (n_samples, clipped, task.number, row)
+        skipped += [Skipped(*entry) for entry in shard.skipped]
+    kept = [number for number, clip in enumerate(plan.clips) if clip.clip_id in where]
+    clips = [plan.clips[number] for number in kept]
+    columns: dict[str, list] = {
+        "clip_id": [clip.clip_id for clip in clips],
+        "path": [clip.path for clip in clips],
+        "artist": [clip.artist or "" for clip in clips],
+    }
+    for convention in plan.conventions:
+        columns[f"split:{convention}"] = [clip.splits.get(convention, "") for clip in clips]
+    for position, name in enumerate(("n_samples", "clipped_samples", "shard", "row")):
+        columns[name] = [where[clip.clip_id][position] for clip in clips]
+    return columns, plan.labels[kept], skipped
+
+
+def _card(
+    recipe: Recipe,
+    plan: Plan,
+    shards: list[StoredFile],
+    index: StoredFile,
+    columns: dict[str, list],
+    skipped: list[Skipped],
+) -> Card:
+    checksums = "\n".join(file.sha256 for file in (*shards, index))
+    counts = {name: Counter(columns[f"split:{name}"]) for name in plan.conventions}
+    return Card(
+        name=recipe.name,
+        fingerprint=hashlib.sha256(checksums.encode()).hexdigest()[:16],
+        sample_rate_hz=plan.sample_rate_hz,
+        tags=plan.tags,
+        tag_hash=tag_hash(plan.tags),
+        conventions={name: {split: counts[name][split] for split in recipes.SPLITS} for name in counts},
+        default_convention=plan.conventions[0],
+        segmented_samples=plan.segmented_samples,
+        clip_samples=max(columns["n_samples"], default=0),
+        hours=round(sum(columns["n_samples"]) / plan.sample_rate_hz / 3600, 4),
+        licence=recipe.licence,
+        citation=recipe.citation,
+        shards=tuple(shards),
+        index=index,
+        plan_id=plan.id,
+        version=plan.version,
+        store_format=recipes.STORE_FORMAT,
+        clips=len(columns["clip_id"]),
+        clipped_clips=sum(count > 0 for count in columns["clipped_samples"]),
+        skipped=dict(sorted(Counter(clip.reason for clip in skipped).items())),
+    )
+
+
+def _skipped_csv(skipped: list[Skipped]) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("clip_id", "path", "reason", "detail"))
+    rows.writerows((clip.clip_id, clip.path, clip.reason, clip.detail) for clip in skipped)
+    return text.getvalue()
+
+
+def _report(plan: Plan, card: Card, folder: Path) -> Iterator[str]:
+    """What is there now, what is not and why, and how far each convention is complete."""
+    untagged = int((plan.labels.sum(axis=1) == 0).sum())
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in card.skipped.items()) or "nothing"
+    yield (
+        f"{card.name}: {card.clips:,} clips, {card.hours:.2f} hours at {card.sample_rate_hz} Hz, "
+        f"{len(card.tags)} tags ({untagged:,} clips have none of them), in {folder}"
+    )
+    yield (
+        f"skipped: {reasons}; each is named in {folder / SKIPPED_FILE}"
+        if card.skipped
+        else "skipped: nothing"
+    )
+    if card.clipped_clips:
+        yield f"{card.clipped_clips:,} clips have peaks beyond full scale, clipped to it"
+    for convention, listed in plan.listed.items():
+        stored = card.conventions[convention]
+        parts = ", ".join(f"{split} {stored[split]:,} of {listed[split]:,}" for split in recipes.SPLITS)
+        yield f"split {convention}: {parts}"
+
+
+@contextmanager
+def _only_builder(folder: Path, wait: bool) -> Iterator[None]:
+    """Hold the target while building: of two builds at once, one waits or is refused."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".building").open("w") as lock:
+        try:
+            # Freed by the system when this process ends, however it ends.
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise DatasetError(f"another process is building {folder}; wait for it or give out=") from None
+        yield
+
+
+def _remove_parts(folder: Path) -> None:
+    for part in folder.rglob("*.part"):
+        part.unlink()
+
+
+def parse_words(words: list[str]) -> dict[str, str]:
+    """`key=value` words of the command line; DatasetError with the nearest for a word it doesn't know."""
+    given: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key not in WORDS:
+            raise DatasetError(f"{word!r} is no word of this command; {nearest(key, WORDS)} (see --help)")
+        if not equals or not value:
+            raise DatasetError(f"{word!r} has no value; write {key}=...")
+        if key in given:
+            raise DatasetError(f"{key}= is given twice; once is enough")
+        given[key] = value
+    if "name" not in given:
+        raise DatasetError(f"which data set? write name=...; {nearest('', recipes.names())}")
+    return given
+
+
+def _whole_number(given: dict[str, str], key: str) -> int | None:
+    text = given.get(key, "auto")
+    if text == "auto":
+        return None
+    if not text.isdecimal() or not int(text):
+        raise DatasetError(f"{key}={text}: give a whole number from 1, or auto")
+    return int(text)
+
+
+def main(words: list[str]) -> int:
+    """Command line; returns the exit code: 0 built, 2 refused with one line, 130 interrupted."""
+    if {"--help", "-h", "help"} & set(words):
+        print(f"{__doc__}\nData sets: {', '.join(recipes.names())}")
+        return 0
+    try:
+        given = parse_words(words)
+        rate, workers = _whole_number(given, "rate"), _whole_number(given, "workers")
+        build(given["name"], given.get("source"), rate, workers, given.get("out"))
+    except DatasetError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    except OSError as problem:
+        print(f"{problem}; when that is put right, the same command goes on", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"interrupted; to go on: python -m datasets.build {' '.join(words)}", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,28 @@
+"""What this package refuses, and how: one line saying what came, what was wanted, what to change."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class DatasetError(ValueError):
+    """A data set, its source or a question about it was refused; the message is one line for a person."""
+
+
+class AudioError(DatasetError):
+    """An audio file gives no samples.
+
+    reason: "missing", "empty" or "undecodable", the words of the build's report.
+    detail: what exactly was found, without the file's name.
+    """
+
+    def __init__(self, path: object, reason: str, detail: str) -> None:
+        super().__init__(f"{path} is {reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """End of a refusal of `word`: its neighbours among the known words, or all of them."""
+    options = sorted(known)
+    close = difflib.get_close_matches(word, options, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(options)}"

@@ -1,0 +1,46 @@
+"""Progress of a long job on standard error: a bar on a terminal, a line per tenth elsewhere."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yield the function to call with the number of clips just finished, out of `total`."""
+    if sys.stderr.isatty():
+        with _bar(label, total) as advance:
+            yield advance
+    else:
+        yield _Tenths(label, total)
+
+
+@contextmanager
+def _bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn(label),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("clips"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda clips: bar.advance(task, clips)
+
+
+class _Tenths:
+    """Say how far the job is each time another tenth is done."""
+
+    def __init__(self, label: str, total: int) -> None:
+        self.label, self.total, self.done, self.said = label, total, 0, -1
+
+    def __call__(self, clips: int) -> None:
+        self.done += clips
+        tenth = 10 * self.done // max(1, self.total)
+        if tenth > self.said:
+            self.said = tenth
+            print(f"{self.label}: {self.done} of {self.total} clips", file=sys.stderr, flush=True)

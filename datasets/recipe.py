@@ -1,0 +1,145 @@
+"""What one file of this folder says about its data set, and how such files are found.
+
+A data set is a file here with a line `DATASET = Recipe(...)`. Nothing else lists it.
+"""
+
+import hashlib
+import importlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from datasets.errors import DatasetError, nearest
+
+STORE_FORMAT = 1
+SPLITS = ("train", "valid", "test")
+MARK = re.compile(r"^DATASET\b.*=", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class PlannedClip:
+    """One clip to be stored.
+
+    path:   where its audio lies below the plan's source; for rendered clips a name only.
+    bytes:  size of that file: a clip whose file was replaced makes another plan.
+    splits: split by convention; a convention that leaves the clip out does not name it.
+    artist: None where nobody knows.
+    """
+
+    clip_id: str
+    path: str
+    bytes: int
+    splits: dict[str, str]
+    artist: str | None = None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A clip of the lists that has no samples in the store, and why (missing, empty, undecodable)."""
+
+    clip_id: str
+    path: str
+    reason: str
+    detail: str
+
+
+# Gives one clip's waveform: float32 (samples,), full scale 1, at the rate asked for; may be longer than the
+# cut. Called in worker processes, so it must be a function of a module. Refuses with AudioError.
+Reader = Callable[[str, PlannedClip, int, float], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything a build will store, known before the first clip is decoded.
+
+    source:            folder (or whatever else `read` understands) that the clips' paths start from.
+    clip_samples:      longer clips are cut to this many samples.
+    segmented_samples: only the first so many samples of a clip are cut into segments; None means all.
+    labels:            (clips, tags) uint8, 1 where the tag holds.
+    conventions:       names of the ways to split, the default first.
+    listed:            clips of each convention and split before any file was looked for.
+    notes:             lines for the person who builds.
+    """
+
+    name: str
+    version: str
+    source: str
+    sample_rate_hz: int
+    clip_samples: int
+    segmented_samples: int | None
+    tags: tuple[str, ...]
+    labels: np.ndarray
+    clips: tuple[PlannedClip, ...]
+    conventions: tuple[str, ...]
+    read: Reader
+    listed: dict[str, dict[str, int]]
+    skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
+    clips_per_shard: int = 64
+
+    def __post_init__(self) -> None:
+        wanted = (len(self.clips), len(self.tags))
+        if self.labels.shape != wanted or self.labels.dtype != np.uint8:
+            raise DatasetError(
+                f"labels of {self.name} are {self.labels.dtype} {self.labels.shape}; wanted uint8 {wanted}"
+            )
+        if len(set(self.tags)) != len(self.tags):
+            raise DatasetError(f"a tag of {self.name} is listed twice; tags are addressed by name")
+
+    @cached_property
+    def id(self) -> str:
+        """16 hex digits over all that can change a byte of a shard, and nothing else.
+
+        Labels and splits live in the index, so correcting them decodes nothing again.
+        """
+        clips = [[clip.clip_id, clip.path, clip.bytes] for clip in self.clips]
+        settings = [STORE_FORMAT, self.name, self.version, self.sample_rate_hz, self.clip_samples]
+        text = json.dumps([*settings, self.clips_per_shard, clips])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A data set as its file declares it.
+
+    version:   changes when the same source would give other samples or labels.
+    plan:      from a source folder (None if none was given) and a rate in Hz; refuses with DatasetError.
+    automatic: needs no source, so it is built when it is first opened.
+    """
+
+    name: str
+    version: str
+    rate_hz: int
+    licence: str
+    citation: str
+    plan: Callable[[Path | None, int], Plan]
+    automatic: bool = False
+
+    @property
+    def command(self) -> str:
+        """What to type to build it."""
+        source = "" if self.automatic else " source=FOLDER"
+        return f"python -m datasets.build name={self.name}{source}"
+
+
+def names() -> list[str]:
+    """Names of the data sets this package can build, in alphabetical order."""
+    # Reading is enough: importing every file here to ask it would cost what a fast `plan=true` can't pay.
+    files = Path(__file__).parent.glob("*.py")
+    return sorted(file.stem for file in files if MARK.search(file.read_text(encoding="utf-8")))
+
+
+def find(name: str) -> Recipe:
+    """The recipe called `name`; DatasetError with its neighbours if there is none."""
+    if name not in names():
+        raise DatasetError(
+            f"no data set is called {name!r}; {nearest(name, names())} (a new one is a file in datasets/)"
+        )
+    recipe = importlib.import_module(f"datasets.{name}").DATASET
+    assert isinstance(recipe, Recipe)
+    return recipe
