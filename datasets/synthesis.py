@@ -73,7 +73,7 @@ def tone(timbre: Timbre, phase: np.ndarray, highest_hz: float) -> np.ndarray:
 
 
 def envelope(timbre: Timbre, step: int) -> np.ndarray:
-    """Strength of a note of `step` samples: rise, decay if the timbre has one, a short rest before the next."""
+    """Strength of a note of `step` samples: rise, decay if it has one, a short rest at its end."""
     age = np.arange(step)
     strength = np.minimum(1.0, (age + 1) / (timbre.attack_ms * RATE_HZ / 1000))
     if timbre.decay_ms is not None:
