@@ -42,7 +42,7 @@ CHOICES = {
 }
 NOTE_SECONDS = {"fast": (0.11, 0.15), "slow": (0.9, 1.3), "": (0.35, 0.5)}
 LOWEST_NOTE_HZ = {"high": (950, 1250), "low": (110, 145), "": (300, 400)}
-LEVEL_DB = {"loud": (-10, -7), "quiet": (-30, -25), "": (-19, -15)}
+LEVEL_DB = {"loud": (-10, -7), "quiet": (-27, -24), "": (-18, -15)}
 
 TAGS = tuple(CHANCES) + tuple(tag for choice in CHOICES.values() for tag in choice)
 
@@ -64,7 +64,7 @@ def render(tags: list[str], random: Generator, n_samples: int = CLIP_SAMPLES) ->
     wave = synth.level(_melody(tags, random, n_samples, step, root_hz), -15)
     if "distortion" in tags:
         # A driven amplifier raises its own hiss with the tone.
-        wave = synth.level(np.tanh(40 * (wave + 0.01 * random.standard_normal(n_samples))), -13)
+        wave = synth.level(np.tanh(40 * (wave + 0.03 * random.standard_normal(n_samples))), -13)
     if "bass" in tags:
         wave = wave + synth.level(_bass(random, n_samples, step), -15)
     wave = wave + _percussion(tags, random, n_samples) + _noises(tags, random, n_samples)
@@ -107,11 +107,11 @@ def _percussion(tags: list[str], random: Generator, n_samples: int) -> np.ndarra
 def _noises(tags: list[str], random: Generator, n_samples: int) -> np.ndarray:
     wave = np.zeros(n_samples)
     if "noise" in tags:
-        wave += synth.level(random.standard_normal(n_samples), random.uniform(-24, -20))
+        wave += synth.level(random.standard_normal(n_samples), random.uniform(-18, -15))
     if "crackle" in tags:
-        wave += synth.crackle(n_samples, random.uniform(30, 50), random)
+        wave += 1.5 * synth.crackle(n_samples, random.uniform(30, 50), random)
     if "siren" in tags:
-        wave += synth.level(synth.siren(n_samples, random), -17)
+        wave += synth.level(synth.siren(n_samples, random), -14)
     return wave
 
 
@@ -137,7 +137,8 @@ def plan(source: Path | None, rate_hz: int) -> Plan:
         PlannedClip(str(number), f"seed {SEED} clip {number}", 0, {"rendered": split})
         for number, split in enumerate(splits)
     ]
-    labels = np.array([[tag in tags_of(number) for tag in TAGS] for number in range(N_CLIPS)], np.uint8)
+    drawn = [set(tags_of(number)) for number in range(N_CLIPS)]
+    labels = np.array([[tag in tags for tag in TAGS] for tags in drawn], np.uint8)
     return Plan(
         name=DATASET.name,
         version=DATASET.version,

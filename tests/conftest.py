@@ -1,0 +1,32 @@
+"""Fixtures for everyone: real music where it lies, and one rendered data set for the whole run."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Folder with mtat-mini/, mtat-annotations/ and real-mtat-clip/; skips where it isn't given."""
+    folder = os.environ.get("WAVEZOO_TEST_DATA")
+    if not folder:
+        pytest.skip("real music is needed: set WAVEZOO_TEST_DATA to the folder that has mtat-mini")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def demo_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A WAVEZOO_HOME in which demo has been built; tests that use it only read it."""
+    from datasets.build import build
+
+    home = tmp_path_factory.mktemp("demo-home")
+    build("demo", workers=1, out=home)
+    return home
+
+
+@pytest.fixture
+def demo(demo_home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name of the rendered data set, with WAVEZOO_HOME pointing at it."""
+    monkeypatch.setenv("WAVEZOO_HOME", str(demo_home))
+    return "demo"
