@@ -11,12 +11,15 @@ Importing `zoo` imports no torch; what needs it is loaded on first use.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from zoo.entry import Certainty, Cost, Entry, Family, Listing, Option, PaperRow
+from zoo.entry import Certainty, Cost, Entry, PaperRow
 from zoo.errors import CheckpointError, ZooError
+from zoo.family import Family, Listing, Option
 from zoo.registry import create, entry, names, register
 
 if TYPE_CHECKING:
-    from zoo.checkpoint import Card as Card
+    from zoo.card import Card as Card
+    from zoo.checkpoint import read as read
+    from zoo.checkpoint import save as save
     from zoo.frontends import calibrate as calibrate
     from zoo.tagger import Tagger as Tagger
     from zoo.tagger import load as load
@@ -37,7 +40,14 @@ __all__ = [
     "register",
 ]
 
-_LAZY = {"Card": "checkpoint", "Tagger": "tagger", "load": "tagger", "calibrate": "frontends"}
+_LAZY = {
+    "Card": "card",
+    "Tagger": "tagger",
+    "calibrate": "frontends",
+    "load": "tagger",
+    "read": "checkpoint",
+    "save": "checkpoint",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from zoo.entry import Certainty, Cost, Entry, Family, Listing, PaperRow, Value
+from zoo.entry import Certainty, Cost, Entry, PaperRow, Value
 from zoo.errors import ZooError
+from zoo.family import Family, Listing
 from zoo.mn_rule import OPTIONS, SOURCE, check_shape, grammar, name_of, parse_name, tower_cost
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ strided convolution, the mel one takes them from a spectrogram.
 import re
 from collections.abc import Mapping
 
-from zoo.entry import Cost, Option, Value
+from zoo.entry import Cost, Value
 from zoo.errors import ZooError
+from zoo.family import Option
 
 __all__ = [
     "FIRST_FILTERS",
@@ -40,13 +41,13 @@ OPTIONS: Mapping[str, Option] = {
     "dropout": Option(0.5, "share of the top's outputs left out in training", low=0, high=0.95),
     "padding": Option(
         "theano",
-        "side of the odd zero of an even filter: theano (left, as the authors ran it) or torch (right)",
+        "an even filter's odd zero is left as in Theano, which the authors ran, or right as in torch",
         choices=("theano", "torch"),
         paper_silent=True,
     ),
     "init": Option(
         "he_uniform",
-        "convolution weights: he_uniform, or keras110 (the scale that the authors' Keras 1.1.0 really drew)",
+        "scale of the first weights; keras110 is what the authors' Keras 1.1.0 drew under that name",
         choices=("he_uniform", "keras110"),
         paper_silent=True,
     ),

@@ -9,8 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.entry import Entry, Family, Listing, Value
+from zoo.entry import Entry, Value
 from zoo.errors import ZooError, did_you_mean
+from zoo.family import Family, Listing
 
 if TYPE_CHECKING:
     from torch import nn

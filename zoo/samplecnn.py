@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from zoo.entry import Certainty, Cost, Entry, Family, Listing, Option, PaperRow, Value
+from zoo.entry import Certainty, Cost, Entry, PaperRow, Value
 from zoo.errors import ZooError
+from zoo.family import Family, Listing, Option
 from zoo.mn_rule import FIRST_FILTERS, OPTIONS, SOURCE, check_shape, grammar, name_of, parse_name, tower_cost
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ RAW_OPTIONS = {
     "c1": Option(FIRST_FILTERS, "filters of the first, strided convolution", low=1, high=4096),
     "first_pad": Option(
         "zero",
-        "what a long window sees at the ends: zero (zeros) or context (a longer segment of real audio)",
+        "what a window longer than the stride sees at the ends: zeros, or more of the audio",
         choices=("zero", "context"),
         paper_silent=True,
     ),

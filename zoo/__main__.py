@@ -1,0 +1,151 @@
+"""The zoo on the command line.
+
+    python -m zoo                                 list every network of the paper
+    python -m zoo list "samplecnn_m3*"            those whose names match a pattern
+    python -m zoo info samplecnn_m3_n9_s3         all that is known of one
+    python -m zoo tag song.mp3 model=models:/demo-table2@champion top=10
+                                                  the likeliest tags of audio files
+
+Words for `tag`: any number of files; model=, a checkpoint folder, runs:/<run>/checkpoint,
+models:/<name>@<alias> or models:/<name>/<version>; top=, how many tags to show (10); device= (cpu).
+Words for `list` and `info`: n_tags=, the number of tags that costs are counted for (50).
+Exit codes: 0 done, 1 some files could not be tagged, 2 the words were wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from zoo.errors import ZooError, did_you_mean
+from zoo.registry import entry, names
+
+Settings = dict[str, str]
+
+
+def main(words: Sequence[str]) -> int:
+    """Run one command. Returns the exit code; errors are one line on standard error."""
+    if {"--help", "-h", "help"} & set(words):
+        print(__doc__, end="")
+        return 0
+    command, rest = (words[0], words[1:]) if words else ("list", ())
+    if command not in COMMANDS:
+        return _wrong(
+            f"no command is called {command!r}{did_you_mean(command, COMMANDS)} ({', '.join(COMMANDS)})"
+        )
+    run, known = COMMANDS[command]
+    try:
+        return run(*_split(rest, known))
+    except ZooError as error:
+        return _wrong(str(error))
+
+
+def list_command(patterns: Sequence[str], settings: Mapping[str, str]) -> int:
+    """Print the table of the networks that match."""
+    from zoo.screens import console, list_table
+
+    if len(patterns) > 1:
+        raise ZooError(
+            f"list takes one pattern, not {len(patterns)}; put it in quotes, or the shell replaces *"
+        )
+    pattern = patterns[0] if patterns else "*"
+    found = names(pattern)
+    if not found:
+        raise ZooError(
+            f"no network matches {pattern!r}{did_you_mean(pattern, names())}; python -m zoo lists all"
+        )
+    console().print(list_table((entry(name) for name in found), _number(settings, "n_tags", 50)))
+    return 0
+
+
+def info_command(wanted: Sequence[str], settings: Mapping[str, str]) -> int:
+    """Print all that is known of one network."""
+    from zoo.screens import console, info_lines
+
+    if len(wanted) != 1:
+        raise ZooError("info takes the name of one network: python -m zoo info samplecnn_m3_n9_s3")
+    console().print("\n".join(info_lines(entry(wanted[0]), _number(settings, "n_tags", 50))))
+    return 0
+
+
+def tag_command(files: Sequence[str], settings: Mapping[str, str]) -> int:
+    """Print the likeliest tags of each file; one that cannot be tagged is reported and left out."""
+    if not files or "model" not in settings:
+        missing = "a model" if files else "audio files"
+        raise ZooError(f"tag needs {missing}: python -m zoo tag song.mp3 model=models:/demo-table2@champion")
+    top = _number(settings, "top", 10)
+    import zoo
+    from zoo.screens import console, tag_table
+
+    tagger = zoo.load(settings["model"], _device(settings.get("device", "cpu")))
+    rows, failed = [], 0
+    for file in files:
+        try:
+            likeliest = sorted(tagger(file).items(), key=lambda pair: -pair[1])
+        except (ValueError, OSError) as error:
+            print(str(error).splitlines()[0], file=sys.stderr)
+            failed += 1
+            continue
+        rows += [(file, tag, probability) for tag, probability in likeliest[:top]]
+    if rows:
+        console().print(tag_table(rows))
+    return 1 if failed else 0
+
+
+def _device(name: str) -> str:
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ZooError(f"device={name} cannot be used: {str(error).splitlines()[0]}") from error
+    return name
+
+
+COMMANDS: Mapping[str, tuple[Callable[[Sequence[str], Mapping[str, str]], int], tuple[str, ...]]] = {
+    "list": (list_command, ("n_tags",)),
+    "info": (info_command, ("n_tags",)),
+    "tag": (tag_command, ("model", "top", "device")),
+}
+
+
+def _split(words: Sequence[str], known: Sequence[str]) -> tuple[list[str], Settings]:
+    """Tell `key=value` words from the others. A file whose name holds "=" is a file if it is there."""
+    plain: list[str] = []
+    settings: Settings = {}
+    for word in words:
+        key, sign, value = word.partition("=")
+        if key in known and sign:
+            settings[key] = value
+        elif word.startswith("--") or (sign and not Path(word).exists()):
+            near = did_you_mean(key.lstrip("-"), known) or f"; known: {', '.join(f'{k}=' for k in known)}"
+            raise ZooError(f"{word!r} is not understood{near}")
+        else:
+            plain.append(word)
+    return plain, settings
+
+
+def _number(settings: Mapping[str, str], key: str, default: int) -> int:
+    text = settings.get(key, str(default))
+    if not text.isascii() or not text.isdigit() or not int(text[:9]) >= 1:
+        raise ZooError(f"{key}={text} is not a whole number of 1 or more")
+    return int(text[:9])
+
+
+def _wrong(message: str) -> int:
+    print(message, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    try:
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)

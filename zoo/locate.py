@@ -1,0 +1,102 @@
+"""Where a checkpoint lies: a folder, an MLflow run, or a version in MLflow's model registry.
+
+The only file of the zoo that knows MLflow, and it imports it only when an address asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.errors import ZooError, did_you_mean
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+__all__ = ["ARTIFACT", "fetched", "tracking_uri"]
+
+ARTIFACT = "checkpoint"  # the name of the folder among the artifacts of a run
+FORMS = "a folder, runs:/<run>/checkpoint, models:/<name>@<alias> or models:/<name>/<version>"
+
+
+def tracking_uri() -> str:
+    """The MLflow store: MLFLOW_TRACKING_URI, else the SQLite file that searches write in `datasets.home`."""
+    from datasets.home import home
+
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home()}/mlflow.db"
+
+
+@contextmanager
+def fetched(uri: str | Path) -> Iterator[tuple[Path, str]]:
+    """Make a checkpoint available as a folder; what was copied is gone when the context ends.
+
+    uri:    a folder, runs:/<run>/<path>, models:/<name>@<alias> or models:/<name>/<version>.
+    yields: the folder, and one line saying where it comes from.
+    raises: ZooError if the address has another form, or MLflow has no such thing.
+    """
+    address = str(uri)
+    if not re.match(r"[a-z][a-z0-9+-]+:/", address):
+        yield Path(address), str(Path(address).absolute())
+        return
+    if not address.startswith(("runs:/", "models:/")):
+        raise ZooError(f"{address!r} is none of {FORMS}")
+    with tempfile.TemporaryDirectory(prefix="wavezoo-") as folder:
+        path, source = _download(address, folder)
+        yield path, source
+
+
+def _download(address: str, folder: str) -> tuple[Path, str]:
+    store = tracking_uri()
+    _check_store(store, address)
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "1")
+    from mlflow import MlflowClient, artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        if address.startswith("runs:/"):
+            source, words = address if address.count("/") > 1 else f"{address}/{ARTIFACT}", address
+        else:
+            source, words = _resolve(MlflowClient(store), address)
+        path = artifacts.download_artifacts(artifact_uri=source, dst_path=folder, tracking_uri=store)
+    except (MlflowException, OSError) as error:
+        raise ZooError(f"{address} cannot be had from {store}: {str(error).splitlines()[0]}") from error
+    return Path(path), words
+
+
+def _resolve(client: MlflowClient, address: str) -> tuple[str, str]:
+    """Artifact address of a registered version, and one line saying which version of which run it is."""
+    from mlflow.exceptions import MlflowException
+
+    found = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/([0-9]+))", address)
+    if found is None:
+        raise ZooError(f"{address!r} is none of {FORMS}")
+    name, alias, number = found.groups()
+    try:
+        version = (
+            client.get_model_version_by_alias(name, alias)
+            if alias
+            else client.get_model_version(name, number)
+        )
+    except MlflowException as error:
+        known = [model.name for model in client.search_registered_models(max_results=1000)]
+        near = (
+            did_you_mean(name, known)
+            if name not in known
+            else f"; {name} exists, but not with {alias or number}"
+        )
+        raise ZooError(f"no model is registered as {address}{near}") from error
+    return str(version.source), f"models:/{name}/{version.version}, from run {version.run_id or 'unknown'}"
+
+
+def _check_store(store: str, address: str) -> None:
+    """Raise ZooError if the store is an SQLite file that is not there; MLflow would make an empty one."""
+    if store.startswith("sqlite:///") and not Path(store.removeprefix("sqlite:///")).is_file():
+        raise ZooError(
+            f"{address} needs an MLflow store, and there is none at {store}; run a search first or set "
+            f"MLFLOW_TRACKING_URI"
+        )
