@@ -175,7 +175,7 @@ def _report(plan: Plan, card: Card, folder: Path) -> Iterator[str]:
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in card.skipped.items()) or "nothing"
     yield (
         f"{card.name}: {card.clips:,} clips, {card.hours:.2f} hours at {card.sample_rate_hz} Hz, "
-        f"{len(card.tags)} tags ({untagged:,} clips have none of them), in {folder}"
+        f"{len(card.tags)} tags ({untagged:,} without any of them), in {folder}"
     )
     yield (
         f"skipped: {reasons}; each is named in {folder / SKIPPED_FILE}"
@@ -183,7 +183,7 @@ def _report(plan: Plan, card: Card, folder: Path) -> Iterator[str]:
         else "skipped: nothing"
     )
     if card.clipped_clips:
-        yield f"{card.clipped_clips:,} clips have peaks beyond full scale, clipped to it"
+        yield f"clips with peaks beyond full scale, which were clipped to it: {card.clipped_clips:,}"
     for convention, listed in plan.listed.items():
         stored = card.conventions[convention]
         parts = ", ".join(f"{split} {stored[split]:,} of {listed[split]:,}" for split in recipes.SPLITS)

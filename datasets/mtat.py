@@ -32,9 +32,7 @@ ORIGINAL_SHA256 = "99b94e95825d4fa576386a5367b9c96e0ec636e9f9c240aceb492f4728f68
 BROKEN = frozenset({"35644", "55753", "57881"})
 # Clips of folder 0 that have top-50 tags and yet are missing from the lists of the paper's first author.
 NOT_IN_PAPER = frozenset({"29", "11268", "11269"})
-SPLIT_OF_FOLDER = (
-    dict.fromkeys("0123456789ab", "train") | {"c": "valid"} | dict.fromkeys("def", "test")
-)
+SPLIT_OF_FOLDER = dict.fromkeys("0123456789ab", "train") | {"c": "valid"} | dict.fromkeys("def", "test")
 CONVENTIONS = ("paper", "all", "tagged")
 PUBLISHED = {
     "paper": {"train": 15_244, "valid": 1_529, "test": 4_332},
