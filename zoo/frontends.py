@@ -47,7 +47,10 @@ class LogMel(nn.Module):
         self.fft_samples, self.window_samples, self.hop_samples = fft_samples, window_samples, hop_samples
         self.frames = frames
         device = torch.get_default_device()
-        with torch.device("cpu"):  # the filter bank looks at its own values, which the meta device has not
+        # The filter bank looks at its own values, which the meta device has not. A window there costs seconds:
+        # torch imports its compiler to learn the shape.
+        with torch.device("cpu"):
+            window = torch.hann_window(window_samples)
             bank = melscale_fbanks(
                 fft_samples // 2 + 1,
                 0.0,
@@ -57,7 +60,7 @@ class LogMel(nn.Module):
                 norm="slaney",
                 mel_scale="slaney",
             )
-        self.register_buffer("window", torch.hann_window(window_samples), persistent=False)
+        self.register_buffer("window", window.to(device), persistent=False)
         self.register_buffer("filter_bank", bank.to(device), persistent=False)
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("std", torch.ones(()))

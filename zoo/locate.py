@@ -54,6 +54,7 @@ def _download(address: str, folder: str) -> tuple[Path, str]:
     store = tracking_uri()
     _check_store(store, address)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # two small files need none
     from mlflow import MlflowClient, artifacts
     from mlflow.exceptions import MlflowException
 
@@ -90,7 +91,9 @@ def _resolve(client: MlflowClient, address: str) -> tuple[str, str]:
             else f"; {name} exists, but not with {alias or number}"
         )
         raise ZooError(f"no model is registered as {address}{near}") from error
-    return str(version.source), f"models:/{name}/{version.version}, from run {version.run_id or 'unknown'}"
+    return str(
+        version.source
+    ), f"{address}: version {version.version}, from run {version.run_id or 'unknown'}"
 
 
 def _check_store(store: str, address: str) -> None:

@@ -14,26 +14,19 @@ from zoo.family import Option
 
 __all__ = ["console", "info_lines", "list_table", "tag_table"]
 
-PIPE_COLUMNS = 10_000  # a pipe has no width, and nothing may be cut off or wrapped there
+COLUMNS = 10_000  # wider than any table: rich would drop whole columns to fit 80
 
 
 def console(file: IO[str] | None = None) -> Console:
-    """A console on standard output, or `file`; as wide as it takes where that is no terminal."""
-    file = file or sys.stdout
-    return Console(
-        file=file,
-        width=None if file.isatty() else PIPE_COLUMNS,
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    """A console on standard output, or `file`, that cuts nothing off; terminals wrap lines by themselves."""
+    return Console(file=file or sys.stdout, width=COLUMNS, highlight=False, markup=False)
 
 
 def _table(columns: Sequence[str], numbers: Iterable[str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         right = column in numbers
-        table.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=right)
+        table.add_column(column, justify="right" if right else "left", no_wrap=True)
     return table
 
 
