@@ -1,0 +1,139 @@
+"""What a person sees while a search runs: a live table on a terminal, a line per finished trial elsewhere."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+
+from search.deciding import Assignment
+from search.plan import Work, duration
+
+HEARTBEAT_SECONDS = 30.0
+
+
+class Board:
+    """A watcher of the search.
+
+    expected:  how many trainings the search has; done: how many of them had ended before it began.
+    work_left: multiply-adds of those that had not; None where nobody knows which they will be.
+    cost:      the work of an assignment. trouble: a line about tracking, while there is something to say.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        expected: int,
+        done: int,
+        work_left: float | None,
+        cost: Callable[[Assignment], Work],
+        trouble: Callable[[], str | None],
+    ) -> None:
+        self.console, self.expected, self.done, self.work_left = console, expected, done, work_left
+        self.cost, self.trouble = cost, trouble
+        self.failed, self.best = 0, ""
+        self._best_score = -1.0
+        self._began = time.monotonic()
+        self._work_done, self._ended_here = 0.0, 0
+        self._running: dict[int, tuple[Assignment, dict[str, Any], float]] = {}
+        self._lock = threading.Lock()
+        self._live = Live(get_renderable=self._render, console=console, refresh_per_second=2, transient=True)
+        self._stop = threading.Event()
+        self._pulse = threading.Thread(target=self._heartbeat, daemon=True)
+
+    def __enter__(self) -> "Board":
+        if self.console.is_terminal:
+            self._live.start()
+        else:
+            self._pulse.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        if self.console.is_terminal:
+            self._live.stop()
+
+    def started(self, assignment: Assignment) -> None:
+        with self._lock:
+            self._running[assignment.number] = (assignment, {}, time.monotonic())
+
+    def epoch(self, assignment: Assignment, row: dict[str, Any]) -> None:
+        with self._lock:
+            _, _, since = self._running[assignment.number]
+            self._running[assignment.number] = (assignment, row, since)
+
+    def ended(self, assignment: Assignment, outcome: str, why: str) -> None:
+        work = self.cost(assignment)
+        with self._lock:
+            _, row, since = self._running.pop(assignment.number)
+            self.done += 1
+            self._work_done += work.total
+            self._ended_here += 1
+            if outcome == "failed":
+                self.failed += 1
+            result = row.get("result")
+            if result and result["valid"]["roc_auc"] > self._best_score:
+                self._best_score = result["valid"]["roc_auc"]
+                self.best = f"{assignment.settings.network} (valid AUC {self._best_score:.4f})"
+        self.console.print(
+            self._line(assignment, outcome, why, row, time.monotonic() - since), highlight=False
+        )
+
+    def _line(
+        self, assignment: Assignment, outcome: str, why: str, row: dict[str, Any], seconds: float
+    ) -> str:
+        score = f"test AUC {row['result']['test']['roc_auc']:.4f}" if "result" in row else outcome
+        told = f": {why}" if why else ""
+        return f"{self.done:>4}/{self.expected}  {assignment.settings.network}  {score}{told}  {duration(seconds)}"
+
+    def _left(self) -> str:
+        """Time left at the rate so far; unknown before the first trial has ended.
+
+        A grid starts with its cheap trials, so its rate is in work; of a sampled space only the number is known.
+        """
+        if not self._ended_here or self.done >= self.expected:
+            return ""
+        rest = (self.expected - self.done) / self._ended_here
+        if self.work_left is not None:
+            rest = max(self.work_left - self._work_done, 0.0) / max(self._work_done, 1.0)
+        return f", about {duration((time.monotonic() - self._began) * rest)} left"
+
+    def _summary(self) -> str:
+        failed = f", {self.failed} failed" if self.failed else ""
+        best = f"; best so far {self.best}" if self.best else ""
+        return f"{self.done} of {self.expected} trials{failed}{self._left()}{best}"
+
+    def _render(self) -> RenderableType:
+        table = Table(box=None, pad_edge=False)
+        for title in ("running", "seed", "epoch", "stage", "train loss", "valid loss", "valid AUC", "for"):
+            table.add_column(title, justify="left" if title == "running" else "right", no_wrap=True)
+        with self._lock:
+            for assignment, row, since in self._running.values():
+                numbers = (
+                    [f"{row[key]:.4f}" for key in ("train_loss", "valid_loss", "valid_roc_auc")]
+                    if row
+                    else ["", "", ""]
+                )
+                stage = str(row["stage"] + 1) if row else "1"
+                table.add_row(
+                    assignment.settings.network,
+                    str(assignment.settings.seed),
+                    str(row.get("epoch", 0)),
+                    stage,
+                    *numbers,
+                    duration(time.monotonic() - since),
+                )
+            lines = [self._summary()]
+        if trouble := self.trouble():
+            lines.append(f"tracking waits: {trouble}")
+        return Group(table, *lines)
+
+    def _heartbeat(self) -> None:
+        """Signs of life where there is no terminal to draw on."""
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            with self._lock:
+                line = self._summary()
+            self.console.print(line, highlight=False)

@@ -1,0 +1,40 @@
+"""What a result depends on besides its settings: the code, the versions, the machine."""
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "wavezoo",
+    "torch",
+    "torchaudio",
+    "ray",
+    "optuna",
+    "mlflow",
+    "pyarrow",
+    "scikit-learn",
+    "numpy",
+    "soxr",
+)
+
+
+def environment() -> dict[str, Any]:
+    """Git commit (with whether the tree was dirty), versions, machine; everything as plain JSON values."""
+    return {
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain")),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+def _git(*words: str) -> str:
+    """What git says of the checkout that this code runs from; empty where it is none."""
+    folder = Path(__file__).parent.parent
+    if not (folder / ".git").exists():
+        return ""
+    answer = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
+    return answer.stdout.strip()

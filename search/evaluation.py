@@ -1,0 +1,40 @@
+"""What a network says of every clip of a split."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from datasets.split import Split
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """probabilities: (clips, tags) float64, each the mean of the clip's segments' sigmoids.
+    loss: mean binary cross entropy over all segments and tags (what the authors' early stopping watches).
+    """
+
+    probabilities: NDArray[np.float64]
+    loss: float
+
+
+def evaluate(network: nn.Module, split: Split) -> Evaluation:
+    """Score all fixed segments of every clip, clip by clip: how many never depends on a batch size.
+
+    The network is left in evaluation mode.
+    """
+    device = next(network.parameters()).device
+    network.eval()
+    labels = torch.from_numpy(split.labels.astype(np.float32)).to(device)
+    probabilities, losses, segments = [], torch.zeros((), dtype=torch.float64, device=device), 0
+    with torch.inference_mode():
+        for clip, wave in split.clips():
+            logits = network(wave.to(device))
+            wanted = labels[clip].expand_as(logits)
+            losses += binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
+            probabilities.append(torch.sigmoid(logits.double()).mean(dim=0))
+            segments += len(logits)
+    return Evaluation(torch.stack(probabilities).cpu().numpy(), float(losses) / (segments * labels.shape[1]))

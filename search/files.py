@@ -1,0 +1,66 @@
+"""The folder of a trial, `trials/<signature>`: everything about it that must survive, and who writes it.
+
+    settings.json      what the signature is the hash of
+    epochs.json        the epochs so far, for whoever looks on
+    state.safetensors  where training goes on after an interruption; gone when it has ended
+    checkpoint/        the weights that count, with their card
+    scores.parquet     what the network says of every clip of valid and test
+    result.json        the scores; written last, so it is there exactly when the trial is done
+
+Every file is written beside and renamed: a reader sees all of it or none, whenever the power fails.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from datasets.home import home
+from search.settings import SearchError
+
+SETTINGS, EPOCHS, STATE, RESULT = "settings.json", "epochs.json", "state.safetensors", "result.json"
+CHECKPOINT, SCORES = "checkpoint", "scores.parquet"
+
+
+def trial_folder(signature: str) -> Path:
+    return home() / "trials" / signature
+
+
+def write_beside(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make the file under another name, then move it to its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        write(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, record: Any) -> None:
+    write_beside(
+        path, lambda beside: beside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    )
+
+
+def read_json(path: Path) -> Any:
+    """The record in the file, or None where there is no file. SearchError if it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise SearchError(
+            f"{path} is damaged ({error}); remove its folder to train that network again"
+        ) from error
+
+
+def read_result(signature: str) -> dict[str, Any] | None:
+    """The scores of a trial that has ended, or None."""
+    return read_json(trial_folder(signature) / RESULT)
+
+
+def read_epochs(signature: str) -> list[dict[str, Any]]:
+    """The epochs of a trial so far."""
+    return read_json(trial_folder(signature) / EPOCHS) or []

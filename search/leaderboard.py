@@ -1,0 +1,139 @@
+"""What a search found: one row per network, ranked by what it scored on the validation clips.
+
+The test clips take no part in the ranking, so their scores stay honest. All rows are of one protocol.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+from rich.table import Table
+
+import zoo
+from search.settings import SearchError, TrialSettings, digest
+
+COLUMNS = (
+    "rank",
+    "network",
+    "test AUC",
+    "95% interval",
+    "paper AUC",
+    "test PR-AUC",
+    "valid AUC",
+    "epochs",
+    "seeds",
+)
+LEFT = ("network",)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network with options and training, over its seeds: means of the scores, and the interval of one of them."""
+
+    network: str
+    changed: Mapping[str, Any]
+    test_roc_auc: float
+    interval: tuple[float, float]
+    test_pr_auc: float
+    valid_roc_auc: float
+    epochs: float
+    seeds: int
+    paper_auc: float | None
+    signature: str
+
+    @property
+    def name(self) -> str:
+        """The network, with the options that are not its own defaults."""
+        return self.network + "".join(f" {key}={value}" for key, value in self.changed.items())
+
+
+def protocol_id(protocol: Mapping[str, Any]) -> str:
+    """The same for numbers that may be ranked together; how many segments a clip has follows from the network."""
+    return digest({key: value for key, value in protocol.items() if key != "segments_per_clip"})
+
+
+def rows(
+    results: Sequence[Mapping[str, Any]], settings: Sequence[TrialSettings], table: str | None
+) -> list[Row]:
+    """The leaderboard of ended trials, best first.
+
+    results, settings: of the same trials. table: whose published AUCs stand beside.
+    raises: SearchError if the results are of several protocols.
+    """
+    if len({protocol_id(result["protocol"]) for result in results}) > 1:
+        raise SearchError(
+            "these trials are of different protocols; numbers of two protocols can't be ranked together"
+        )
+    groups: dict[str, list[tuple[Mapping[str, Any], TrialSettings]]] = {}
+    for result, each in zip(results, settings, strict=True):
+        record = {key: value for key, value in each.to_json().items() if key != "seed"}
+        groups.setdefault(digest(record), []).append((result, each))
+    made = [_row(group, table) for group in groups.values()]
+    return sorted(made, key=lambda row: -row.valid_roc_auc)
+
+
+def _row(group: list[tuple[Mapping[str, Any], TrialSettings]], table: str | None) -> Row:
+    results = [result for result, _ in group]
+    best, settings = max(group, key=lambda pair: pair[0]["valid"]["roc_auc"])
+    entry = zoo.entry(settings.network)
+    published = [row.auc for row in entry.paper if row.table == table and row.dataset == "mtat"]
+    return Row(
+        network=settings.network,
+        changed=entry.with_options(**dict(settings.options)).overrides,
+        test_roc_auc=mean(result["test"]["roc_auc"] for result in results),
+        interval=(best["test"]["roc_auc_low"], best["test"]["roc_auc_high"]),
+        test_pr_auc=mean(result["test"]["pr_auc"] for result in results),
+        valid_roc_auc=mean(result["valid"]["roc_auc"] for result in results),
+        epochs=mean(result["epochs"] for result in results),
+        seeds=len(group),
+        paper_auc=published[0] if published else None,
+        signature=best["signature"],
+    )
+
+
+def cells(board: Iterable[Row]) -> list[tuple[str, ...]]:
+    """The rows as text, in the order of COLUMNS."""
+    return [
+        (
+            str(rank),
+            row.name,
+            f"{row.test_roc_auc:.4f}",
+            f"{row.interval[0]:.4f} to {row.interval[1]:.4f}",
+            "" if row.paper_auc is None else f"{row.paper_auc:.4f}",
+            f"{row.test_pr_auc:.4f}",
+            f"{row.valid_roc_auc:.4f}",
+            f"{row.epochs:g}",
+            str(row.seeds),
+        )
+        for rank, row in enumerate(board, 1)
+    ]
+
+
+def describe(protocol: Mapping[str, Any]) -> str:
+    """The protocol in a line."""
+    return (
+        f"{protocol['dataset']} {protocol['fingerprint']}, convention {protocol['convention']}, "
+        f"{protocol['clips']} test clips at {protocol['sample_rate_hz']} Hz, all fixed segments, tags {protocol['tag_hash']}"
+    )
+
+
+def as_table(board: Iterable[Row]) -> Table:
+    """For a terminal."""
+    table = Table(box=None, pad_edge=False)
+    for title in COLUMNS:
+        table.add_column(title, justify="left" if title in LEFT else "right", no_wrap=True)
+    for row in cells(board):
+        table.add_row(*row)
+    return table
+
+
+def as_markdown(board: Iterable[Row], protocol: Mapping[str, Any], budget: str, command: str) -> str:
+    """For a file: the table with all that its numbers mean."""
+    lines = [f"Command: `{command}`", "", f"Protocol: {describe(protocol)}.", f"Budget: {budget}.", ""]
+    lines += [
+        f"| {' | '.join(COLUMNS)} |",
+        "|" + "".join(" --- |" if t in LEFT else " ---: |" for t in COLUMNS),
+    ]
+    lines += [f"| {' | '.join(row)} |" for row in cells(board)]
+    return "\n".join([*lines, ""])

@@ -1,0 +1,105 @@
+"""How well scores rank the clips of each tag: ROC-AUC and average precision, and how sure the mean of them is."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+RESAMPLES = 1000
+CHUNK = 250  # resamples weighed at once: 250 x clips x 4 bytes for each of a few arrays
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class TagScore:
+    """One tag: how many clips carry it, and how well they are ranked; None where all clips are of one class."""
+
+    tag: str
+    positives: int
+    roc_auc: float | None
+    average_precision: float | None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The macro means over `tags_scored` tags, and each tag."""
+
+    roc_auc: float
+    pr_auc: float
+    tags_scored: int
+    tags: tuple[TagScore, ...]
+
+
+def score(probabilities: Floats, labels: NDArray[np.integer], tags: tuple[str, ...]) -> Scores:
+    """Macro ROC-AUC and macro average precision.
+
+    probabilities, labels: (clips, tags).
+    A tag that all clips carry, or none, has no AUC: it is listed with None and is in no mean.
+    raises: ValueError if no tag has both classes.
+    """
+    listed = tuple(_tag_score(tag, probabilities[:, i], labels[:, i]) for i, tag in enumerate(tags))
+    aucs = [each.roc_auc for each in listed if each.roc_auc is not None]
+    precisions = [each.average_precision for each in listed if each.average_precision is not None]
+    if not aucs:
+        raise ValueError(
+            f"none of the {len(tags)} tags has both classes in these {len(labels)} clips: no AUC exists"
+        )
+    return Scores(float(np.mean(aucs)), float(np.mean(precisions)), len(aucs), listed)
+
+
+def _tag_score(tag: str, probabilities: Floats, labels: NDArray[np.integer]) -> TagScore:
+    positives = int(labels.sum())
+    if positives in (0, len(labels)):
+        return TagScore(tag, positives, None, None)
+    return TagScore(
+        tag,
+        positives,
+        float(roc_auc_score(labels, probabilities)),
+        float(average_precision_score(labels, probabilities)),
+    )
+
+
+def roc_auc_interval(
+    probabilities: Floats, labels: NDArray[np.integer], seed: int = 0, resamples: int = RESAMPLES
+) -> tuple[float, float]:
+    """The 95 % interval of macro ROC-AUC by bootstrap over clips.
+
+    probabilities, labels: (clips, tags). A resample in which a tag has one class only leaves that tag out.
+    """
+    clips = len(labels)
+    draws = np.random.default_rng(seed).multinomial(clips, np.full(clips, 1 / clips), size=resamples)
+    counts = np.ascontiguousarray(draws.T, dtype=np.float32)
+    means = np.concatenate(
+        [_macro_auc(probabilities, labels, counts[:, at : at + CHUNK]) for at in range(0, resamples, CHUNK)]
+    )
+    low, high = np.nanquantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _macro_auc(probabilities: Floats, labels: NDArray[np.integer], draws: NDArray[np.floating]) -> Floats:
+    """Macro ROC-AUC of each resample; (resamples,). draws: (clips, resamples), how often each clip was drawn."""
+    aucs = [_weighted_auc(probabilities[:, tag], labels[:, tag], draws) for tag in range(labels.shape[1])]
+    total = np.nansum(aucs, axis=0)
+    scored = np.sum(~np.isnan(aucs), axis=0)
+    return np.divide(total, scored, out=np.full(draws.shape[1], np.nan), where=scored > 0)
+
+
+def _weighted_auc(probabilities: Floats, labels: NDArray[np.integer], draws: NDArray[np.floating]) -> Floats:
+    """ROC-AUC of one tag in each resample; NaN where a class is missing; (resamples,).
+
+    A positive wins against every negative below it, and half against its equals: with the negatives sorted, both
+    are differences of one running sum of how often they were drawn. draws: (clips, resamples).
+    """
+    carried = labels.astype(bool)
+    others = np.flatnonzero(~carried)
+    others = others[np.argsort(probabilities[others], kind="stable")]
+    drawn = np.zeros((len(others) + 1, draws.shape[1]), dtype=np.float32)  # counts stay far below 2^24: exact
+    np.cumsum(draws[others], axis=0, out=drawn[1:])
+    below = np.searchsorted(probabilities[others], probabilities[carried], side="left")
+    not_above = np.searchsorted(probabilities[others], probabilities[carried], side="right")
+    positive = draws[carried]
+    wins = np.einsum("pr,pr->r", positive, (drawn[below] + drawn[not_above]) / 2, dtype=np.float64)
+    pairs = positive.sum(axis=0, dtype=np.float64) * drawn[-1]
+    return np.divide(wins, pairs, out=np.full(draws.shape[1], np.nan), where=pairs > 0)

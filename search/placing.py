@@ -1,0 +1,280 @@
+"""Where trials run: Ray Tune gives them CPUs and GPUs, retries what is lost, reuses its processes.
+
+Three thin classes of ours hand Tune its trials, its stop decisions and its audience; one is what runs in a worker.
+Tune's own snapshot is never read again: the ledger and the trials' folders are all that a rerun needs.
+"""
+
+import logging
+import os
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+# Ray and Tune read these when they are imported.
+os.environ.update(
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_ENABLE_UV_RUN_RUNTIME_ENV="0",  # the packages are there already; uv would install them for each worker
+    RAY_CHDIR_TO_TRIAL_DIR="0",
+    TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
+    TUNE_DISABLE_SIGINT_HANDLER="1",
+    RAY_AIR_NEW_OUTPUT="0",  # the newer reporter of Tune's writes tables of its own even when told to be quiet
+)
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # whoever can reach Ray's port can run code: never without
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from datasets import DatasetError
+from datasets.home import home
+from search.deciding import Assignment, Decider
+from search.machine import local_cpus
+from search.settings import AUTO, Cluster, SearchError, TrialSettings
+
+LOST_TRIES = 3  # how often a trial goes on after its process or node was lost
+LOST = f"its process or node was lost {LOST_TRIES + 1} times (killed, or the machine ran out of memory)"
+
+
+class Watcher(Protocol):
+    """Someone who wants to know how the trials fare; called in the driver, and must not block it."""
+
+    def started(self, assignment: Assignment) -> None: ...
+    def epoch(self, assignment: Assignment, row: dict[str, Any]) -> None: ...
+    def ended(self, assignment: Assignment, outcome: str, why: str) -> None:
+        """outcome: done, stopped or failed."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What each trial gets, and how many there are at once."""
+
+    cpus: int
+    gpus: float
+    at_once: int
+
+
+@contextmanager
+def cluster(wanted: Cluster) -> Iterator[Room]:
+    """A running Ray, and the room it has for trials; a local one ends with the context.
+
+    raises: SearchError if the cluster can't be reached or no trial would ever fit.
+    """
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    environment = {name: os.environ[name] for name in ("WAVEZOO_HOME",) if name in os.environ}
+    try:
+        if wanted.address == "local":
+            ray.init(
+                "local",
+                num_cpus=local_cpus(),
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                **quiet,
+            )
+        else:
+            ray.init(wanted.address, runtime_env={"env_vars": environment}, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise SearchError(f"can't reach Ray at cluster.address={wanted.address}: {error}") from error
+    try:
+        yield _room(wanted, ray.cluster_resources())
+    finally:
+        ray.shutdown()
+
+
+def _room(wanted: Cluster, resources: dict[str, float]) -> Room:
+    cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
+    each = float(min(gpus, 1)) if wanted.gpus_per_trial == AUTO else float(wanted.gpus_per_trial)
+    fits = int(cpus // wanted.cpus_per_trial)
+    if each > 0:
+        fits = min(fits, int(gpus / each))
+    if fits < 1:
+        raise SearchError(
+            f"a trial wants {wanted.cpus_per_trial} CPUs and {each:g} GPUs, the cluster has {cpus:g} and {gpus:g}: "
+            f"no trial would ever start; lower cluster.cpus_per_trial or cluster.gpus_per_trial"
+        )
+    at_once = fits if wanted.trials_at_once == AUTO else min(fits, int(wanted.trials_at_once))
+    return Room(wanted.cpus_per_trial, each, at_once)
+
+
+def run_trials(decider: Decider, room: Room, watchers: Sequence[Watcher], lineage: dict[str, Any]) -> None:
+    """Run what the decider assigns until it assigns no more.
+
+    lineage: what the cards of the trained networks say of the search they come from.
+    """
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    common = {"home": str(home()), "threads": room.cpus, "lineage": lineage}
+    desk = Desk(decider, watchers, common)
+    tune.Tuner(
+        tune.with_resources(TrialProcess, {"cpu": room.cpus, "gpu": room.gpus}),
+        tune_config=tune.TuneConfig(
+            search_alg=StudySearcher(desk),
+            scheduler=StudyScheduler(desk),
+            num_samples=-1,
+            max_concurrent_trials=room.at_once,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="last",
+            storage_path=str(home() / "ray"),
+            verbose=0,
+            callbacks=[StudyCallback(desk)],
+            failure_config=tune.FailureConfig(max_failures=LOST_TRIES),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    ).fit()
+
+
+class Desk:
+    """What the three classes share: which of Tune's trials is which assignment."""
+
+    def __init__(self, decider: Decider, watchers: Sequence[Watcher], common: dict[str, Any]) -> None:
+        self.decider, self.watchers, self.common = decider, watchers, common
+        self.assignments: dict[str, Assignment] = {}
+        self.rows: dict[str, dict[str, Any]] = {}
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        # Tune pickles its parts for a snapshot that is never read: nothing of the search goes into it.
+        return (dict, ())
+
+    def assign(self, trial_id: str) -> dict[str, Any] | None:
+        assignment = self.decider.next()
+        if assignment is None:
+            return None
+        self.assignments[trial_id] = assignment
+        for watcher in self.watchers:
+            watcher.started(assignment)
+        return {**self.common, "settings": assignment.settings.to_json(), "signature": assignment.signature}
+
+    def should_stop(self, trial_id: str, row: dict[str, Any]) -> bool:
+        """Write an epoch down; True if the trial should stop after it."""
+        return self.decider.report(self.assignments[trial_id].number, row["epoch"], row["valid_roc_auc"])
+
+    def tell(self, trial_id: str, row: dict[str, Any]) -> None:
+        """A row has come in, the last one of a trial among them."""
+        self.rows[trial_id] = row
+        if "epoch" in row:
+            self.should_stop(trial_id, row)
+            for watcher in self.watchers:
+                watcher.epoch(self.assignments[trial_id], row)
+
+    def end(self, trial_id: str, lost: bool) -> None:
+        """Settle a trial by the last row it sent."""
+        assignment, row = self.assignments.pop(trial_id), self.rows.pop(trial_id, {})
+        failure = {"kind": "lost", "why": LOST} if lost else row.get("failure")
+        outcome, why = "done", ""
+        if failure:
+            outcome, why = "failed", f"{failure['kind']}: {failure['why']}"
+            self.decider.fail(assignment.number, failure["kind"], failure["why"])
+        elif "result" in row:
+            self.decider.finish(assignment.number, row["result"])
+        else:
+            outcome = "stopped"
+            self.decider.prune(assignment.number)
+        for watcher in self.watchers:
+            watcher.ended(assignment, outcome, why)
+
+
+class StudySearcher(Searcher):
+    """Hands Tune the study's trials, and the study their ends."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(metric="valid_roc_auc", mode="max")
+        self.desk = desk
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        return self.desk.assign(trial_id) or Searcher.FINISHED
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        self.desk.end(trial_id, lost=error)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the study is the ledger."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: the same command again reads the study."""
+
+
+class StudyScheduler(FIFOScheduler):
+    """Stops the trials that the study's pruner would stop."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self.desk = desk
+
+    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
+        stop = self.desk.should_stop(trial.trial_id, result)
+        return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
+
+
+class StudyCallback(tune.Callback):
+    """Passes every row on: Tune shows a scheduler only those after which a trial may go on, and those flattened."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+
+    def on_trial_result(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
+    ) -> None:
+        self.desk.tell(trial.trial_id, result)
+
+
+class TrialProcess(tune.Trainable):
+    """A worker's end: one epoch a step. What a trial does wrong is told as a row, so that Tune retries only losses."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        os.environ["WAVEZOO_HOME"] = config["home"]
+        self.assigned, self.trial = config, None
+
+    def step(self) -> dict[str, Any]:
+        try:
+            row = self._advance()
+        except Exception as error:
+            return {"done": True, "failure": _failure(error, self.assigned["signature"])}
+        return {**row, "done": row["last"]}
+
+    def _advance(self) -> dict[str, Any]:
+        import torch
+
+        from search import worker
+        from search.trial import Trial
+
+        if self.trial is None:
+            worker.prepare(self.assigned["threads"])
+            device = "cuda" if torch.cuda.is_available() and ray.get_gpu_ids() else "cpu"
+            settings = TrialSettings.from_json(self.assigned["settings"])
+            self.trial = Trial(settings, device, self.assigned["lineage"])
+        return self.trial.advance()
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing to save: the trial saves itself after each epoch."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing to load: the trial goes on from its folder."""
+
+
+def _failure(error: Exception, signature: str) -> dict[str, str]:
+    """The kind of a failure and one line about it; what is not foreseen leaves its trace in the trial's folder."""
+    import torch
+
+    from search import files
+    from search.training import Diverged
+
+    why = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, Diverged):
+        return {"kind": "diverged", "why": why}
+    if isinstance(error, SearchError | DatasetError):
+        return {"kind": "refused", "why": why}
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return {"kind": "out of memory", "why": why}
+    path = files.trial_folder(signature) / "error.txt"
+    files.write_beside(path, lambda beside: beside.write_text(traceback.format_exc(), encoding="utf-8"))
+    return {"kind": "error", "why": f"{type(error).__name__}: {why} (more in {path})"}

@@ -1,0 +1,172 @@
+"""The records of a search: what the user asked for, and what makes a trial the trial it is.
+
+Every record refuses at the door; the parts of the search take plain values from it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+AUTO = "auto"
+
+
+class SearchError(ValueError):
+    """The search can't go on; the message is one line that says what to change."""
+
+
+class ConfigError(SearchError):
+    """The words of the command line, or a setting in them, can't be taken."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained: the stages, and when one of them ends.
+
+    learning_rates:  one stage each; a stage starts from the best weights of the one before.
+    patience:        a stage ends with the epoch after this many epochs in a row without a new best.
+    lr_decay:        per update, inside a stage: rate / (1 + lr_decay * updates).
+    crops:           random places of the clip instead of the fixed segments.
+    multiply_adds_per_epoch:  the forward operations of an epoch's training segments are kept below
+                     this, by taking fewer segments; None takes the whole split.
+    source: Lee et al. 2017, section 4.2, and the authors' code for what the paper leaves out.
+    """
+
+    learning_rates: tuple[float, ...] = (0.01, 0.002, 0.0004, 0.00008, 0.000016)
+    epochs_per_stage: int = 1000
+    patience: int = 3
+    batch_size: int = 23
+    momentum: float = 0.9
+    lr_decay: float = 1e-6
+    crops: bool = False
+    multiply_adds_per_epoch: float | None = None
+
+    def __post_init__(self) -> None:
+        rates = tuple(float(rate) for rate in self.learning_rates)
+        object.__setattr__(self, "learning_rates", rates)
+        if not rates or min(rates) <= 0:
+            raise ConfigError(f"budget.learning_rates={list(rates)}: give one rate above 0 for each stage")
+        if self.batch_size < 2:
+            raise ConfigError(f"budget.batch_size={self.batch_size}: batch norm needs 2 or more")
+        if self.epochs_per_stage < 1:
+            raise ConfigError(f"budget.epochs_per_stage={self.epochs_per_stage}: a stage has 1 epoch or more")
+        if self.patience < 0:
+            raise ConfigError(f"budget.patience={self.patience}: give 0 or more epochs")
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f"budget.momentum={self.momentum}: give a number from 0 to below 1")
+        if self.multiply_adds_per_epoch is not None and self.multiply_adds_per_epoch <= 0:
+            raise ConfigError(
+                "budget.multiply_adds_per_epoch: give a number above 0, or null for the whole split"
+            )
+
+    def segments_per_epoch(self, segments: int, multiply_adds: int) -> int:
+        """How many of the split's `segments` an epoch takes of a network with these forward operations.
+
+        At least two batches, so that every network learns something.
+        """
+        if self.multiply_adds_per_epoch is None:
+            return segments
+        affordable = int(self.multiply_adds_per_epoch // multiply_adds)
+        return min(segments, max(affordable, 2 * self.batch_size))
+
+    def changed(self, first_learning_rate: float | None = None, **changes: Any) -> "Training":
+        """The same schedule with other values; `first_learning_rate` scales the rates of all stages alike."""
+        if first_learning_rate is not None:
+            scale = first_learning_rate / self.learning_rates[0]
+            changes["learning_rates"] = tuple(rate * scale for rate in self.learning_rates)
+        return replace(self, **changes)
+
+    @property
+    def longest_epochs(self) -> int:
+        """The most epochs that the schedule can take."""
+        return self.epochs_per_stage * len(self.learning_rates)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where trials run, and how much of it each one gets."""
+
+    address: str = "local"
+    cpus_per_trial: int = 1
+    gpus_per_trial: float | str = AUTO
+    trials_at_once: int | str = AUTO
+
+    def __post_init__(self) -> None:
+        if self.cpus_per_trial < 1:
+            raise ConfigError(f"cluster.cpus_per_trial={self.cpus_per_trial}: give 1 or more")
+        gpus, at_once = self.gpus_per_trial, self.trials_at_once
+        if gpus != AUTO and not (isinstance(gpus, int | float) and gpus >= 0):
+            raise ConfigError(
+                f"cluster.gpus_per_trial={gpus}: give 'auto', or a number from 0 (0.5 shares one)"
+            )
+        if at_once != AUTO and not (isinstance(at_once, int) and at_once >= 1):
+            raise ConfigError(f"cluster.trials_at_once={at_once}: give 'auto', or 1 or more")
+
+
+@dataclass(frozen=True)
+class Decider:
+    """A sampler or pruner of Optuna: the name of its class, and what it is made with."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A whole search as it was asked for, every `auto` that needs no cluster resolved."""
+
+    space: str
+    dataset: str
+    convention: str | None
+    seed: int
+    seeds: int
+    trials: int
+    study: str | None
+    storage: str | None
+    tracking: str | None
+    publish: bool
+    plan: bool
+    budget: str
+    training: Training
+    sampler: Decider
+    pruner: Decider
+    cluster: Cluster
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "trials"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)}: give 1 or more")
+        if self.seed < 0:
+            raise ConfigError(f"seed={self.seed}: give 0 or more")
+
+
+@dataclass(frozen=True)
+class TrialSettings:
+    """All that can change the result of a trial, and nothing that can't."""
+
+    network: str
+    options: Mapping[str, Any]
+    training: Training
+    seed: int
+    dataset: str
+    fingerprint: str
+    convention: str
+    tag_hash: str
+
+    def to_json(self) -> dict[str, Any]:
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "TrialSettings":
+        return cls(**{**record, "training": Training(**record["training"])})
+
+    def signature(self) -> str:
+        """16 hexadecimal digits that are the same exactly when the settings are."""
+        return digest(self.to_json())
+
+
+def digest(record: Any) -> str:
+    """16 hexadecimal digits of a JSON value, whatever the order of its keys."""
+    canonical = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]

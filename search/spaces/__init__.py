@@ -1,0 +1,102 @@
+"""Search spaces: one file each, whose docstring is its lab note (question, cost, target, finding).
+
+A space is a module with a function `sample(trial) -> Point` that asks an Optuna trial for what it needs.
+A grid also has `GRID`, a list of the parameters of each of its points: all of them are tried, and none twice.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import zoo
+from datasets.errors import nearest
+from search.settings import ConfigError
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place in a space: a network, options of its family, and what its training changes of the budget."""
+
+    network: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Space:
+    """A search space: `grid` is None where a sampler chooses."""
+
+    name: str
+    note: str
+    sample: "Callable[[optuna.Trial], Point]"
+    grid: tuple[Mapping[str, Any], ...] | None
+    paper_table: str | None
+
+    def points(self) -> list[Point]:
+        """The points of the grid, in its order; none where a sampler chooses."""
+        from optuna.trial import FixedTrial
+
+        return [self.sample(FixedTrial(dict(params))) for params in self.grid or ()]  # type: ignore[arg-type]
+
+
+def names() -> list[str]:
+    """The spaces that come with the package: the files of this folder."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load(name: str) -> Space:
+    """The space of that name, or the one in a Python file of the user's own.
+
+    raises: ConfigError where there is no such space, or the file is not one.
+    """
+    module = _from_file(Path(name)) if name.endswith(".py") else _from_package(name)
+    if not callable(getattr(module, "sample", None)):
+        raise ConfigError(f"{name} has no function sample(trial); search/spaces/joint.py shows one")
+    grid = getattr(module, "GRID", None)
+    return Space(
+        name=Path(name).stem,
+        note=inspect.getdoc(module) or "",
+        sample=module.sample,
+        grid=None if grid is None else tuple(grid),
+        paper_table=getattr(module, "PAPER_TABLE", None),
+    )
+
+
+def table_grid(table: str) -> list[dict[str, str]]:
+    """The grid of a table of the paper: its networks, in the table's order."""
+    return [
+        {"network": name} for name in zoo.names() if any(row.table == table for row in zoo.entry(name).paper)
+    ]
+
+
+def _from_package(name: str) -> ModuleType:
+    if name not in names():
+        raise ConfigError(
+            f"no search space is called '{name}'; {nearest(name, names())} (a new one is a file in search/spaces/)"
+        )
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ConfigError(
+            f"there is no file {path}; give a name ({', '.join(names())}) or the path of your space"
+        )
+    spec = importlib.util.spec_from_file_location(f"space_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's own code may raise anything: tell it in one line
+        raise ConfigError(f"{path} can't be read as a space: {type(error).__name__}: {error}") from error
+    return module

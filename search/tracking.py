@@ -1,0 +1,275 @@
+"""MLflow shows and serves: one run per search, one below it per trial, written from the driver in batches.
+
+The trials' folders are the truth and MLflow the copy: a thread brings each run up to what its trial's folder holds.
+It never blocks the search. While the server is away the copying waits; a rerun copies what is still missing.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from datasets.home import home
+from search import files
+from search.deciding import Assignment
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+PARENT, STUDY, SIGNATURE = "mlflow.parentRunId", "wavezoo.study", "wavezoo.signature"
+RETRY_SECONDS = 5.0
+EPOCH_METRICS = ("learning_rate", "train_loss", "valid_loss", "valid_roc_auc", "valid_pr_auc", "seconds")
+
+
+def tracking_uri(given: str | None) -> str:
+    """The words' address, else MLFLOW_TRACKING_URI, else a SQLite file under home()."""
+    return given or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
+
+
+def client(uri: str) -> "MlflowClient":
+    """MLflow's client, quiet and without telemetry; makes the store's tables where it is new."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the thread here has its own patience
+    from mlflow import MlflowClient
+
+    for logger in ("alembic", "mlflow"):  # after the import, which sets levels of its own
+        logging.getLogger(logger).setLevel(logging.ERROR)
+
+    home().mkdir(parents=True, exist_ok=True)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a parent run says of its search."""
+
+    experiment: str
+    study: str
+    params: Mapping[str, Any]
+    tags: Mapping[str, str]
+    config: Mapping[str, Any]
+    environment: Mapping[str, Any]
+
+
+@dataclass
+class _Copy:
+    """How far a trial's run is: `epochs` rows are in MLflow, `outcome` is what the run is still to be told."""
+
+    assignment: Assignment
+    run_id: str | None = None
+    epochs: int = 0
+    outcome: str | None = None
+    why: str = ""
+    stale: bool = True
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Tracker:
+    """A watcher of the search that keeps MLflow up to date from a thread of its own."""
+
+    def __init__(self, uri: str, search: Search) -> None:
+        self.uri, self.search = uri, search
+        self.trouble: str | None = None
+        self.parent_id: str | None = None
+        self.experiment_id = ""
+        self._copies: dict[str, _Copy] = {}
+        self._complete = True
+        self._finished: dict[str, str] = {}
+        self._wake, self._closing = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+        self._thread.start()
+
+    def started(self, assignment: Assignment) -> None:
+        self._copies[assignment.signature] = _Copy(assignment)
+        self._wake.set()
+
+    def epoch(self, assignment: Assignment, row: dict[str, Any]) -> None:
+        self._copies[assignment.signature].stale = True
+        self._wake.set()
+
+    def ended(self, assignment: Assignment, outcome: str, why: str) -> None:
+        copy = self._copies.setdefault(assignment.signature, _Copy(assignment))
+        with copy.lock:
+            copy.outcome, copy.why, copy.stale = outcome, why, True
+        self._wake.set()
+
+    def close(self, complete: bool, patience_seconds: float) -> int:
+        """Wait for the thread to finish its copies. Returns how many runs are still not up to date."""
+        deadline = time.monotonic() + patience_seconds
+        self._complete = complete
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        return sum(copy.stale for copy in self._copies.values())
+
+    def run_id(self, signature: str) -> str | None:
+        """The MLflow run of a trial, where it has been copied whole."""
+        copy = self._copies.get(signature)
+        return copy.run_id if copy and not copy.stale else None
+
+    def _work(self) -> None:
+        mlflow: MlflowClient | None = None
+        while True:
+            self._wake.wait(RETRY_SECONDS)
+            self._wake.clear()
+            closing = self._closing.is_set()
+            try:
+                mlflow = mlflow or self._connect()
+                for copy in list(self._copies.values()):
+                    if copy.stale:
+                        self._bring_up(mlflow, copy)
+                if closing:
+                    self._end_parent(mlflow)
+                    return
+                self.trouble = None
+            except (
+                Exception
+            ) as error:  # whatever a server or a network can do: the search goes on, this tries again
+                self.trouble = f"MLflow at {self.uri}: {' '.join(str(error).split())[:200]}"
+                if closing:
+                    time.sleep(RETRY_SECONDS)
+                    self._wake.set()
+
+    def _connect(self) -> "MlflowClient":
+        """The client, with the search's own run at hand: the one of an earlier driver where there is one."""
+        mlflow = client(self.uri)
+        experiment = mlflow.get_experiment_by_name(self.search.experiment)
+        if experiment is None:
+            artifacts = None if self.uri.startswith("http") else (home() / "mlflow").as_uri()
+            self.experiment_id = mlflow.create_experiment(self.search.experiment, artifact_location=artifacts)
+        else:
+            self.experiment_id = experiment.experiment_id
+            self._finished = self._finished_runs(mlflow)
+        if run := self._find(mlflow, STUDY, self.search.study):
+            self.parent_id = run.info.run_id
+            mlflow.update_run(self.parent_id, status="RUNNING")
+            return mlflow
+        tags = {**self.search.tags, STUDY: self.search.study}
+        run = mlflow.create_run(self.experiment_id, tags=tags, run_name=self.search.study)
+        self.parent_id = run.info.run_id
+        _log_params(mlflow, self.parent_id, self.search.params)
+        mlflow.log_dict(self.parent_id, dict(self.search.config), "config.json")
+        mlflow.log_dict(self.parent_id, dict(self.search.environment), "environment.json")
+        return mlflow
+
+    def _find(self, mlflow: "MlflowClient", tag: str, value: str) -> "Run | None":
+        found = mlflow.search_runs([self.experiment_id], f"tags.`{tag}` = '{value}'", max_results=1)
+        return found[0] if found else None
+
+    def _finished_runs(self, mlflow: "MlflowClient") -> dict[str, str]:
+        """Signature -> run of every trial that earlier drivers have copied whole."""
+        found, token = {}, None
+        while True:
+            page = mlflow.search_runs(
+                [self.experiment_id], "attributes.status = 'FINISHED'", page_token=token
+            )
+            found |= {run.data.tags[SIGNATURE]: run.info.run_id for run in page if SIGNATURE in run.data.tags}
+            token = page.token
+            if not token:
+                return found
+
+    def _bring_up(self, mlflow: "MlflowClient", copy: _Copy) -> None:
+        """Copy what the trial's folder has and its run lacks."""
+        signature = copy.assignment.signature
+        with copy.lock:
+            copy.stale, outcome, why = False, copy.outcome, copy.why
+        if signature in self._finished:
+            copy.run_id = self._finished[signature]
+            return
+        try:
+            if copy.run_id is None:
+                self._open_run(mlflow, copy)
+            assert copy.run_id is not None
+            rows = files.read_epochs(signature)
+            _log_epochs(mlflow, copy.run_id, rows[copy.epochs :])
+            copy.epochs = max(copy.epochs, len(rows))
+            if outcome:
+                self._settle(mlflow, copy.run_id, signature, outcome, why)
+        except BaseException:
+            copy.stale = True
+            raise
+
+    def _open_run(self, mlflow: "MlflowClient", copy: _Copy) -> None:
+        settings, signature = copy.assignment.settings, copy.assignment.signature
+        if run := self._find(mlflow, SIGNATURE, signature):
+            history = mlflow.get_metric_history(run.info.run_id, "valid_roc_auc")
+            copy.epochs = max((metric.step for metric in history), default=0)
+            copy.run_id = run.info.run_id
+            if run.info.status != "FINISHED":
+                mlflow.update_run(copy.run_id, status="RUNNING")
+            return
+        tags = {**self.search.tags, PARENT: str(self.parent_id), SIGNATURE: signature}
+        run = mlflow.create_run(
+            self.experiment_id, tags=tags, run_name=f"{settings.network} seed {settings.seed}"
+        )
+        _log_params(mlflow, run.info.run_id, flat(settings.to_json()))
+        mlflow.log_dict(run.info.run_id, settings.to_json(), "config.json")
+        mlflow.log_dict(run.info.run_id, dict(self.search.environment), "environment.json")
+        copy.run_id = run.info.run_id
+
+    def _settle(self, mlflow: "MlflowClient", run_id: str, signature: str, outcome: str, why: str) -> None:
+        """The end of a trial: scores, tables and weights, then the status, so that FINISHED means all is there."""
+        mlflow.set_tag(run_id, "wavezoo.outcome", outcome)
+        if outcome == "failed":
+            mlflow.set_tag(run_id, "wavezoo.failure", why[:500])
+            mlflow.set_terminated(run_id, "FAILED")
+            return
+        result = files.read_result(signature)
+        if outcome == "done" and result and mlflow.get_run(run_id).info.status != "FINISHED":
+            _log_result(mlflow, run_id, result)
+            mlflow.log_artifacts(
+                run_id, str(files.trial_folder(signature) / files.CHECKPOINT), files.CHECKPOINT
+            )
+            mlflow.log_artifact(run_id, str(files.trial_folder(signature) / files.SCORES))
+        mlflow.set_terminated(run_id, "FINISHED" if outcome == "done" else "KILLED")
+
+    def _end_parent(self, mlflow: "MlflowClient") -> None:
+        assert self.parent_id is not None
+        mlflow.set_terminated(self.parent_id, "FINISHED" if self._complete else "KILLED")
+
+
+def _log_params(mlflow: "MlflowClient", run_id: str, params: Mapping[str, Any]) -> None:
+    from mlflow.entities import Param
+
+    mlflow.log_batch(run_id, params=[Param(key, str(value)[:500]) for key, value in params.items()])
+
+
+def _log_epochs(mlflow: "MlflowClient", run_id: str, rows: list[dict[str, Any]]) -> None:
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    metrics = [Metric(key, float(row[key]), now, row["epoch"]) for row in rows for key in EPOCH_METRICS]
+    for at in range(0, len(metrics), 1000):  # the most that one request may hold
+        mlflow.log_batch(run_id, metrics=metrics[at : at + 1000])
+
+
+def _log_result(mlflow: "MlflowClient", run_id: str, result: dict[str, Any]) -> None:
+    """The scores as metrics, the protocol as tags, the tags' own scores as a table."""
+    from mlflow.entities import Metric, RunTag
+
+    now = int(time.time() * 1000)
+    numbers = {**{f"best_valid_{key}": value for key, value in result["valid"].items()}}
+    numbers |= {f"test_{key}": value for key, value in result["test"].items()}
+    tags = [RunTag(f"protocol.{key}", str(value)) for key, value in result["protocol"].items()]
+    mlflow.log_batch(
+        run_id,
+        metrics=[Metric(key, float(value), now, result["epochs"]) for key, value in numbers.items()],
+        tags=tags,
+    )
+    columns = {key: [tag[key] for tag in result["tags"]] for key in result["tags"][0]}
+    mlflow.log_table(run_id, columns, "tags.json")
+
+
+def flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `training.batch_size`-like keys."""
+    found: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found

@@ -1,0 +1,174 @@
+"""One trial: a network trained epoch by epoch in its own folder, so that nothing is lost between two epochs."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+import datasets
+import zoo
+from datasets.split import Split
+from search import files
+from search.evaluation import Evaluation, evaluate
+from search.metrics import Scores, roc_auc_interval, score
+from search.settings import SearchError, TrialSettings
+from search.training import Epoch, Fit
+
+
+class Trial:
+    """A stream of epochs that can be left and taken up again in another process; see `advance`.
+
+    settings: what is trained, on what. lineage: what the card says of where the weights come from.
+    raises: SearchError if the data set is not the one that the settings name.
+    """
+
+    def __init__(self, settings: TrialSettings, device: str, lineage: dict[str, Any]) -> None:
+        self.settings, self.lineage = settings, lineage
+        self.folder = files.trial_folder(settings.signature())
+        self.history: list[dict[str, Any]] = files.read_json(self.folder / files.EPOCHS) or []
+        self.result: dict[str, Any] | None = files.read_json(self.folder / files.RESULT)
+        if self.result is None:
+            self.fit = self._prepare(device)
+            self.epochs = iter(self.fit)
+
+    def _prepare(self, device: str) -> Fit:
+        settings = self.settings
+        card = datasets.card(settings.dataset)
+        if card.fingerprint != settings.fingerprint:
+            raise SearchError(
+                f"{settings.dataset} has fingerprint {card.fingerprint} here, {settings.fingerprint} where the search "
+                f"was started: build it again from the same source, or share one WAVEZOO_HOME"
+            )
+        entry = zoo.entry(settings.network).with_options(**settings.options)
+        torch.manual_seed(settings.seed)
+        network = entry.build(len(card.tags)).to(device)
+        train = self._open("train", entry.input_samples)
+        segments = settings.training.segments_per_epoch(len(train), entry.cost(len(card.tags)).multiply_adds)
+        fit = Fit(
+            network,
+            train,
+            self._open("valid", entry.input_samples),
+            settings.training,
+            settings.seed,
+            segments,
+        )
+        files.write_json(self.folder / files.SETTINGS, settings.to_json())
+        self._restore(fit)
+        return fit
+
+    def _open(self, split: str, segment_samples: int) -> Split:
+        return datasets.open(self.settings.dataset, split, segment_samples, self.settings.convention)
+
+    def advance(self) -> dict[str, Any]:
+        """Train one more epoch, save, and return its row.
+
+        After the last epoch the row's "result" holds the test scores; a trial that had ended returns it at once.
+        """
+        if self.result is not None:
+            return {**self.history[-1], "result": self.result}
+        epoch = next(self.epochs)
+        row = asdict(epoch)
+        self.history = [*self.history, row]
+        if not epoch.last:
+            self._save()
+            return row
+        self.result = self._finish(epoch)
+        return {**row, "result": self.result}
+
+    def _save(self) -> None:
+        tensors, progress = self.fit.state()
+        # Progress and history ride in the tensors' file: one rename moves all of them on together.
+        about = {"progress": json.dumps(progress), "epochs": json.dumps(self.history)}
+        files.write_beside(self.folder / files.STATE, lambda path: save_file(tensors, path, metadata=about))
+        files.write_json(self.folder / files.EPOCHS, self.history)
+
+    def _restore(self, fit: Fit) -> None:
+        path = self.folder / files.STATE
+        if not path.is_file():
+            self.history = []
+            return
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+            about = file.metadata()
+        fit.restore(tensors, json.loads(about["progress"]))
+        self.history = json.loads(about["epochs"])
+
+    def _finish(self, epoch: Epoch) -> dict[str, Any]:
+        """Score the test clips once, with the weights that count, and write what remains of the trial."""
+        network, valid = self.fit.network, self.fit.valid
+        test = self._open("test", valid.segment_samples)
+        on_valid, on_test = evaluate(network, valid), evaluate(network, test)
+        valid_scores, test_scores = (
+            score(on_valid.probabilities, valid.labels, valid.tags),
+            score(on_test.probabilities, test.labels, test.tags),
+        )
+        low, high = roc_auc_interval(on_test.probabilities, test.labels)
+        result = {
+            "signature": self.settings.signature(),
+            "network": self.settings.network,
+            "best_epoch": self.fit.progress.best_epoch,
+            "epochs": epoch.epoch,
+            "seconds": sum(row["seconds"] for row in [*self.history]),
+            "valid": {**_macro(valid_scores), "loss": on_valid.loss},
+            "test": {**_macro(test_scores), "loss": on_test.loss, "roc_auc_low": low, "roc_auc_high": high},
+            "tags": [asdict(tag) for tag in test_scores.tags],
+            "protocol": protocol(self.settings, test),
+        }
+        self._write_checkpoint(network, test, result)
+        _write_scores(self.folder / files.SCORES, {"valid": (valid, on_valid), "test": (test, on_test)})
+        files.write_json(self.folder / files.EPOCHS, self.history)
+        files.write_json(self.folder / files.RESULT, result)
+        (self.folder / files.STATE).unlink(missing_ok=True)
+        return result
+
+    def _write_checkpoint(self, network: nn.Module, test: Split, result: dict[str, Any]) -> None:
+        card = zoo.Card.of(
+            network,
+            tags=test.tags,
+            protocol=result["protocol"],
+            scores={"valid": result["valid"], "test": result["test"]},
+            lineage={**self.lineage, "signature": result["signature"], "settings": self.settings.to_json()},
+            licence=test.card.licence,
+        )
+        zoo.save(network, self.folder / files.CHECKPOINT, card)
+
+
+def _macro(scores: Scores) -> dict[str, float]:
+    return {"roc_auc": scores.roc_auc, "pr_auc": scores.pr_auc, "tags_scored": scores.tags_scored}
+
+
+def protocol(settings: TrialSettings, test: Split) -> dict[str, Any]:
+    """What a score on these clips means; only scores of one protocol may be ranked together.
+
+    segments_per_clip follows from the network's input (all fixed segments of a clip), so it tells two numbers of
+    one protocol apart without making them incomparable.
+    """
+    return {
+        "dataset": settings.dataset,
+        "fingerprint": settings.fingerprint,
+        "convention": settings.convention,
+        "split": "test",
+        "tag_hash": settings.tag_hash,
+        "clips": test.n_clips,
+        "sample_rate_hz": test.sample_rate_hz,
+        "segments_per_clip": test.segments_per_clip,
+    }
+
+
+def _write_scores(path: Path, evaluations: dict[str, tuple[Split, Evaluation]]) -> None:
+    """Full floats of every clip, so that any metric can be had later without the network."""
+    columns: dict[str, list[Any]] = {"split": [], "clip_id": [], "probabilities": [], "labels": []}
+    for name, (split, evaluation) in evaluations.items():
+        columns["split"] += [name] * split.n_clips
+        columns["clip_id"] += list(split.clip_ids)
+        columns["probabilities"] += evaluation.probabilities.tolist()
+        columns["labels"] += split.labels.tolist()
+    table = pa.table(columns).replace_schema_metadata({"tags": json.dumps(split.tags)})
+    files.write_beside(path, lambda beside: pq.write_table(table, beside))

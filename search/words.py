@@ -1,0 +1,152 @@
+"""The command line: `key=value` words in Hydra's grammar, composed from search/conf/, into Settings.
+
+Nothing heavy is imported here, so that a wrong word is answered at once.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from datasets.errors import nearest
+from search.machine import local_gpus
+from search.settings import AUTO, Cluster, ConfigError, Decider, Settings, Training
+
+CONF = Path(__file__).parent / "conf"
+
+HELP = """\
+Search for the best network to tag music with.
+
+  python -m search.run [key=value ...]
+
+  python -m search.run                          Table 2 of the paper on MTAT, or on the demo music without it
+  python -m search.run space=table3 seeds=3     three trainings of each network of Table 3
+  python -m search.run space=joint trials=50    let Optuna choose the network and its training
+  python -m search.run plan=true                what would be trained, and what it costs; trains nothing
+
+The same command again goes on where it stopped: nothing that is finished is trained twice.
+
+words:
+  space=NAME|FILE       {spaces}, or a file of your own
+  dataset=NAME          auto (mtat if built, else demo), {datasets}
+  convention=NAME       which clips count (mtat: paper, tagged, all)
+  budget=NAME           auto (paper with a GPU, else small), {budgets}
+  seed=N seeds=N        the first seed, and how many trainings of each network
+  trials=N              how many settings a sampled space tries
+  sampler=NAME          {samplers}
+  pruner=NAME           {pruners}
+  study=NAME storage=URL tracking=URL   the ledger, where it lies, and where MLflow listens
+  publish=true|false    register the winner as <dataset>-<space>
+  plan=true             print the plan only
+  cluster.address=local|auto|HOST:PORT  cluster.cpus_per_trial=N  cluster.gpus_per_trial=auto|X
+  cluster.trials_at_once=auto|N         budget.batch_size=N  budget.epochs_per_stage=N  ...
+
+Data, ledgers, checkpoints and MLflow's store lie under WAVEZOO_HOME (default ./wavezoo-data).
+exit codes: 0 done, 1 some trials failed, 2 wrong words, 130 interrupted
+"""
+
+
+def group_names(group: str) -> list[str]:
+    """The choices of a config group: its files."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def read_words(words: Sequence[str]) -> Settings:
+    """The settings that the words ask for; ConfigError names every word that can't be taken."""
+    default = _compose([])
+    if problems := list(_problems(list(words), default)):
+        raise ConfigError("; ".join(problems))
+    return _settings(_compose([_resolved_budget(word) for word in _with_budget(list(words))]), default)
+
+
+def _compose(words: list[str]) -> dict[str, Any]:
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = OmegaConf.to_container(compose("config", overrides=words), resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"can't read the words: {' '.join(str(error).split())}") from error
+    assert isinstance(config, dict)
+    return config
+
+
+def _problems(words: list[str], config: Mapping[str, Any]) -> Iterator[str]:
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            yield f"'{word}' is not key=value (python -m search.run --help lists the words)"
+        elif not _known_key(key, config):
+            yield f"no word is called '{key}'; {nearest(key, _keys(config))}"
+        elif key in ("budget", "sampler", "pruner") and value not in _choices(key):
+            yield f"no {key} is called '{value}'; {nearest(value, _choices(key))} (a new one is a file in search/conf/{key}/)"
+
+
+def _choices(group: str) -> list[str]:
+    return [AUTO, *group_names(group)] if group == "budget" else group_names(group)
+
+
+def _keys(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in config.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{key}.")
+
+
+def _known_key(key: str, config: Mapping[str, Any]) -> bool:
+    """A known word; the arguments of a sampler or pruner are its own, so they are free (with Hydra's plus)."""
+    return key in set(_keys(config)) or key.lstrip("+").startswith(
+        ("sampler.arguments.", "pruner.arguments.")
+    )
+
+
+def _with_budget(words: list[str]) -> list[str]:
+    return words if any(word.startswith("budget=") for word in words) else [*words, f"budget={AUTO}"]
+
+
+def _resolved_budget(word: str) -> str:
+    """`budget=auto` is the paper's schedule where there is a GPU to follow it."""
+    return f"budget={'paper' if local_gpus() else 'small'}" if word == f"budget={AUTO}" else word
+
+
+KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+
+
+def _wrong_kinds(config: Mapping[str, Any], default: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Values of another kind than the one that stands in search/conf/; `auto` and null take any kind."""
+    for key, wanted in default.items():
+        value = config.get(key)
+        if isinstance(wanted, Mapping):
+            yield from _wrong_kinds(value if isinstance(value, Mapping) else {}, wanted, f"{prefix}{key}.")
+        elif type(wanted) in KINDS and wanted != AUTO and not _same_kind(value, wanted):
+            yield f"{prefix}{key}={value}: give {KINDS[type(wanted)]}"
+
+
+def _same_kind(value: Any, wanted: Any) -> bool:
+    if isinstance(wanted, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is type(wanted)
+
+
+def _settings(config: dict[str, Any], default: Mapping[str, Any]) -> Settings:
+    if problems := list(_wrong_kinds(config, default)):
+        raise ConfigError("; ".join(problems))
+    budget = dict(config.pop("budget"))
+    name = budget.pop("name")
+    parts = {
+        "training": lambda: Training(**budget),
+        "sampler": lambda: Decider(**config.pop("sampler")),
+        "pruner": lambda: Decider(**config.pop("pruner")),
+        "cluster": lambda: Cluster(**config.pop("cluster")),
+    }
+    made: dict[str, Any] = {}
+    for part, make in parts.items():
+        try:
+            made[part] = make()
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return Settings(budget=name, **config, **made)
