@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 import zoo
+from zoo import registry
 from zoo.counting import counted
 from zoo.frontends import LogMel
 from zoo.mn_rule import widths
@@ -28,6 +29,11 @@ def on_meta(name, **options):
         return zoo.create(name, **options)
 
 
+def on_layers(entry, n_tags):
+    """The cost as it is counted on the built network."""
+    return zoo.Cost(*counted(lambda: entry.build(n_tags), entry.input_samples))
+
+
 def size(layer):
     return sum(p.numel() for p in layer.parameters())
 
@@ -48,7 +54,7 @@ def test_3_9_has_the_parameters_of_table_1():
 @pytest.mark.parametrize("name", zoo.names())
 def test_the_closed_form_costs_what_the_network_costs(name):
     entry = zoo.entry(name)
-    rule, network = entry.cost(n_tags=7), counted(entry, 7)
+    rule, network = entry.cost(n_tags=7), on_layers(entry, 7)
     assert rule.parameters == network.parameters
     mel_product = 365 * 128 * entry.options["m"] ** entry.options["n"] if entry.family == "melcnn" else 0
     assert rule.multiply_adds == network.multiply_adds - mel_product
@@ -59,7 +65,7 @@ def test_the_closed_form_costs_what_the_network_costs(name):
 )
 def test_the_closed_form_follows_the_options(options):
     entry = zoo.entry(WIDE).with_options(**options)
-    assert entry.cost() == counted(entry, 50)
+    assert entry.cost() == on_layers(entry, 50)
 
 
 @pytest.mark.parametrize("name", zoo.names())
@@ -287,6 +293,31 @@ def test_names_in_a_checkpoint_are_readable_and_stable():
         "top.norm.weight",
         "head.weight",
     ]
+
+
+def test_a_family_without_a_closed_form_is_counted_on_its_network(monkeypatch):
+    def build(entry, n_tags):
+        return nn.Sequential(nn.Linear(entry.input_samples, entry.options["hidden"]), nn.Linear(8, n_tags))
+
+    family = zoo.Family(
+        name="perceptron",
+        source="this test",
+        options={"hidden": zoo.Option(8, "width of the hidden layer", low=1, high=64)},
+        listed=(zoo.Listing("perceptron_100", {}, "two dense layers", zoo.Certainty("G", "made up")),),
+        input_samples=lambda options: 100,
+        build=build,
+    )
+    zoo.names()
+    for table in ("_families", "_listed"):
+        monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
+    zoo.register(family)
+    assert zoo.names()[-1] == "perceptron_100"
+    assert zoo.entry("perceptron_100").cost(n_tags=5) == zoo.Cost(100 * 8 + 8 + 8 * 5 + 5, 100 * 8 + 8 * 5)
+    assert zoo.create("perceptron_100", n_tags=5)(torch.zeros(2, 100)).shape == (2, 5)
+    with pytest.raises(
+        zoo.ZooError, match="no network is called 'perceptron_10'; did you mean perceptron_100"
+    ):
+        zoo.entry("perceptron_10")
 
 
 def test_an_even_fft_drops_its_extra_frame():

@@ -11,9 +11,9 @@ Importing `zoo` imports no torch; what needs it is loaded on first use.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from zoo.entry import Certainty, Cost, Entry, PaperRow
+from zoo.entry import Entry, Family, Listing, Option
 from zoo.errors import CheckpointError, ZooError
-from zoo.family import Family, Listing, Option
+from zoo.facts import Certainty, Cost, PaperRow
 from zoo.registry import create, entry, names, register
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from zoo.entry import Entry, Value
+from zoo.entry import Entry
 from zoo.errors import CheckpointError, ZooError
+from zoo.facts import Value
 from zoo.registry import entry
 
 if TYPE_CHECKING:

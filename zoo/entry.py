@@ -1,71 +1,118 @@
-"""The records of the zoo: an entry, its published numbers, its cost and how certain it is.
+"""The records of the zoo: a family (options, table, rules) and an entry, one network of it.
 
 Nothing here imports torch, so a search can plan over every entry in an instant.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from zoo.errors import ZooError
+from zoo.errors import ZooError, did_you_mean
+from zoo.facts import Certainty, Cost, PaperRow, Value
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from zoo.family import Family
-
-__all__ = ["Certainty", "Cost", "Entry", "PaperRow", "Value"]
-
-Value = int | float | str
-GRADES = {
-    "A": "read in the authors' own code, their released model, or the paper",
-    "B": "read in another implementation or a poster",
-    "C": "from memory of a paper; unverified",
-    "G": "a guess or a design choice of this project",
-}
+__all__ = ["Entry", "Family", "Listing", "Option"]
 
 
 @dataclass(frozen=True)
-class PaperRow:
-    """One published number: macro ROC-AUC (0 to 1) of `dataset`'s test clips, with its split convention.
+class Option:
+    """A parameter of a family: its default, its legal values and its meaning.
 
-    table: "table2", "table3", ... of Lee et al. 2017.
-    split: the name of the split in `datasets` ("paper": 15,244 / 1,529 / 4,332 clips).
+    default:      also fixes the type: an int, a float (an int is taken too) or one of `choices`.
+    choices:      the legal words of a text option.
+    low, high:    the legal range of a number, both ends included.
+    in_name:      the network's name carries it, so it cannot be overridden.
+    paper_silent: the paper leaves it open, so another value is still the published network.
     """
 
-    table: str
-    dataset: str
-    split: str
-    auc: float
+    default: Value
+    meaning: str
+    choices: tuple[str, ...] = ()
+    low: float = 0
+    high: float = float("inf")
+    in_name: bool = False
+    paper_silent: bool = False
+
+    def checked(self, name: str, value: object) -> Value:
+        """Return `value` in the option's type. Raises ZooError if it is of another type or out of range."""
+        if self.choices:
+            if value in self.choices:
+                return str(value)
+            raise ZooError(f"{name}={value!r} is not one of {', '.join(self.choices)}")
+        whole = isinstance(self.default, int)
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+            raise ZooError(f"{name}={value!r} is not a {'whole number' if whole else 'number'}")
+        if not self.low <= value <= self.high:
+            raise ZooError(f"{name}={value!r} is outside {self.low} to {self.high}")
+        return value if whole else float(value)
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What one network costs.
+class Listing:
+    """A row of a family's table: one network's name, the options that differ, and what is known of it."""
 
-    parameters:    trainable numbers, batch norm's scale and shift included.
-    multiply_adds: of one forward pass over one segment; convolutions and dense layers (a spectrogram is not
-                   counted).
+    name: str
+    options: Mapping[str, Value]
+    description: str
+    certainty: Certainty
+    paper: tuple[PaperRow, ...] = ()
+
+
+@dataclass(frozen=True)
+class Family:
+    """What one file of the zoo says about its networks; every `FAMILY` in `zoo/` is discovered.
+
+    name:           the start of its networks' names and the name of its file.
+    options:        every option by name, defaults included; `Entry.options` holds exactly these.
+    listed:         the networks that `zoo.names()` shows, in table order.
+    input_samples:  options -> length of a segment in samples; ZooError if the options do not fit together.
+    build:          (entry, n_tags) -> the network; imports torch inside.
+    cost:           (options, n_tags) -> Cost in closed form; None: counted on the built network, with torch.
+    parse:          name -> Listing for names beyond `listed` (None: not of this family's form; ZooError: of
+                    the form, but no such network can exist).
+    grammar:        the form that `parse` takes, for error messages.
     """
 
-    parameters: int
-    multiply_adds: int
+    name: str
+    source: str
+    options: Mapping[str, Option]
+    listed: tuple[Listing, ...]
+    input_samples: Callable[[Mapping[str, Value]], int]
+    build: Callable[[Entry, int], nn.Module]
+    cost: Callable[[Mapping[str, Value], int], Cost] | None = None
+    parse: Callable[[str], Listing | None] | None = None
+    grammar: str = ""
+    sample_rate_hz: int = 22050
 
+    def entry(self, listing: Listing) -> Entry:
+        """Turn a row of the table into an entry. Raises ZooError if its options are not legal."""
+        options = {name: option.default for name, option in self.options.items()}
+        for name, value in listing.options.items():
+            options[name] = self.option(name).checked(name, value)
+        return Entry(
+            name=listing.name,
+            family=self.name,
+            settings=tuple(options.items()),
+            input_samples=self.input_samples(options),
+            sample_rate_hz=self.sample_rate_hz,
+            paper=listing.paper,
+            source=self.source,
+            certainty=listing.certainty,
+            description=listing.description,
+            rules=self,
+            defaults=tuple(options.items()),
+        )
 
-@dataclass(frozen=True)
-class Certainty:
-    """How sure the layers of an entry are: a grade of `GRADES` and what it rests on."""
-
-    grade: str
-    note: str
-
-    def __post_init__(self) -> None:
-        if self.grade not in GRADES:
-            raise ZooError(f"certainty {self.grade!r} is not one of {', '.join(GRADES)}")
-
-    def __str__(self) -> str:
-        return f"{self.grade} ({GRADES[self.grade]}): {self.note}"
+    def option(self, name: str) -> Option:
+        """The option called `name`. Raises ZooError naming the nearest ones if there is none."""
+        if name not in self.options:
+            near = did_you_mean(name, self.options) or f"; it has {', '.join(self.options)}"
+            raise ZooError(f"{self.name} has no option {name!r}{near}")
+        return self.options[name]
 
 
 @dataclass(frozen=True)
@@ -144,7 +191,7 @@ class Entry:
             return self.rules.cost(self.options, n_tags)
         from zoo.counting import counted  # torch
 
-        return counted(self, n_tags)
+        return Cost(*counted(lambda: self.build(n_tags), self.input_samples))
 
     def build(self, n_tags: int = 50) -> nn.Module:
         """Build the network: (batch, input_samples) float32 in [-1, 1] -> (batch, n_tags) logits.

@@ -47,8 +47,8 @@ class LogMel(nn.Module):
         self.fft_samples, self.window_samples, self.hop_samples = fft_samples, window_samples, hop_samples
         self.frames = frames
         device = torch.get_default_device()
-        # The filter bank looks at its own values, which the meta device has not. A window there costs seconds:
-        # torch imports its compiler to learn the shape.
+        # The filter bank looks at its own values, which the meta device has not; and a window made there has
+        # torch import its compiler, for seconds.
         with torch.device("cpu"):
             window = torch.hann_window(window_samples)
             bank = melscale_fbanks(

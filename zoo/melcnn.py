@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from zoo.entry import Certainty, Cost, Entry, PaperRow, Value
+from zoo.entry import Entry, Family, Listing
 from zoo.errors import ZooError
-from zoo.family import Family, Listing
+from zoo.facts import Certainty, Cost, PaperRow, Value
 from zoo.mn_rule import OPTIONS, SOURCE, check_shape, grammar, name_of, parse_name, tower_cost
 
 if TYPE_CHECKING:
@@ -73,10 +73,20 @@ def cost(options: Mapping[str, Value], n_tags: int) -> Cost:
 
 
 def build(entry: Entry, n_tags: int) -> nn.Module:
-    """The network of an entry; see `zoo.tower`."""
-    from zoo.tower import mel_network
+    """The network of an entry: `front` is a standardised log-mel spectrogram, then the tower."""
+    from zoo.frontends import LogMel
+    from zoo.tower import WaveNetwork
 
-    return mel_network(entry, n_tags)
+    options = entry.options
+    front = LogMel(
+        sample_rate_hz=entry.sample_rate_hz,
+        fft_samples=FFT_SAMPLES,
+        window_samples=int(options["window"]),
+        hop_samples=int(options["stride"]),
+        bands=BANDS,
+        frames=int(options["m"]) ** int(options["n"]),
+    )
+    return WaveNetwork(entry, front, BANDS, n_tags)
 
 
 RULE = Certainty(

@@ -8,9 +8,9 @@ strided convolution, the mel one takes them from a spectrogram.
 import re
 from collections.abc import Mapping
 
-from zoo.entry import Cost, Value
+from zoo.entry import Option
 from zoo.errors import ZooError
-from zoo.family import Option
+from zoo.facts import Cost, Value
 
 __all__ = [
     "FIRST_FILTERS",

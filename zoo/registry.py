@@ -9,9 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.entry import Entry, Value
+from zoo.entry import Entry, Family, Listing
 from zoo.errors import ZooError, did_you_mean
-from zoo.family import Family, Listing
+from zoo.facts import Value
 
 if TYPE_CHECKING:
     from torch import nn
@@ -116,7 +116,9 @@ def _place(family: Family, listing: Listing) -> tuple[int, str, str, int]:
 def _family_files() -> frozenset[str]:
     """Modules of this folder that define FAMILY. Read as text: importing the others would import torch."""
     files = Path(__file__).parent.glob("*.py")
-    return frozenset(f.stem for f in files if re.search(r"^FAMILY\b", f.read_text("utf-8"), re.MULTILINE))
+    return frozenset(
+        f.stem for f in files if re.search(r"^FAMILY(:.*)? = ", f.read_text("utf-8"), re.MULTILINE)
+    )
 
 
 @cache

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from zoo.entry import Certainty, Cost, Entry, PaperRow, Value
+from zoo.entry import Entry, Family, Listing, Option
 from zoo.errors import ZooError
-from zoo.family import Family, Listing, Option
+from zoo.facts import Certainty, Cost, PaperRow, Value
 from zoo.mn_rule import FIRST_FILTERS, OPTIONS, SOURCE, check_shape, grammar, name_of, parse_name, tower_cost
 
 if TYPE_CHECKING:
@@ -140,10 +140,17 @@ def cost(options: Mapping[str, Value], n_tags: int) -> Cost:
 
 
 def build(entry: Entry, n_tags: int) -> nn.Module:
-    """The network of an entry; see `zoo.tower`."""
-    from zoo.tower import raw_network
+    """The network of an entry: `front` is a convolution of `window` samples every `stride`, then the tower.
 
-    return raw_network(entry, n_tags)
+    first_pad=zero puts (window - stride) / 2 zeros on both sides; context leaves that to a longer segment.
+    """
+    from zoo.tower import ConvBlock, WaveNetwork
+
+    options = entry.options
+    filters, stride, window = (int(options[key]) for key in ("c1", "stride", "window"))
+    zeros = (window - stride) // 2 if options["first_pad"] == "zero" else 0
+    front = ConvBlock(1, filters, window, stride=stride, pad=(zeros, zeros))
+    return WaveNetwork(entry, front, filters, n_tags)
 
 
 FAMILY = Family(

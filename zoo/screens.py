@@ -9,8 +9,7 @@ from typing import IO
 from rich.console import Console
 from rich.table import Table
 
-from zoo.entry import Entry
-from zoo.family import Option
+from zoo.entry import Entry, Option
 
 __all__ = ["console", "info_lines", "list_table", "tag_table"]
 

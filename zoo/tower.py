@@ -9,11 +9,9 @@ from torch.nn import functional
 
 from zoo.entry import Entry
 from zoo.errors import ZooError
-from zoo.frontends import LogMel
-from zoo.melcnn import BANDS, FFT_SAMPLES
 from zoo.mn_rule import widths
 
-__all__ = ["ConvBlock", "WaveNetwork", "mel_network", "raw_network", "same_pad"]
+__all__ = ["ConvBlock", "WaveNetwork", "same_pad"]
 
 # Keras keeps 99 % of the running statistics at each step; torch names the other 1 %.
 EPSILON, MOMENTUM = 1e-5, 0.01
@@ -133,29 +131,3 @@ def initialise(network: nn.Module, init: str) -> None:
             continue
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
-
-
-def raw_network(entry: Entry, n_tags: int) -> WaveNetwork:
-    """A samplecnn: `front` is a strided convolution of `window` samples every `stride`.
-
-    first_pad=zero puts (window - stride) / 2 zeros on both sides; context leaves that to a longer segment.
-    """
-    options = entry.options
-    filters, stride, window = (int(options[key]) for key in ("c1", "stride", "window"))
-    zeros = (window - stride) // 2 if options["first_pad"] == "zero" else 0
-    front = ConvBlock(1, filters, window, stride=stride, pad=(zeros, zeros))
-    return WaveNetwork(entry, front, filters, n_tags)
-
-
-def mel_network(entry: Entry, n_tags: int) -> WaveNetwork:
-    """A melcnn: `front` is a standardised log-mel spectrogram with `window` and `stride` (its hop)."""
-    options = entry.options
-    front = LogMel(
-        sample_rate_hz=entry.sample_rate_hz,
-        fft_samples=FFT_SAMPLES,
-        window_samples=int(options["window"]),
-        hop_samples=int(options["stride"]),
-        bands=BANDS,
-        frames=int(options["m"]) ** int(options["n"]),
-    )
-    return WaveNetwork(entry, front, BANDS, n_tags)
