@@ -17,6 +17,7 @@ import fcntl
 import hashlib
 import io
 import os
+import shlex
 import shutil
 import sys
 from collections import Counter
@@ -27,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets import recipe as recipes
-from datasets.cards import CARD_FILE, Card, StoredFile, tag_hash
+from datasets.cards import CARD_FILE, Card, StoredFile, card, is_built, tag_hash
 from datasets.errors import DatasetError, nearest
 from datasets.home import folder_of
 from datasets.progress import progress
@@ -55,7 +56,7 @@ def build(
     workers: processes; None takes one for each core this process may use.
     out:     home of all data instead of datasets.home().
     say:     hears the lines of the report.
-    wait:    if another process builds the same, wait for it instead of refusing.
+    wait:    if another process builds the same, wait for it and take what it built, instead of refusing.
     raises:  DatasetError for anything about the name, the source or the target that can't be.
     """
     recipe = recipes.find(name)
@@ -69,14 +70,16 @@ def build(
         say(note)
     folder = folder_of(name, None if out is None else Path(out).expanduser().absolute())
     with _only_builder(folder, wait):
+        if wait and out is None and is_built(name):
+            return card(name)
         todo = tasks(plan, folder)
         _remove_parts(folder)
         with progress(f"building {name}", len(plan.clips)) as done:
             shards = make_all(todo, workers or len(os.sched_getaffinity(0)), done)
-        card = _finish(recipe, plan, folder, todo, shards)
-    for line in _report(plan, card, folder):
+        built = _finish(recipe, plan, folder, todo, shards)
+    for line in _report(plan, built, folder):
         say(line)
-    return card
+    return built
 
 
 def _finish(recipe: Recipe, plan: Plan, folder: Path, todo: list[Task], shards: list[StoredFile]) -> Card:
@@ -89,14 +92,14 @@ def _finish(recipe: Recipe, plan: Plan, folder: Path, todo: list[Task], shards: 
     store.write_index(index_file, columns, labels, metadata)
     with store.written_whole(folder / SKIPPED_FILE) as part:
         part.write_text(_skipped_csv(skipped), encoding="utf-8")
-    card = _card(recipe, plan, shards, store.stored(index_file, folder), columns, skipped)
+    built = _card(recipe, plan, shards, store.stored(index_file, folder), columns, skipped)
     # The card is what makes a data set: until it is renamed, readers see the build before this one, whole.
     with store.written_whole(folder / CARD_FILE) as part:
-        part.write_text(card.to_json(), encoding="utf-8")
+        part.write_text(built.to_json(), encoding="utf-8")
     for old in folder.glob("shards-*"):
         if old.name != shard_folder(plan.id):
             shutil.rmtree(old)
-    return card
+    return built
 
 
 def _collect(
@@ -169,23 +172,23 @@ def _skipped_csv(skipped: list[Skipped]) -> str:
     return text.getvalue()
 
 
-def _report(plan: Plan, card: Card, folder: Path) -> Iterator[str]:
+def _report(plan: Plan, built: Card, folder: Path) -> Iterator[str]:
     """What is there now, what is not and why, and how far each convention is complete."""
     untagged = int((plan.labels.sum(axis=1) == 0).sum())
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in card.skipped.items()) or "nothing"
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in built.skipped.items()) or "nothing"
     yield (
-        f"{card.name}: {card.clips:,} clips, {card.hours:.2f} hours at {card.sample_rate_hz} Hz, "
-        f"{len(card.tags)} tags ({untagged:,} without any of them), in {folder}"
+        f"{built.name}: {built.clips:,} clips, {built.hours:.2f} hours at {built.sample_rate_hz} Hz, "
+        f"{len(built.tags)} tags ({untagged:,} without any of them), in {folder}"
     )
     yield (
         f"skipped: {reasons}; each is named in {folder / SKIPPED_FILE}"
-        if card.skipped
+        if built.skipped
         else "skipped: nothing"
     )
-    if card.clipped_clips:
-        yield f"clips with peaks beyond full scale, which were clipped to it: {card.clipped_clips:,}"
+    if built.clipped_clips:
+        yield f"clips with peaks beyond full scale, which were clipped to it: {built.clipped_clips:,}"
     for convention, listed in plan.listed.items():
-        stored = card.conventions[convention]
+        stored = built.conventions[convention]
         parts = ", ".join(f"{split} {stored[split]:,} of {listed[split]:,}" for split in recipes.SPLITS)
         yield f"split {convention}: {parts}"
 
@@ -250,7 +253,7 @@ def main(words: list[str]) -> int:
         print(f"{problem}; when that is put right, the same command goes on", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"interrupted; to go on: python -m datasets.build {' '.join(words)}", file=sys.stderr)
+        print(f"interrupted; to go on: python -m datasets.build {shlex.join(words)}", file=sys.stderr)
         return 130
     return 0
 

@@ -60,7 +60,7 @@ def tasks(plan: Plan, folder: Path) -> list[Task]:
 def make_all(todo: list[Task], workers: int, done: Callable[[int], None]) -> list[StoredFile]:
     """Make the shards that are missing, in `workers` processes; `done` hears the clips of each finished one.
 
-    raises: DatasetError if a worker process dies, KeyboardInterrupt once the shards at work are finished.
+    raises: DatasetError if a worker process dies; KeyboardInterrupt at once, without the shards at work.
     """
     made: dict[int, StoredFile] = {}
     for number, file in _finished(todo, min(workers, len(todo))):
@@ -118,6 +118,7 @@ def _finished(todo: list[Task], workers: int) -> Iterator[tuple[int, StoredFile]
     if workers <= 1:
         yield from ((task.number, make(task)) for task in todo)
         return
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
     try:
         futures = {pool.submit(make, task): task.number for task in todo}
@@ -127,12 +128,18 @@ def _finished(todo: list[Task], workers: int) -> Iterator[tuple[int, StoredFile]
         raise DatasetError(
             "a worker process died (out of memory?); type the same again with fewer workers=, it goes on"
         ) from problem
+    except BaseException:
+        # The pool would first finish what it has fetched, up to two shards a worker; nothing is lost by
+        # ending it, since a shard has no name before it is whole.
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _start_worker() -> None:
-    # Ctrl-C reaches the whole process group; the driver decides, so a shard at work is finished.
+    # Ctrl-C reaches the whole process group; the driver alone answers it, with one line.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A pool's idle workers outlive a driver that was killed: each holds the other end of its own queue.
     threading.Thread(target=_end_with_driver, daemon=True).start()

@@ -14,7 +14,7 @@ from datasets.cards import Card, card
 from datasets.errors import DatasetError, nearest
 from datasets.home import folder_of
 
-SCALE = 1 / 32768
+SCALE = np.float32(1 / 32768)
 
 
 class Split:
@@ -90,10 +90,10 @@ class Split:
     def clips(self) -> Iterator[tuple[int, Tensor]]:
         """(clip index, wave (segments, segment_samples) float32) of each clip: all its fixed segments."""
         for clip, count in enumerate(self._counts):
-            buffer = np.empty((count, self.segment_samples), np.int16)
+            wave = np.empty((count, self.segment_samples), np.float32)
             for row in range(count):
-                self._copy(buffer[row], clip, row * self.segment_samples)
-            yield clip, _to_float(buffer)
+                self._fill(wave[row], clip, row * self.segment_samples)
+            yield clip, torch.from_numpy(wave)
 
     def _segments_served(self, batch_size: int, limit: int | None) -> int:
         if batch_size < 2:
@@ -113,17 +113,17 @@ class Split:
         return random.integers(0, room, endpoint=True)
 
     def _serve(self, batches: np.ndarray, starts: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
-        buffer = np.empty((batches.shape[1], self.segment_samples), np.int16)
         for segments in batches:
             clips = self._clip_of[segments]
+            wave = np.empty((len(segments), self.segment_samples), np.float32)
             for row, (clip, start) in enumerate(zip(clips.tolist(), starts[segments].tolist(), strict=True)):
-                self._copy(buffer[row], clip, start)
-            yield _to_float(buffer), torch.from_numpy(self.labels[clips]).to(torch.float32)
+                self._fill(wave[row], clip, start)
+            yield torch.from_numpy(wave), torch.from_numpy(self.labels[clips].astype(np.float32))
 
-    def _copy(self, row: np.ndarray, clip: int, start: int) -> None:
-        """Fill one row of a batch: the only copy between the file's pages and the batch."""
+    def _fill(self, row: np.ndarray, clip: int, start: int) -> None:
+        """One row of a batch, scaled on the way: the only pass between the file's pages and the batch."""
         part = self._waves[clip][start : start + len(row)]
-        row[: len(part)] = part
+        np.multiply(part, SCALE, out=row[: len(part)])
         row[len(part) :] = 0
 
 
@@ -163,7 +163,3 @@ def _map_clips(about: Card, folder: Path, places: list[tuple[int, int]]) -> list
     }
     offsets = {number: shard.offsets.tolist() for number, shard in shards.items()}
     return [shards[n].values[offsets[n][row] : offsets[n][row + 1]] for n, row in places]
-
-
-def _to_float(buffer: np.ndarray) -> Tensor:
-    return torch.from_numpy(buffer).to(torch.float32).mul_(SCALE)
