@@ -75,7 +75,7 @@ def build(
         todo = tasks(plan, folder)
         _remove_parts(folder)
         with progress(f"building {name}", len(plan.clips)) as done:
-            shards = make_all(todo, workers or len(os.sched_getaffinity(0)), done)
+            shards = make_all(todo, workers or _cores(), done)
         built = _finish(recipe, plan, folder, todo, shards)
     for line in _report(plan, built, folder):
         say(line)
@@ -204,6 +204,11 @@ def _only_builder(folder: Path, wait: bool) -> Iterator[None]:
         except BlockingIOError:
             raise DatasetError(f"another process is building {folder}; wait for it or give out=") from None
         yield
+
+
+def _cores() -> int:
+    """Cores this process may use; not every system tells them apart from those there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _remove_parts(folder: Path) -> None:

@@ -79,17 +79,14 @@ def read_shard(file: Path, plan_id: str, n_bytes: int | None = None) -> Shard:
     """
     _check_outside(file, n_bytes)
     batch = _map_batch(file)
-    metadata = {key.decode(): value.decode() for key, value in (batch.schema.metadata or {}).items()}
-    if metadata.get("plan") != plan_id:
-        found = metadata.get("plan", "no plan at all")
-        raise DatasetError(f"{file} belongs to another build (plan {found}, wanted {plan_id}); build again")
+    _check_plan(batch, plan_id, file)
     samples = batch.column("samples")
     return Shard(
         values=samples.values.to_numpy(zero_copy_only=True),
         offsets=samples.offsets.to_numpy(zero_copy_only=True),
         clip_ids=batch.column("clip_id").to_pylist(),
         clipped=batch.column("clipped_samples").to_numpy(),
-        skipped=json.loads(metadata.get("skipped", "[]")),
+        skipped=json.loads(batch.schema.metadata[b"skipped"]),
     )
 
 
@@ -109,8 +106,7 @@ def read_index(file: Path, plan_id: str, n_bytes: int) -> tuple[dict[str, list[A
     """Columns of the index by name, and labels (clips, tags) uint8; refusals as in read_shard."""
     _check_outside(file, n_bytes)
     batch = _map_batch(file)
-    if (batch.schema.metadata or {}).get(b"plan") != plan_id.encode():
-        raise DatasetError(f"{file} belongs to another build; build again")
+    _check_plan(batch, plan_id, file)
     labels = batch.column("labels")
     matrix = labels.values.to_numpy().reshape(len(labels), labels.type.list_size).copy()
     plain = [name for name in batch.schema.names if name != "labels"]
@@ -146,6 +142,12 @@ def _check_outside(file: Path, n_bytes: int | None) -> None:
         stream.seek(max(0, size - len(ARROW_MAGIC)))
         if head != ARROW_MAGIC or stream.read() != ARROW_MAGIC:
             raise DatasetError(f"{file} is not a whole Arrow file; build again to make it anew")
+
+
+def _check_plan(batch: pa.RecordBatch, plan_id: str, file: Path) -> None:
+    found = (batch.schema.metadata or {}).get(b"plan", b"none").decode()
+    if found != plan_id:
+        raise DatasetError(f"{file} belongs to another build (plan {found}, wanted {plan_id}); build again")
 
 
 def _map_batch(file: Path) -> pa.RecordBatch:

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 from mtat_tree import mp3, music, wav
 
+from datasets import audio
 from datasets.audio import decode, quiet_decoder
 from datasets.errors import AudioError, DatasetError
 
@@ -108,3 +109,12 @@ def test_other_words_on_standard_error_pass_while_decoding(capfd: pytest.Capture
     with quiet_decoder():
         os.write(2, b"Note: Illegal Audio-MPEG-Header 0x00000000 at offset 7.\nthe disk is on fire\n")
     assert capfd.readouterr().err == "the disk is on fire\n"
+
+
+def test_a_header_that_claims_too_much_is_refused_before_it_costs_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.wav").write_bytes(wav(music(5_000)))
+    monkeypatch.setattr(audio, "MOST_SAMPLES", 4_000)
+    with pytest.raises(AudioError, match=r"a\.wav is undecodable: its header claims 5000 frames"):
+        decode(tmp_path / "a.wav", 22_050)

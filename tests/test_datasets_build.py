@@ -1,16 +1,18 @@
 """Building: the words, the report, and that no interruption changes a byte."""
 
 import csv
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from mtat_tree import Clip, mp3, music, wav, write_tree
+from mtat_tree import Clip, mp3, music, reader_that_dies, wav, write_tree
 
 import datasets
 from datasets import build as building
@@ -286,3 +288,39 @@ def test_real_clips_become_29_seconds_each(test_data: Path, tmp_path: Path) -> N
     (source / "annotations_final.csv").symlink_to(annotations)
     card = build("mtat", source, workers=1, out=tmp_path)
     assert (card.clips, card.clip_samples, card.skipped) == (4, 641_655, {"missing": 303})
+
+
+def test_a_worker_that_dies_is_one_clear_line(tree: Path, tmp_path: Path) -> None:
+    plan = replace(mtat.plan(tree, 22_050), read=reader_that_dies)
+    with pytest.raises(
+        DatasetError, match=r"a worker process died \(out of memory\?\); type the same again with"
+    ):
+        shards.make_all(shards.tasks(plan, tmp_path), workers=2, done=lambda clips: None)
+
+
+def test_a_full_disk_is_one_clear_line(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def full(*words: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert main(["name=mtat", f"source={tree}", "workers=1", f"out={tmp_path}"]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "[Errno 28] No space left on device; when that is put right, the same command goes on"
+    assert not shard_files(tmp_path)
+
+
+def test_a_plan_whose_labels_do_not_fit_is_refused(tree: Path) -> None:
+    plan = mtat.plan(tree, 22_050)
+    with pytest.raises(DatasetError, match=r"labels of mtat are uint8 \(193, 50\); wanted uint8 \(193, 49\)"):
+        replace(plan, tags=plan.tags[:-1])
+    with pytest.raises(DatasetError, match="a tag of mtat is listed twice; tags are addressed by name"):
+        replace(plan, tags=(*plan.tags[:-1], plan.tags[0]))
+
+
+def test_a_shard_without_a_single_good_clip_is_a_shard_all_the_same(tmp_path: Path) -> None:
+    clips = [Clip(100 + i, f"0/{i}.mp3", audio=music(2_000) if i < 64 else b"no music") for i in range(66)]
+    card = build("mtat", write_tree(tmp_path, clips), workers=1, out=tmp_path)
+    assert (card.clips, len(card.shards), card.skipped) == (64, 2, {"undecodable": 2})
+    assert build("mtat", tmp_path, workers=1, out=tmp_path) == card

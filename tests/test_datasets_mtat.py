@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from mtat_tree import COLUMNS, Clip, music, write_table, write_tree
 
+from datasets import mtat
 from datasets.errors import DatasetError
 from datasets.mtat import BROKEN, NOT_IN_PAPER, PUBLISHED, TOP_50, plan, splits_of
 from datasets.mtat_files import Annotations, read_annotations, read_artists
@@ -168,3 +169,34 @@ def test_other_rates_keep_the_same_seconds(tmp_path: Path) -> None:
     at_22, at_16 = plan(tmp_path, 22_050), plan(tmp_path, 16_000)
     assert (at_22.clip_samples, at_22.segmented_samples) == (641_655, 640_000)
     assert (at_16.clip_samples, at_16.segmented_samples) == (465_600, 464_399)
+
+
+def test_an_original_that_gives_other_tags_or_counts_than_published_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tree(tmp_path, [Clip(2, "f/a.mp3", ("metal",), music(100))])
+    monkeypatch.setattr(mtat, "ORIGINAL_SHA256", read_annotations(tmp_path).sha256)
+    with pytest.raises(DatasetError, match="its 50 most frequent tags are not the published ones"):
+        plan(tmp_path, 22_050)
+    monkeypatch.setattr(Annotations, "most_counted", lambda self, n: TOP_50)
+    with pytest.raises(
+        DatasetError, match=r"splits of \{'paper': .*'test': 1\}.*; published are \{'paper': "
+    ):
+        plan(tmp_path, 22_050)
+
+
+def test_a_clip_info_without_artists_is_refused(tmp_path: Path) -> None:
+    write_table(tmp_path / "clip_info_final.csv", [("clip_id", "title"), ("2", "BWV54")])
+    with pytest.raises(
+        DatasetError, match=r"clip_info_final\.csv line 1: no column artist; is it the original"
+    ):
+        read_artists(tmp_path)
+
+
+def test_lists_that_are_no_text_or_no_gzip_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "annotations_final.csv.gz").write_bytes(b"not packed")
+    with pytest.raises(DatasetError, match=r"annotations_final\.csv\.gz can't be read: Not a gzipped file"):
+        read_annotations(tmp_path)
+    (tmp_path / "annotations_final.csv").write_bytes(bytes(range(256)))
+    with pytest.raises(DatasetError, match=r"annotations_final\.csv is no tab separated text: "):
+        read_annotations(tmp_path)

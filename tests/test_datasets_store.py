@@ -65,8 +65,9 @@ def test_a_file_with_arrow_ends_and_nothing_inside_is_refused_by_name(home: Path
     assert refusal_of_opening().startswith(f"{file} can't be read as Arrow (")
 
 
-def test_a_shard_of_another_build_is_refused_by_name(home: Path) -> None:
-    file = file_of(home, "00001.arrow")
+@pytest.mark.parametrize("name", ["00001.arrow", "index.arrow"])
+def test_a_file_of_another_build_is_refused_by_name(home: Path, name: str) -> None:
+    file = file_of(home, name)
     with pa.memory_map(str(file)) as source:
         batch = pa.ipc.open_file(source).get_batch(0)
     foreign = batch.replace_schema_metadata({**batch.schema.metadata, b"plan": b"0123456789abcdef"})
