@@ -10,7 +10,8 @@ from rich.live import Live
 from rich.table import Table
 
 from search.deciding import Assignment
-from search.plan import Work, duration
+from search.job import Work
+from search.plan import duration
 
 HEARTBEAT_SECONDS = 30.0
 
@@ -20,20 +21,21 @@ class Board:
 
     expected:  how many trainings the search has; done: how many of them had ended before it began.
     work_left: multiply-adds of those that had not; None where nobody knows which they will be.
-    cost:      the work of an assignment. trouble: a line about tracking, while there is something to say.
+    work:      what an assignment costs. trouble: a line about tracking, while there is something to say.
     """
 
     def __init__(
         self,
         console: Console,
+        *,
         expected: int,
         done: int,
         work_left: float | None,
-        cost: Callable[[Assignment], Work],
+        work: Callable[[Assignment], Work],
         trouble: Callable[[], str | None],
     ) -> None:
         self.console, self.expected, self.done, self.work_left = console, expected, done, work_left
-        self.cost, self.trouble = cost, trouble
+        self.work, self.trouble = work, trouble
         self.failed, self.best = 0, ""
         self._best_score = -1.0
         self._began = time.monotonic()
@@ -66,11 +68,11 @@ class Board:
             self._running[assignment.number] = (assignment, row, since)
 
     def ended(self, assignment: Assignment, outcome: str, why: str) -> None:
-        work = self.cost(assignment)
+        total = self.work(assignment).total
         with self._lock:
             _, row, since = self._running.pop(assignment.number)
             self.done += 1
-            self._work_done += work.total
+            self._work_done += total
             self._ended_here += 1
             if outcome == "failed":
                 self.failed += 1
@@ -136,4 +138,4 @@ class Board:
         while not self._stop.wait(HEARTBEAT_SECONDS):
             with self._lock:
                 line = self._summary()
-            self.console.print(line, highlight=False)
+            self.console.print(line)

@@ -4,7 +4,7 @@ Nothing here places or runs a trial. `Decider.next` hands out assignments until 
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,8 @@ import optuna
 from optuna.trial import TrialState
 
 from search import files
-from search.settings import Settings, TrialSettings
-from search.spaces import Point, Space
+from search.job import Job
+from search.settings import TrialSettings
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 REPEATED_ASKS = 20  # a sampler that proposes what is known is asked again this often ...
@@ -36,22 +36,16 @@ class Decider:
     """The one place where a search's next step is decided.
 
     study:    the ledger. Trials it calls running belonged to a driver that is gone: they are handed out first.
-    resolve:  (point, seed) -> the trial's settings.
+    job:      what is searched, and what each point of it means.
     """
 
-    def __init__(
-        self,
-        study: optuna.Study,
-        space: Space,
-        settings: Settings,
-        resolve: Callable[[Point, int], TrialSettings],
-    ) -> None:
-        self.study, self.space, self.settings, self.resolve = study, space, settings, resolve
+    def __init__(self, study: optuna.Study, job: Job) -> None:
+        self.study, self.job, self.space, self.settings = study, job, job.space, job.settings
         self.exhausted = False
         self._live: dict[int, optuna.Trial] = {}
         self._numbers: dict[str, int] = {}
         self._left_running = self._take_over()
-        self._wanted = self._enqueue_grid() if space.grid is not None else None
+        self._wanted = self._enqueue_grid() if job.space.grid is not None else None
 
     def next(self) -> Assignment | None:
         """The next trial to run; None when the search has all it wants."""
@@ -120,7 +114,7 @@ class Decider:
         """Trials of an interrupted driver, ready to go on; the ones it had not settled yet are given up."""
         left = []
         for frozen in self.study.get_trials(deepcopy=False):
-            signature = frozen.user_attrs.get("signature")
+            signature = str(frozen.user_attrs.get("signature"))
             if frozen.state in ENDED and "duplicate_of" not in frozen.user_attrs:
                 self._numbers[signature] = frozen.number
             if frozen.state != TrialState.RUNNING:
@@ -149,7 +143,7 @@ class Decider:
         wanted = set()
         for seed in range(self.settings.seed, self.settings.seed + self.settings.seeds):
             for params, point in zip(self.space.grid or (), self.space.points(), strict=True):
-                signature = self.resolve(point, seed).signature()
+                signature = self.job.resolve(point, seed).signature()
                 wanted.add(signature)
                 if signature not in waiting and signature not in self._numbers:
                     self.study.enqueue_trial(dict(params), user_attrs={"seed": seed, "signature": signature})
@@ -165,7 +159,7 @@ class Decider:
         """Ask the study once; None if what it proposes needs no training."""
         trial = self.study.ask()
         seed = trial.user_attrs.get("seed", self.settings.seed)
-        settings = self.resolve(self.space.sample(trial), seed)
+        settings = self.job.resolve(self.space.sample(trial), seed)
         signature = settings.signature()
         self._live[trial.number] = trial
         trial.set_user_attr("signature", signature)
@@ -204,7 +198,10 @@ class Decider:
         draws = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=len(self._numbers)))
         for _ in range(RANDOM_DRAWS):
             drawn = draws.ask()
-            if self.resolve(self.space.sample(drawn), self.settings.seed).signature() not in self._numbers:
+            if (
+                self.job.resolve(self.space.sample(drawn), self.settings.seed).signature()
+                not in self._numbers
+            ):
                 self.study.enqueue_trial(drawn.params)
                 return True
         return False

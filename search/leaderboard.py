@@ -25,6 +25,7 @@ COLUMNS = (
     "seeds",
 )
 LEFT = ("network",)
+Ended = tuple[Mapping[str, Any], TrialSettings]
 
 
 @dataclass(frozen=True)
@@ -53,27 +54,22 @@ def protocol_id(protocol: Mapping[str, Any]) -> str:
     return digest({key: value for key, value in protocol.items() if key != "segments_per_clip"})
 
 
-def rows(
-    results: Sequence[Mapping[str, Any]], settings: Sequence[TrialSettings], table: str | None
-) -> list[Row]:
+def rows(ended: Sequence[Ended], table: str | None) -> list[Row]:
     """The leaderboard of ended trials, best first.
 
-    results, settings: of the same trials. table: whose published AUCs stand beside.
+    ended: results with the settings they belong to. table: whose published AUCs stand beside.
     raises: SearchError if the results are of several protocols.
     """
-    if len({protocol_id(result["protocol"]) for result in results}) > 1:
-        raise SearchError(
-            "these trials are of different protocols; numbers of two protocols can't be ranked together"
-        )
-    groups: dict[str, list[tuple[Mapping[str, Any], TrialSettings]]] = {}
-    for result, each in zip(results, settings, strict=True):
-        record = {key: value for key, value in each.to_json().items() if key != "seed"}
-        groups.setdefault(digest(record), []).append((result, each))
-    made = [_row(group, table) for group in groups.values()]
-    return sorted(made, key=lambda row: -row.valid_roc_auc)
+    if len({protocol_id(result["protocol"]) for result, _ in ended}) > 1:
+        raise SearchError("these trials are of several protocols; their numbers can't be ranked together")
+    groups: dict[str, list[Ended]] = {}
+    for result, settings in ended:
+        record = {key: value for key, value in settings.to_json().items() if key != "seed"}
+        groups.setdefault(digest(record), []).append((result, settings))
+    return sorted((_row(group, table) for group in groups.values()), key=lambda row: -row.valid_roc_auc)
 
 
-def _row(group: list[tuple[Mapping[str, Any], TrialSettings]], table: str | None) -> Row:
+def _row(group: list[Ended], table: str | None) -> Row:
     results = [result for result, _ in group]
     best, settings = max(group, key=lambda pair: pair[0]["valid"]["roc_auc"])
     entry = zoo.entry(settings.network)
@@ -114,7 +110,8 @@ def describe(protocol: Mapping[str, Any]) -> str:
     """The protocol in a line."""
     return (
         f"{protocol['dataset']} {protocol['fingerprint']}, convention {protocol['convention']}, "
-        f"{protocol['clips']} test clips at {protocol['sample_rate_hz']} Hz, all fixed segments, tags {protocol['tag_hash']}"
+        f"{protocol['clips']} test clips at {protocol['sample_rate_hz']} Hz, all fixed segments, "
+        f"tags {protocol['tag_hash']}"
     )
 
 

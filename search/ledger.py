@@ -8,23 +8,13 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
 
 from datasets.home import home
-from search.settings import ConfigError, Decider, SearchError, Settings, digest
-
-
-def study_name(settings: Settings, dataset: str, fingerprint: str, convention: str) -> str:
-    """A name that is the same for the same search, whatever its size: more trials or seeds extend it."""
-    if settings.study:
-        return settings.study
-    constant = [fingerprint, convention, asdict(settings.training), settings.seed, settings.space]
-    return f"{dataset}-{Path(settings.space).stem}-{digest(constant)[:6]}"
+from search.settings import ConfigError, Decider, SearchError, Settings
 
 
 def storage_url(settings: Settings) -> str:

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 # Ray and Tune read these when they are imported.
 os.environ.update(
@@ -34,6 +34,9 @@ from datasets.home import home
 from search.deciding import Assignment, Decider
 from search.machine import local_cpus
 from search.settings import AUTO, Cluster, SearchError, TrialSettings
+
+if TYPE_CHECKING:
+    from search.trial import Trial
 
 LOST_TRIES = 3  # how often a trial goes on after its process or node was lost
 LOST = f"its process or node was lost {LOST_TRIES + 1} times (killed, or the machine ran out of memory)"
@@ -63,7 +66,7 @@ def cluster(wanted: Cluster) -> Iterator[Room]:
 
     raises: SearchError if the cluster can't be reached or no trial would ever fit.
     """
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     environment = {name: os.environ[name] for name in ("WAVEZOO_HOME",) if name in os.environ}
     try:
         if wanted.address == "local":
@@ -184,7 +187,8 @@ class StudySearcher(Searcher):
         super().__init__(metric="valid_roc_auc", mode="max")
         self.desk = desk
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    # Tune's own annotation leaves out FINISHED, a string that it documents.
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
         return self.desk.assign(trial_id) or Searcher.FINISHED
 
     def on_trial_complete(
@@ -228,7 +232,8 @@ class TrialProcess(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         os.environ["WAVEZOO_HOME"] = config["home"]
-        self.assigned, self.trial = config, None
+        self.assigned = config
+        self.trial: Trial | None = None
 
     def step(self) -> dict[str, Any]:
         try:
@@ -240,14 +245,14 @@ class TrialProcess(tune.Trainable):
     def _advance(self) -> dict[str, Any]:
         import torch
 
+        from search import trial as trials
         from search import worker
-        from search.trial import Trial
 
         if self.trial is None:
             worker.prepare(self.assigned["threads"])
             device = "cuda" if torch.cuda.is_available() and ray.get_gpu_ids() else "cpu"
             settings = TrialSettings.from_json(self.assigned["settings"])
-            self.trial = Trial(settings, device, self.assigned["lineage"])
+            self.trial = trials.Trial(settings, device, self.assigned["lineage"])
         return self.trial.advance()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -1,91 +1,18 @@
 """What a search would train, what is done of it, and what the rest costs; answered without torch or Ray."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-import zoo
-from search import files
-from search.data import Data
+from search.job import Job, Work
 from search.machine import local_cpus, local_gpus
-from search.settings import Settings, Training, TrialSettings
-from search.spaces import Point, Space
+from search.settings import Training
 
 # Forward multiply-adds a second that training and evaluation get through, where no trial has been timed yet:
 # one AVX2 core (samplecnn_m3_n9_s3, batch 23) and, computed from its memory traffic, one H200.
 ROUGH_CPU_TRAINING, ROUGH_CPU_EVALUATION = 7e9, 27e9
 ROUGH_GPU_TRAINING, ROUGH_GPU_EVALUATION = 9e12, 27e12
-# How many epochs the paper's schedule takes is known when it ends; planned with this many.
-PAPER_EPOCHS = 40
-
-
-@dataclass(frozen=True)
-class Work:
-    """One training: forward multiply-adds of its training segments and of its evaluations."""
-
-    settings: TrialSettings
-    parameters: int
-    multiply_adds: int
-    segments_per_epoch: int
-    training: float
-    evaluation: float
-    done: bool
-
-    @property
-    def total(self) -> float:
-        return self.training + self.evaluation
-
-
-def resolve(settings: Settings, data: Data, point: Point, seed: int) -> TrialSettings:
-    """All settings of one trial. raises: ConfigError or ZooError if the point is no network."""
-    return TrialSettings(
-        network=point.network,
-        options=zoo.entry(point.network).with_options(**dict(point.options)).options,
-        training=settings.training.changed(**dict(point.training)),
-        seed=seed,
-        dataset=data.name,
-        fingerprint=data.fingerprint or "",
-        convention=data.convention,
-        tag_hash=data.tag_hash,
-    )
-
-
-def work(trial: TrialSettings, data: Data) -> Work:
-    """What a trial costs."""
-    entry = zoo.entry(trial.network).with_options(**dict(trial.options))
-    cost = entry.cost(data.tags)
-    each = cost.multiply_adds
-    segments = trial.training.segments_per_epoch(data.segments("train", entry.input_samples), each)
-    epochs = min(trial.training.longest_epochs, PAPER_EPOCHS)
-    looks = epochs * data.segments("valid", entry.input_samples) + sum(
-        data.segments(split, entry.input_samples) for split in ("valid", "test")
-    )
-    return Work(
-        settings=trial,
-        parameters=cost.parameters,
-        multiply_adds=each,
-        segments_per_epoch=segments,
-        training=float(each) * segments * epochs,
-        evaluation=float(each) * looks,
-        done=files.read_result(trial.signature()) is not None,
-    )
-
-
-def grid(settings: Settings, space: Space, data: Data) -> list[Work]:
-    """The work of every training of a grid, in the order in which they will start."""
-    seeds = range(settings.seed, settings.seed + settings.seeds)
-    return [work(resolve(settings, data, point, seed), data) for seed in seeds for point in space.points()]
-
-
-def cheap_first(settings: Settings, space: Space, data: Data) -> Space:
-    """The same space with its grid in order of cost: what can go wrong shows early."""
-    if space.grid is None:
-        return space
-    works = [work(resolve(settings, data, point, settings.seed), data) for point in space.points()]
-    order = sorted(range(len(works)), key=lambda at: works[at].total)
-    return replace(space, grid=tuple(space.grid[at] for at in order))
 
 
 def seconds(works: Iterable[Work], at_once: int, gpu: bool) -> float:
@@ -108,11 +35,12 @@ def meaning(training: Training, name: str) -> str:
     return f"{name}: at most {training.longest_epochs} epochs; not the paper's schedule, so not its numbers"
 
 
-def show(settings: Settings, space: Space, data: Data, study: str | None) -> RenderableType:
+def show(job: Job) -> RenderableType:
     """The plan as text and, for a grid, a table."""
+    settings, space, data = job.settings, job.space, job.data
     clips = ", ".join(f"{count} {split}" for split, count in data.clips.items())
     lines = [
-        f"search   {study or settings.space}: {space.note.splitlines()[0] if space.note else space.name}",
+        f"search   {job.study if data.fingerprint else job.model}: {space.question}",
         f"data     {data.name}{f' ({data.why})' if data.why else ''}, convention {data.convention}: {clips}, "
         f"{data.tags} tags" + ("" if data.fingerprint else "; will be rendered first"),
         f"budget   {meaning(settings.training, settings.budget)}",
@@ -123,7 +51,7 @@ def show(settings: Settings, space: Space, data: Data, study: str | None) -> Ren
             f"chosen by {settings.sampler.name}"
         )
         return "\n".join(lines)
-    works = grid(settings, space, data)
+    works = job.grid()
     at_once = (
         max(local_gpus(), 1) if local_gpus() else max(local_cpus() // settings.cluster.cpus_per_trial, 1)
     )
@@ -142,8 +70,8 @@ def _table(works: list[Work]) -> Table:
         table.add_column(title, justify="left" if title in ("network", "state") else "right", no_wrap=True)
     for each in works:
         table.add_row(
-            each.settings.network,
-            str(each.settings.seed),
+            each.trial.network,
+            str(each.trial.seed),
             f"{each.parameters:,}",
             f"{each.multiply_adds / 1e6:,.1f}",
             f"{each.segments_per_epoch:,}",

@@ -44,7 +44,7 @@ def client(uri: str) -> "MlflowClient":
 
 
 @dataclass(frozen=True)
-class Search:
+class About:
     """What a parent run says of its search."""
 
     experiment: str
@@ -71,7 +71,7 @@ class _Copy:
 class Tracker:
     """A watcher of the search that keeps MLflow up to date from a thread of its own."""
 
-    def __init__(self, uri: str, search: Search) -> None:
+    def __init__(self, uri: str, search: About) -> None:
         self.uri, self.search = uri, search
         self.trouble: str | None = None
         self.parent_id: str | None = None
@@ -162,12 +162,15 @@ class Tracker:
 
     def _finished_runs(self, mlflow: "MlflowClient") -> dict[str, str]:
         """Signature -> run of every trial that earlier drivers have copied whole."""
-        found, token = {}, None
+        found: dict[str, str] = {}
+        token: str | None = None
         while True:
             page = mlflow.search_runs(
                 [self.experiment_id], "attributes.status = 'FINISHED'", page_token=token
             )
-            found |= {run.data.tags[SIGNATURE]: run.info.run_id for run in page if SIGNATURE in run.data.tags}
+            found |= {
+                run.data.tags[SIGNATURE]: str(run.info.run_id) for run in page if SIGNATURE in run.data.tags
+            }
             token = page.token
             if not token:
                 return found

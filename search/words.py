@@ -70,7 +70,7 @@ def _compose(words: list[str]) -> dict[str, Any]:
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"can't read the words: {' '.join(str(error).split())}") from error
     assert isinstance(config, dict)
-    return config
+    return {str(key): value for key, value in config.items()}
 
 
 def _problems(words: list[str], config: Mapping[str, Any]) -> Iterator[str]:
@@ -81,7 +81,8 @@ def _problems(words: list[str], config: Mapping[str, Any]) -> Iterator[str]:
         elif not _known_key(key, config):
             yield f"no word is called '{key}'; {nearest(key, _keys(config))}"
         elif key in ("budget", "sampler", "pruner") and value not in _choices(key):
-            yield f"no {key} is called '{value}'; {nearest(value, _choices(key))} (a new one is a file in search/conf/{key}/)"
+            near = nearest(value, _choices(key))
+            yield f"no {key} is called '{value}'; {near} (a new one is a file in search/conf/{key}/)"
 
 
 def _choices(group: str) -> list[str]:

@@ -41,6 +41,11 @@ class Space:
     grid: tuple[Mapping[str, Any], ...] | None
     paper_table: str | None
 
+    @property
+    def question(self) -> str:
+        """The first line of the lab note."""
+        return self.note.partition("\n")[0] or self.name
+
     def points(self) -> list[Point]:
         """The points of the grid, in its order; none where a sampler chooses."""
         from optuna.trial import FixedTrial
@@ -73,9 +78,7 @@ def load(name: str) -> Space:
 
 def table_grid(table: str) -> list[dict[str, str]]:
     """The grid of a table of the paper: its networks, in the table's order."""
-    return [
-        {"network": name} for name in zoo.names() if any(row.table == table for row in zoo.entry(name).paper)
-    ]
+    return [{"network": name} for name in zoo.names(table=table)]
 
 
 def _from_package(name: str) -> ModuleType:

@@ -1,0 +1,89 @@
+"""The end of a search: its leaderboard, its winner in the registry, what failed, and what to type next."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from search import files, leaderboard, plan
+from search.deciding import Decider
+from search.environment import environment
+from search.job import Job
+from search.publishing import publish
+from search.tracking import About, Tracker, flat, tracking_uri
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+CLUSTER = "cluster."
+
+
+def about(job: Job) -> About:
+    """What the search's own run in MLflow says of it."""
+    config = asdict(job.settings)
+    tags = {"dataset": job.data.name, "fingerprint": str(job.data.fingerprint), "space": job.space.name}
+    return About(
+        experiment=job.model,
+        study=job.study,
+        params={key: value for key, value in flat(config).items() if not key.startswith(CLUSTER)},
+        tags=tags,
+        config=config,
+        environment={**environment(), **tags, "command": job.command},
+    )
+
+
+def conclude(job: Job, decider: Decider, tracker: Tracker, console: "Console") -> int:
+    """Tell how the search ended. Returns how many of its trainings failed."""
+    ended = [(files.read_result(each.signature), each.settings) for each in decider.ended()]
+    kept = [(result, settings) for result, settings in ended if result]
+    if kept:
+        board = leaderboard.rows(kept, job.space.paper_table)
+        _show(job, kept[0][0]["protocol"], board, console)
+        if job.settings.publish:
+            _publish(job, board[0], tracker, console)
+        _next_steps(job, console)
+    if decider.exhausted:
+        console.print("the space holds no further setting that has not been tried")
+    failures = decider.failures()
+    for network, kind, why in failures:
+        console.print(f"failed: {network}: {kind}: {why}")
+    if failures:
+        console.print(f"to try the failed ones again: {job.command}")
+    return len(failures)
+
+
+def _show(job: Job, protocol: dict[str, Any], board: list[leaderboard.Row], console: "Console") -> None:
+    budget = plan.meaning(job.settings.training, job.settings.budget)
+    console.print(f"\n{leaderboard.describe(protocol)}\nbudget {budget}")
+    console.print("ranked by the validation clips; intervals by bootstrap over the test clips\n")
+    console.print(leaderboard.as_table(board))
+    text = leaderboard.as_markdown(board, protocol, budget, job.command)
+    path = files.home() / "leaderboards" / f"{job.study}.md"
+    files.write_beside(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+    console.print(f"\nwritten to {path}", soft_wrap=True)
+
+
+def _publish(job: Job, winner: leaderboard.Row, tracker: Tracker, console: "Console") -> None:
+    """Register the winner; a registry out of reach costs a line, never the search."""
+    run_id = tracker.run_id(winner.signature)
+    if run_id is None:
+        console.print("the winner is not registered: its run is not in MLflow yet")
+        return
+    try:
+        made = publish(tracker.uri, job.model, winner.signature, run_id)
+    except Exception as error:  # whatever a server or a network can do
+        console.print(f"the winner is not registered: {error}; the same command again tries it")
+        return
+    verb = "is" if made.champion else "is not"
+    console.print(
+        f"{winner.name} is version {made.version} of {job.model} and {verb} its champion: {made.why}"
+    )
+
+
+def _next_steps(job: Job, console: "Console") -> None:
+    uri = tracking_uri(job.settings.tracking)
+    served = f"mlflow server --host 127.0.0.1 --backend-store-uri {uri}"
+    console.print(
+        f"\nnext:\n  {f'open {uri}' if uri.startswith('http') else served}"
+        f"\n  python -m dashboards export out=pictures"
+        f"\n  python -m zoo tag song.mp3 model=models:/{job.model}@champion",
+        soft_wrap=True,
+    )
