@@ -21,8 +21,11 @@ class AudioError(DatasetError):
         self.detail = detail
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """End of a refusal of `word`: its neighbours among the known words, or all of them."""
+def nearest(word: str, known: Iterable[str], most: int = 3, key: str = "") -> str:
+    """End of a refusal of `word`: its neighbours among the known words, or all of them.
+
+    most: how many neighbours are named. key: the `key=` that the word is typed behind.
+    """
     options = sorted(known)
-    close = difflib.get_close_matches(word, options, n=3, cutoff=0.5)
+    close = [key + option for option in difflib.get_close_matches(word, options, n=most, cutoff=0.5)]
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(options)}"

@@ -17,6 +17,7 @@ from search.machine import local_gpus
 from search.settings import AUTO, Cluster, ConfigError, Decider, Settings, Training
 
 CONF = Path(__file__).parent / "conf"
+FREE = ("sampler.arguments.", "pruner.arguments.")
 
 HELP = """\
 Search for the best network to tag music with.
@@ -60,7 +61,7 @@ def read_words(words: Sequence[str]) -> Settings:
     default = _compose([])
     if problems := list(_problems(list(words), default)):
         raise ConfigError("; ".join(problems))
-    return _settings(_compose([_resolved_budget(word) for word in _with_budget(list(words))]), default)
+    return _settings(_compose([_as_hydra(word) for word in _with_budget(list(words))]), default)
 
 
 def _compose(words: list[str]) -> dict[str, Any]:
@@ -79,9 +80,9 @@ def _problems(words: list[str], config: Mapping[str, Any]) -> Iterator[str]:
         if not equals:
             yield f"'{word}' is not key=value (python -m search.run --help lists the words)"
         elif not _known_key(key, config):
-            yield f"no word is called '{key}'; {nearest(key, _keys(config))}"
+            yield f"no word is called '{key}'; {nearest(key, _keys(config), most=1)}"
         elif key in ("budget", "sampler", "pruner") and value not in _choices(key):
-            near = nearest(value, _choices(key))
+            near = nearest(value, _choices(key), most=1, key=f"{key}=")
             yield f"no {key} is called '{value}'; {near} (a new one is a file in search/conf/{key}/)"
 
 
@@ -97,19 +98,19 @@ def _keys(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _known_key(key: str, config: Mapping[str, Any]) -> bool:
-    """A known word; the arguments of a sampler or pruner are its own, so they are free (with Hydra's plus)."""
-    return key in set(_keys(config)) or key.lstrip("+").startswith(
-        ("sampler.arguments.", "pruner.arguments.")
-    )
+    """A known word; the arguments of a sampler or pruner are its own, so they are free."""
+    return key in set(_keys(config)) or key.startswith(FREE)
 
 
 def _with_budget(words: list[str]) -> list[str]:
     return words if any(word.startswith("budget=") for word in words) else [*words, f"budget={AUTO}"]
 
 
-def _resolved_budget(word: str) -> str:
-    """`budget=auto` is the paper's schedule where there is a GPU to follow it."""
-    return f"budget={'paper' if local_gpus() else 'small'}" if word == f"budget={AUTO}" else word
+def _as_hydra(word: str) -> str:
+    """The word as Hydra wants it: `auto` resolved, and arguments that the config does not list allowed."""
+    if word == f"budget={AUTO}":  # the paper's schedule where there is a GPU to follow it
+        return f"budget={'paper' if local_gpus() else 'small'}"
+    return f"++{word}" if word.startswith(FREE) else word
 
 
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}

@@ -30,3 +30,13 @@ def demo(demo_home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Name of the rendered data set, with WAVEZOO_HOME pointing at it."""
     monkeypatch.setenv("WAVEZOO_HOME", str(demo_home))
     return "demo"
+
+
+@pytest.fixture
+def fresh_home(demo_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty WAVEZOO_HOME, but for the rendered data set, which it shares."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "datasets").symlink_to(demo_home / "datasets")
+    monkeypatch.setenv("WAVEZOO_HOME", str(home))
+    return home

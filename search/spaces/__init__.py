@@ -83,8 +83,9 @@ def table_grid(table: str) -> list[dict[str, str]]:
 
 def _from_package(name: str) -> ModuleType:
     if name not in names():
+        near = nearest(name, names(), most=1, key="space=")
         raise ConfigError(
-            f"no search space is called '{name}'; {nearest(name, names())} (a new one is a file in search/spaces/)"
+            f"no search space is called '{name}'; {near} (a new one is a file in search/spaces/)"
         )
     return importlib.import_module(f"{__name__}.{name}")
 

@@ -1,0 +1,237 @@
+"""What is trained next: grids whole and once, samplers without repeats, interruptions without loss. No Ray here."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from search import data, files, ledger, spaces
+from search.deciding import Assignment, Decider
+from search.job import Job
+from search.settings import ConfigError, SearchError
+from search.spaces import joint
+from search.words import read_words
+
+Run = Callable[[Decider], list[str]]
+
+
+def a_job(*words: str) -> Job:
+    settings = read_words(["dataset=demo", "budget=small", *words])
+    return Job.of(settings, spaces.load(settings.space), data.find(settings), words)
+
+
+def a_decider(job: Job) -> Decider:
+    """What a driver has after a start, or after a restart: all it knows comes from the ledger."""
+    return Decider(ledger.open_study(job.settings, job.study), job)
+
+
+def result_of(assignment: Assignment, score: float = 0.5) -> dict[str, Any]:
+    """What a trial leaves behind, made up here: these tests are about deciding, not about music."""
+    return {"signature": assignment.signature, "valid": {"roc_auc": score}}
+
+
+def run(decider: Decider, most: int = 1000) -> list[Assignment]:
+    """Let every trial end well, one after the other."""
+    ran = []
+    while len(ran) < most and (assignment := decider.next()):
+        decider.report(assignment.number, 1, 0.4)
+        decider.finish(assignment.number, result_of(assignment))
+        ran.append(assignment)
+    return ran
+
+
+def states(job: Job) -> list[TrialState]:
+    return [trial.state for trial in ledger.open_study(job.settings, job.study).get_trials()]
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_grid_is_tried_whole_and_cheapest_first() -> None:
+    job = a_job("space=smoke")
+    ran = run(a_decider(job))
+    assert sorted(each.settings.network for each in ran) == sorted(
+        point.network for point in job.space.points()
+    )
+    costs = [job.work(each.settings).total for each in ran]
+    assert costs == sorted(costs)
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_the_same_command_again_has_nothing_left_to_do() -> None:
+    job = a_job("space=smoke")
+    run(a_decider(job))
+    again = a_decider(job)
+    assert again.has_all()
+    assert again.next() is None
+    assert len(again.ended()) == 4
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_driver_that_dies_leaves_its_running_trials_to_the_next() -> None:
+    job = a_job("space=smoke")
+    first = a_decider(job)
+    left = [first.next(), first.next()]
+    first.report(left[0].number, 1, 0.7)  # and then: SIGKILL
+    second = a_decider(job)
+    taken = [second.next(), second.next()]
+    assert [each.number for each in taken] == [each.number for each in left]
+    assert [each.signature for each in taken] == [each.signature for each in left]
+    for each in taken:
+        second.finish(each.number, result_of(each))
+    run(second)
+    assert states(job) == [TrialState.COMPLETE] * 4
+    first_trial = ledger.open_study(job.settings, job.study).get_trials()[left[0].number]
+    assert first_trial.intermediate_values == {1: 0.7}
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_epochs_that_only_the_trials_folder_knows_reach_the_ledger() -> None:
+    job = a_job("space=smoke")
+    left = a_decider(job).next()
+    epochs = [{"epoch": 1, "valid_roc_auc": 0.6}, {"epoch": 2, "valid_roc_auc": 0.65}]
+    files.write_json(files.trial_folder(left.signature) / files.EPOCHS, epochs)
+    a_decider(job)
+    trial = ledger.open_study(job.settings, job.study).get_trials()[left.number]
+    assert trial.intermediate_values == {1: 0.6, 2: 0.65}
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_trial_that_ended_while_its_driver_was_dead_is_not_trained_again() -> None:
+    job = a_job("space=smoke")
+    left = a_decider(job).next()
+    files.write_json(files.trial_folder(left.signature) / files.RESULT, result_of(left, 0.9))
+    again = a_decider(job)
+    assert left.signature not in [each.signature for each in run(again)]
+    assert ledger.open_study(job.settings, job.study).get_trials()[left.number].value == 0.9
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_what_another_search_has_trained_is_taken_over() -> None:
+    job = a_job("space=smoke", "study=one")
+    assignment = a_decider(job).next()
+    files.write_json(files.trial_folder(assignment.signature) / files.RESULT, result_of(assignment, 0.8))
+    other = a_job("space=smoke", "study=two")
+    decider = a_decider(other)
+    assert len(run(decider)) == 3
+    assert len(decider.ended()) == 4
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_more_seeds_extend_a_finished_search() -> None:
+    run(a_decider(a_job("space=smoke")))
+    more = a_job("space=smoke", "seeds=2")
+    ran = run(a_decider(more))
+    assert [each.settings.seed for each in ran] == [1] * 4
+    assert len(a_decider(more).ended()) == 8
+    assert len(a_decider(a_job("space=smoke")).ended()) == 4
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_failed_trial_is_named_and_tried_again_by_the_next_command_only() -> None:
+    job = a_job("space=smoke")
+    decider = a_decider(job)
+    bad = decider.next()
+    decider.fail(bad.number, "out of memory", "it was too large")
+    assert bad.signature not in [each.signature for each in run(decider)]
+    assert decider.failures() == [(bad.settings.network, "out of memory", "it was too large")]
+    again = a_decider(job)
+    assert [each.signature for each in run(again)] == [bad.signature]
+    assert again.failures() == []
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_stopped_trial_is_pruned_with_its_epochs_and_not_complete_with_a_bad_score() -> None:
+    job = a_job(
+        "space=smoke",
+        "pruner=median",
+        "pruner.arguments.n_startup_trials=1",
+        "pruner.arguments.n_warmup_steps=0",
+    )
+    decider = a_decider(job)
+    first, second = decider.next(), decider.next()
+    assert not decider.report(first.number, 1, 0.9)
+    decider.finish(first.number, result_of(first, 0.9))
+    assert decider.report(second.number, 1, 0.1)
+    decider.prune(second.number)
+    trial = ledger.open_study(job.settings, job.study).get_trials()[second.number]
+    assert (trial.state, trial.intermediate_values) == (TrialState.PRUNED, {1: 0.1})
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_sampled_space_tries_as_many_different_settings_as_asked_for() -> None:
+    job = a_job("space=joint", "trials=12", "sampler=random")
+    ran = run(a_decider(job))
+    assert len({each.signature for each in ran}) == len(ran) == 12
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_replicates_differ_by_their_seed_alone() -> None:
+    ran = run(a_decider(a_job("space=joint", "trials=3", "seeds=2", "sampler=random")))
+    assert len(ran) == 6
+    by_point = {
+        each.settings.network + str(each.settings.training) + str(each.settings.options) for each in ran
+    }
+    assert len(by_point) == 3
+    assert sorted(each.settings.seed for each in ran) == [0, 0, 0, 1, 1, 1]
+
+
+TINY = '''"""Tiny: six settings only."""
+from search.spaces import Point
+def sample(trial):
+    n = trial.suggest_categorical("n", [3, 4, 5])
+    return Point(f"samplecnn_m3_n{n}_s81", options={"dropout": trial.suggest_categorical("dropout", [0.0, 0.5])})
+'''
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
+def test_no_duplicate_is_trained_and_an_exhausted_space_ends(sampler: str, fresh_home: Path) -> None:
+    file = fresh_home / "tiny.py"
+    file.write_text(TINY)
+    decider = a_decider(a_job(f"space={file}", "trials=20", f"sampler={sampler}"))
+    ran = run(decider)
+    assert len({each.signature for each in ran}) == len(ran) == 6
+    assert decider.exhausted
+
+
+def test_every_proposal_of_the_joint_space_is_a_network_with_its_input() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    seen = set()
+    for _ in range(300):
+        trial = study.ask()
+        point = joint.sample(trial)
+        m, n, stride = (int(part[1:]) for part in point.network.split("_")[1:])
+        assert m**n * stride == joint.INPUTS[m][trial.params["input"] == "long"]
+        seen.add(point.network)
+    paper = {point.network for point in spaces.load("table2").points()}
+    assert len(seen & paper) >= 35
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_two_drivers_of_one_search_are_refused() -> None:
+    with (
+        ledger.only_driver("a"),
+        pytest.raises(SearchError, match=r"the search a is running already \(process \d+\)"),
+        ledger.only_driver("a"),
+    ):
+        pass
+    with ledger.only_driver("a"):
+        pass
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_ledger_out_of_reach_is_told_without_its_password() -> None:
+    job = a_job("space=smoke", "storage=postgresql://me:secret@127.0.0.1:1/none")
+    with pytest.raises(SearchError, match="can't open the ledger") as refused:
+        a_decider(job)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_sampler_that_optuna_lacks_is_refused() -> None:
+    from search.settings import Decider as Made
+
+    with pytest.raises(ConfigError, match=r"Optuna has no optuna\.samplers\.TPESample; search/conf/"):
+        ledger.make(Made("TPESample"), optuna.samplers)
+    with pytest.raises(ConfigError, match="TPESampler can't be made with {'gama': 1}"):
+        ledger.make(Made("TPESampler", {"gama": 1}), optuna.samplers)

@@ -1,0 +1,66 @@
+"""The five restarted stages of the paper, epoch by epoch."""
+
+import math
+
+from search.schedule import Progress
+from search.settings import Training
+
+PAPER = Training()
+
+
+def after(losses: list[float], training: Training = PAPER, start: Progress | None = None) -> Progress:
+    progress = start or Progress()
+    for loss in losses:
+        progress = progress.after_epoch(loss, updates=10, training=training)
+    return progress
+
+
+def test_a_stage_ends_on_the_fourth_epoch_in_a_row_without_a_new_best() -> None:
+    assert after([1.0, 2.0, 2.0, 2.0]).stage == 0
+    assert after([1.0, 2.0, 2.0, 2.0, 2.0]).stage == 1
+
+
+def test_a_new_best_starts_the_count_again() -> None:
+    assert after([1.0, 2.0, 2.0, 2.0, 0.9, 2.0, 2.0, 2.0]).stage == 0
+
+
+def test_an_equal_loss_is_no_new_best() -> None:
+    assert after([1.0] * 5).stage == 1
+
+
+def test_a_stage_forgets_the_best_loss_of_the_one_before() -> None:
+    second = after([1.0, 2.0, 2.0, 2.0, 2.0])
+    assert math.isinf(second.best_loss)
+    assert after([1.5], start=second).best_epoch == 6
+
+
+def test_the_next_stage_starts_from_the_best_epoch_with_fresh_counts() -> None:
+    second = after([3.0, 1.0, 2.0, 2.0, 2.0, 2.0])
+    assert second.starts_stage
+    assert (second.best_epoch, second.updates, second.without_best, second.epoch) == (2, 0, 0, 6)
+
+
+def test_updates_count_inside_a_stage() -> None:
+    assert after([1.0, 0.9]).updates == 20
+
+
+def test_training_ends_with_its_last_stage_and_the_best_of_that_stage_counts() -> None:
+    standing_still = [1.0, 2.0, 2.0, 2.0, 2.0]
+    assert not after(standing_still * 4).finished
+    end = after(standing_still * 5)
+    assert end.finished
+    assert end.best_epoch == 21
+
+
+def test_a_stage_may_be_cut_by_its_length() -> None:
+    short = Training(learning_rates=(0.1, 0.01), epochs_per_stage=2)
+    assert after([4.0, 3.0], short).stage == 1
+    assert after([4.0, 3.0, 2.0, 1.0], short).finished
+
+
+def test_an_epoch_of_a_large_network_takes_fewer_segments_but_two_batches_at_least() -> None:
+    capped = Training(multiply_adds_per_epoch=1000.0, batch_size=4)
+    assert capped.segments_per_epoch(segments=500, multiply_adds=10) == 100
+    assert capped.segments_per_epoch(segments=50, multiply_adds=10) == 50
+    assert capped.segments_per_epoch(segments=500, multiply_adds=400) == 8
+    assert PAPER.segments_per_epoch(segments=152_440, multiply_adds=10**9) == 152_440

@@ -1,0 +1,215 @@
+"""Training one network: the stream of epochs, and that nothing is lost or changed by an interruption."""
+
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import datasets
+import zoo
+from search import files, worker
+from search.evaluation import evaluate
+from search.settings import SearchError, Training, TrialSettings
+from search.training import Diverged, Fit
+from search.trial import Trial
+
+SMALL = Training(learning_rates=(0.05, 0.01), epochs_per_stage=2, batch_size=8)
+NETWORK = "samplecnn_m3_n3_s729"
+
+
+def a_fit(training: Training = SMALL, network: str = NETWORK, segments: int = 24, seed: int = 1) -> Fit:
+    torch.manual_seed(seed)
+    entry = zoo.entry(network)
+    train, valid = (datasets.open("demo", split, entry.input_samples) for split in ("train", "valid"))
+    return Fit(entry.build(len(train.tags)), train, valid, training, seed, segments)
+
+
+def settings(training: Training = SMALL, seed: int = 3) -> TrialSettings:
+    card = datasets.card("demo")
+    return TrialSettings(
+        network=NETWORK,
+        options=zoo.entry(NETWORK).options,
+        training=replace(training, multiply_adds_per_epoch=24 * 5.2e6),
+        seed=seed,
+        dataset="demo",
+        fingerprint=card.fingerprint,
+        convention=card.default_convention,
+        tag_hash=card.tag_hash,
+    )
+
+
+def without_time(rows: list[dict]) -> list[dict]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+@pytest.mark.usefixtures("demo")
+def test_the_stream_ends_with_the_schedule_and_the_best_weights_of_the_last_stage() -> None:
+    fit = a_fit()
+    epochs = list(fit)
+    assert [epoch.stage for epoch in epochs] == [0, 0, 1, 1]
+    assert [epoch.last for epoch in epochs] == [False, False, False, True]
+    assert [epoch.learning_rate for epoch in epochs] == [0.05, 0.05, 0.01, 0.01]
+    best = min(epochs[2:], key=lambda epoch: epoch.valid_loss)
+    assert fit.progress.best_epoch == best.epoch
+    assert evaluate(fit.network, fit.valid).loss == pytest.approx(best.valid_loss, rel=1e-6)
+
+
+@pytest.mark.usefixtures("demo")
+def test_a_stage_starts_from_the_best_weights_with_a_fresh_optimizer() -> None:
+    fit = a_fit(replace(SMALL, patience=0, epochs_per_stage=9))
+    for epoch in fit:
+        if fit.progress.starts_stage:
+            break
+    assert not epoch.new_best
+    fit._start_stage()
+    assert not fit.optimizer.state
+    for name, value in fit.network.state_dict().items():
+        assert torch.equal(value, fit.best[name]), name
+
+
+@pytest.mark.usefixtures("demo")
+def test_the_rate_decays_with_every_update_of_a_stage() -> None:
+    fit = a_fit(replace(SMALL, lr_decay=0.1))
+    next(iter(fit))
+    assert fit.optimizer.param_groups[0]["lr"] == pytest.approx(0.05 / (1 + 0.1 * 2))
+
+
+@pytest.mark.usefixtures("demo")
+def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit() -> None:
+    whole = list(a_fit())
+    for stop in (1, 2, 3):
+        first = a_fit()
+        head = list(islice(iter(first), stop))
+        second = a_fit(seed=1)
+        second.restore(*first.state())
+        tail = list(second)
+        rows = without_time([vars(epoch) for epoch in [*head, *tail]])
+        assert rows == without_time([vars(epoch) for epoch in whole])
+
+
+@pytest.mark.usefixtures("demo")
+def test_the_same_seed_gives_the_same_numbers_and_another_one_others() -> None:
+    losses = [next(iter(a_fit(seed=seed))).train_loss for seed in (1, 1, 2)]
+    assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.mark.usefixtures("demo")
+def test_a_loss_that_is_no_number_ends_the_training() -> None:
+    fit = a_fit(replace(SMALL, learning_rates=(1e30,)))
+    with pytest.raises(Diverged, match="the loss is "):
+        list(fit)
+
+
+@pytest.mark.usefixtures("demo")
+@pytest.mark.parametrize("segments", [2, 9, 17])
+def test_an_epoch_never_serves_a_batch_of_one(segments: int) -> None:
+    """9 = 8 + 1 and 17 = 8 + 8 + 1: the one left over is dropped, as the authors do."""
+    epoch = next(iter(a_fit(segments=segments)))
+    assert np.isfinite(epoch.train_loss)
+
+
+@pytest.mark.usefixtures("demo")
+def test_a_clips_score_is_the_mean_of_its_segments_sigmoids() -> None:
+    fit = a_fit()
+    evaluation = evaluate(fit.network, fit.valid)
+    clip, wave = next(iter(fit.valid.clips()))
+    assert len(wave) == 4
+    with torch.inference_mode():
+        wanted = torch.sigmoid(fit.network(wave).double()).mean(dim=0)
+    assert evaluation.probabilities[clip] == pytest.approx(wanted.numpy(), abs=1e-12)
+
+
+@pytest.mark.usefixtures("demo")
+def test_the_spectrogram_of_a_mel_network_is_standardised_before_its_first_epoch() -> None:
+    fit = a_fit(network="melcnn_m3_n4_s729_w729")
+    next(iter(fit))
+    state = fit.network.state_dict()
+    assert state["front.std"] > 0
+    assert (state["front.mean"], state["front.std"]) != (0, 1)
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_trial_leaves_scores_of_every_clip_and_a_checkpoint_that_tags() -> None:
+    trial = Trial(settings(), "cpu", {"search": "test"})
+    rows = [trial.advance() for _ in range(4)]
+    result = rows[-1]["result"]
+    assert rows[-1]["last"]
+    assert result["test"]["roc_auc_low"] <= result["test"]["roc_auc"] <= result["test"]["roc_auc_high"]
+    assert (result["protocol"]["clips"], result["protocol"]["segments_per_clip"]) == (96, 4)
+    assert result == files.read_result(settings().signature())
+    assert not (trial.folder / files.STATE).exists()
+    tagger = zoo.load(str(trial.folder / files.CHECKPOINT))
+    assert tagger.card.scores["test"]["roc_auc"] == result["test"]["roc_auc"]
+    test = datasets.open("demo", "test", tagger.segment_samples)
+    wanted = evaluate(trial.fit.network, test).probabilities[0]
+    _, wave = next(iter(test.clips()))
+    assert tagger.score(wave.flatten().numpy()) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_a_trial_goes_on_from_its_last_epoch_in_another_process(fresh_home: Path) -> None:
+    whole = Trial(settings(seed=4), "cpu", {})
+    wanted = [whole.advance() for _ in range(4)]
+    (fresh_home / "trials").rename(fresh_home / "elsewhere")
+    for epoch in range(4):  # a new Trial for each epoch, as after four crashes
+        row = Trial(settings(seed=4), "cpu", {}).advance()
+        assert row["epoch"] == epoch + 1
+    assert without_time(files.read_epochs(settings(seed=4).signature())) == without_time(whole.history)
+    assert row["result"]["test"] == wanted[-1]["result"]["test"]
+    again = Trial(settings(seed=4), "cpu", {}).advance()
+    assert again["result"] == row["result"]
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_data_that_have_changed_since_the_search_began_are_refused() -> None:
+    with pytest.raises(SearchError, match=r"demo has fingerprint .* here, 0123 where the search was started"):
+        Trial(replace(settings(), fingerprint="0123"), "cpu", {})
+
+
+@pytest.mark.usefixtures("demo")
+def test_no_setting_can_change_a_result_without_changing_the_signature() -> None:
+    base = settings()
+    changes = [
+        {"network": "samplecnn_m3_n4_s243"},
+        {"options": {**base.options, "dropout": 0.1}},
+        {"seed": 9},
+        {"dataset": "mtat"},
+        {"fingerprint": "x"},
+        {"convention": "all"},
+        {"tag_hash": "x"},
+        *({"training": replace(base.training, **change)} for change in CHANGED_TRAINING),
+    ]
+    signatures = [replace(base, **change).signature() for change in changes]
+    assert len({base.signature(), *signatures}) == len(changes) + 1
+    fields = {key for change in changes for key in change}
+    assert fields == set(base.to_json())
+
+
+CHANGED_TRAINING = (
+    {"learning_rates": (0.1,)},
+    {"epochs_per_stage": 9},
+    {"patience": 9},
+    {"batch_size": 9},
+    {"momentum": 0.1},
+    {"lr_decay": 0.1},
+    {"crops": True},
+    {"multiply_adds_per_epoch": 1.0},
+)
+
+
+def test_every_field_of_the_training_is_among_the_changes() -> None:
+    assert {key for change in CHANGED_TRAINING for key in change} == set(Training.__dataclass_fields__)
+
+
+@pytest.mark.usefixtures("demo")
+def test_settings_survive_json() -> None:
+    assert TrialSettings.from_json(settings().to_json()) == settings()
+
+
+def test_preparing_a_worker_sets_its_threads() -> None:
+    before = torch.get_num_threads()
+    worker.prepare(1)
+    assert torch.get_num_threads() == 1
+    torch.set_num_threads(before)

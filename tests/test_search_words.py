@@ -1,0 +1,165 @@
+"""The command line: what the words mean, and what is said of those that mean nothing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from search import spaces
+from search.run import main
+from search.settings import ConfigError, Training
+from search.words import read_words
+
+
+def refusal(*words: str) -> str:
+    with pytest.raises(ConfigError) as refused:
+        read_words(words)
+    return str(refused.value)
+
+
+def test_without_words_table_2_is_searched_on_whatever_data_there_is() -> None:
+    settings = read_words([])
+    assert (settings.space, settings.dataset, settings.seeds) == ("table2", "auto", 1)
+
+
+def test_the_paper_budget_is_the_schedule_of_the_authors() -> None:
+    training = read_words(["budget=paper"]).training
+    assert training == Training()
+    assert training.learning_rates == (0.01, 0.002, 0.0004, 0.00008, 0.000016)
+    assert (training.batch_size, training.patience, training.momentum) == (23, 3, 0.9)
+
+
+def test_auto_budget_follows_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.words.local_gpus", lambda: 1)
+    assert read_words([]).budget == "paper"
+    monkeypatch.setattr("search.words.local_gpus", lambda: 0)
+    assert read_words([]).budget == "small"
+
+
+def test_a_nested_word_changes_one_setting_and_leaves_the_rest() -> None:
+    training = read_words(["budget=paper", "budget.batch_size=16"]).training
+    assert (training.batch_size, training.patience) == (16, 3)
+
+
+def test_arguments_of_a_sampler_are_its_own() -> None:
+    sampler = read_words(["sampler=tpe", "sampler.arguments.gamma=0.5"]).sampler
+    assert sampler.arguments == {"n_startup_trials": 5, "gamma": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["spce=table2"], "no word is called 'spce'; did you mean space?"),
+        (["table2"], "'table2' is not key=value (python -m search.run --help lists the words)"),
+        (
+            ["budget=papre"],
+            "no budget is called 'papre'; did you mean budget=paper? (a new one is a file in search/conf/budget/)",
+        ),
+        (["seeds=many"], "seeds=many: give a whole number"),
+        (["publish=maybe"], "publish=maybe: give true or false"),
+        (["seeds=0"], "seeds=0: give 1 or more"),
+        (["budget.batch_size=1"], "budget.batch_size=1: batch norm needs 2 or more"),
+        (
+            ["cluster.gpus_per_trial=-1"],
+            "cluster.gpus_per_trial=-1: give 'auto', or a number from 0 (0.5 shares one)",
+        ),
+        (["space=[a"], "can't read the words: "),
+    ],
+)
+def test_a_wrong_word_is_answered_with_the_right_one(words: list[str], said: str) -> None:
+    assert refusal(*words).startswith(said)
+
+
+def test_all_wrong_words_are_told_at_once() -> None:
+    said = refusal("budget.batch_size=1", "cluster.cpus_per_trial=0")
+    assert "budget.batch_size=1" in said
+    assert "cluster.cpus_per_trial=0" in said
+
+
+def test_an_unknown_space_is_answered_with_its_neighbour() -> None:
+    with pytest.raises(ConfigError) as refused:
+        spaces.load("tabel2")
+    assert str(refused.value) == (
+        "no search space is called 'tabel2'; did you mean space=table2? (a new one is a file in search/spaces/)"
+    )
+
+
+def test_a_space_of_ones_own_is_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        '"""Mine: is it better?"""\n'
+        "from search.spaces import Point\n"
+        "def sample(trial):\n"
+        "    return Point('samplecnn_m3_n4_s243', options={'dropout': trial.suggest_float('dropout', 0.0, 0.5)})\n"
+    )
+    space = spaces.load(str(file))
+    assert (space.name, space.question, space.grid) == ("mine", "Mine: is it better?", None)
+
+
+def test_a_file_that_is_no_space_is_told_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"there is no file .*gone\.py; give a name"):
+        spaces.load(str(tmp_path / "gone.py"))
+    broken = tmp_path / "broken.py"
+    broken.write_text("raise RuntimeError('no')")
+    with pytest.raises(ConfigError, match=r"broken\.py can't be read as a space: RuntimeError: no"):
+        spaces.load(str(broken))
+    empty = tmp_path / "empty.py"
+    empty.write_text("")
+    with pytest.raises(
+        ConfigError, match=r"has no function sample\(trial\); search/spaces/joint\.py shows one"
+    ):
+        spaces.load(str(empty))
+
+
+def test_every_space_of_the_package_is_a_lab_note() -> None:
+    assert {"table2", "table3", "smoke", "joint"} <= set(spaces.names())
+    for name in spaces.names():
+        note = spaces.load(name).note
+        for part in ("Question:", "Cost:", "Run:"):
+            assert part in note or (name == "joint" and part in ("Question:", "Run:")), (name, part)
+
+
+def test_the_tables_of_the_paper_are_complete() -> None:
+    assert len(spaces.load("table2").points()) == 42
+    assert len(spaces.load("table3").points()) == 13
+
+
+@pytest.mark.usefixtures("demo")
+def test_a_plan_trains_nothing_and_says_what_it_would(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["space=table2", "plan=true", "budget=small", "dataset=demo"]) == 0
+    said = capsys.readouterr().out
+    assert "42, of which 0 are done" in said
+    assert "not which network is better" in said
+    assert "samplecnn_m3_n9_s3" in said
+
+
+def test_wrong_words_end_with_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["space=tabel2", "dataset=demo"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_unbuilt_data_set_says_how_to_build_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path))
+    assert main(["dataset=mtat"]) == 2
+    assert "python -m datasets.build name=mtat source=FOLDER" in capsys.readouterr().err
+
+
+def test_help_names_every_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    said = capsys.readouterr().out
+    for word in ("table2", "joint", "mtat", "demo", "paper", "small", "tpe", "median"):
+        assert word in said
+
+
+def test_a_plan_and_a_wrong_word_load_nothing_heavy(fresh_home: Path) -> None:
+    code = (
+        "import sys; from search.run import main\n"
+        "main(['plan=true', 'dataset=demo']); main(['spce=1'])\n"
+        "heavy = {'torch', 'ray', 'mlflow', 'sklearn', 'pyarrow', 'torchaudio'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
