@@ -10,7 +10,6 @@ from rich.live import Live
 from rich.table import Table
 
 from search.deciding import Assignment
-from search.job import Work
 from search.plan import duration
 
 HEARTBEAT_SECONDS = 30.0
@@ -19,9 +18,10 @@ HEARTBEAT_SECONDS = 30.0
 class Board:
     """A watcher of the search.
 
-    expected:  how many trainings the search has; done: how many of them had ended before it began.
-    work_left: multiply-adds of those that had not; None where nobody knows which they will be.
-    work:      what an assignment costs. trouble: a line about tracking, while there is something to say.
+    expected:   how many trainings the search has; done: how many of them had ended before it began.
+    guess_left: rough seconds of all those that had not; None where nobody knows which they will be.
+    seconds:    the rough seconds of one of them. The board corrects these guesses by what it sees.
+    trouble:    a line about tracking, while there is something to say.
     """
 
     def __init__(
@@ -30,16 +30,16 @@ class Board:
         *,
         expected: int,
         done: int,
-        work_left: float | None,
-        work: Callable[[Assignment], Work],
+        guess_left: float | None,
+        seconds: Callable[[Assignment], float],
         trouble: Callable[[], str | None],
     ) -> None:
-        self.console, self.expected, self.done, self.work_left = console, expected, done, work_left
-        self.work, self.trouble = work, trouble
+        self.console, self.expected, self.done, self.guess_left = console, expected, done, guess_left
+        self.seconds, self.trouble = seconds, trouble
         self.failed, self.best = 0, ""
         self._best_score = -1.0
-        self._began = time.monotonic()
-        self._work_done, self._ended_here = 0.0, 0
+        self._began: float | None = None
+        self._guessed, self._ended_here = 0.0, 0
         self._running: dict[int, tuple[Assignment, dict[str, Any], float]] = {}
         self._lock = threading.Lock()
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=2, transient=True)
@@ -64,15 +64,17 @@ class Board:
 
     def epoch(self, assignment: Assignment, row: dict[str, Any]) -> None:
         with self._lock:
+            if self._began is None:  # the workers' start is over: from here on time is spent on training
+                self._began = time.monotonic() - row.get("seconds", 0.0)
             _, _, since = self._running[assignment.number]
             self._running[assignment.number] = (assignment, row, since)
 
     def ended(self, assignment: Assignment, outcome: str, why: str) -> None:
-        total = self.work(assignment).total
+        guess = self.seconds(assignment)
         with self._lock:
             _, row, since = self._running.pop(assignment.number)
             self.done += 1
-            self._work_done += total
+            self._guessed += guess
             self._ended_here += 1
             if outcome == "failed":
                 self.failed += 1
@@ -92,15 +94,12 @@ class Board:
         return f"{self.done:>4}/{self.expected}  {assignment.settings.network}  {score}{told}  {duration(seconds)}"
 
     def _left(self) -> str:
-        """Time left at the rate so far; unknown before the first trial has ended.
-
-        A grid starts with its cheap trials, so its rate is in work; of a sampled space only the number is known.
-        """
-        if not self._ended_here or self.done >= self.expected:
+        """Time left, unknown before the first trial has ended: the guesses for the rest, as wrong as those so far."""
+        if self._began is None or not self._ended_here or self.done >= self.expected:
             return ""
         rest = (self.expected - self.done) / self._ended_here
-        if self.work_left is not None:
-            rest = max(self.work_left - self._work_done, 0.0) / max(self._work_done, 1.0)
+        if self.guess_left is not None:
+            rest = max(self.guess_left - self._guessed, 0.0) / self._guessed
         return f", about {duration((time.monotonic() - self._began) * rest)} left"
 
     def _summary(self) -> str:

@@ -32,9 +32,7 @@ def about(job: Job) -> About:
 
 def conclude(job: Job, decider: Decider, tracker: Tracker, console: "Console") -> int:
     """Tell how the search ended. Returns how many of its trainings failed."""
-    ended = [(files.read_result(each.signature), each.settings) for each in decider.ended()]
-    kept = [(result, settings) for result, settings in ended if result]
-    if kept:
+    if kept := leaderboard.ended(each.settings for each in decider.ended()):
         board = leaderboard.rows(kept, job.space.paper_table)
         _show(job, kept[0][0]["protocol"], board, console)
         if job.settings.publish:

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from search import files
 from search.job import Job
+from search.ledger import settings_of
 from search.settings import TrialSettings
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -83,12 +84,7 @@ class Decider:
 
     def ended(self) -> list[Assignment]:
         """The trials of this search that trained to their end, in the order of the ledger, duplicates left out."""
-        done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        found = [
-            Assignment(trial.number, TrialSettings.from_json(json.loads(trial.user_attrs["settings"])))
-            for trial in done
-            if "settings" in trial.user_attrs
-        ]
+        found = [Assignment(number, settings) for number, settings in settings_of(self.study)]
         return [each for each in found if self._wanted is None or each.signature in self._wanted]
 
     def failures(self) -> list[tuple[str, str, str]]:

@@ -98,7 +98,7 @@ class Job:
         in_split = {split: self.data.segments(split, entry.input_samples) for split in self.data.clips}
         segments = trial.training.segments_per_epoch(in_split["train"], cost.multiply_adds)
         epochs = min(trial.training.longest_epochs, PLANNED_EPOCHS)
-        looked_at = (epochs + 1) * in_split["valid"] + in_split["test"]
+        looked_at = epochs * in_split["valid"] + in_split["test"]
         return Work(
             trial=trial,
             parameters=cost.parameters,

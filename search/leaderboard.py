@@ -11,6 +11,7 @@ from typing import Any
 from rich.table import Table
 
 import zoo
+from search import files
 from search.settings import SearchError, TrialSettings, digest
 
 COLUMNS = (
@@ -54,16 +55,22 @@ def protocol_id(protocol: Mapping[str, Any]) -> str:
     return digest({key: value for key, value in protocol.items() if key != "segments_per_clip"})
 
 
-def rows(ended: Sequence[Ended], table: str | None) -> list[Row]:
+def ended(settings: Iterable[TrialSettings]) -> list[Ended]:
+    """The trials with their results; those whose folder is gone are left out."""
+    found = [(files.read_result(each.signature()), each) for each in settings]
+    return [(result, each) for result, each in found if result]
+
+
+def rows(trials: Sequence[Ended], table: str | None) -> list[Row]:
     """The leaderboard of ended trials, best first.
 
-    ended: results with the settings they belong to. table: whose published AUCs stand beside.
+    trials: results with the settings they belong to. table: whose published AUCs stand beside.
     raises: SearchError if the results are of several protocols.
     """
-    if len({protocol_id(result["protocol"]) for result, _ in ended}) > 1:
+    if len({protocol_id(result["protocol"]) for result, _ in trials}) > 1:
         raise SearchError("these trials are of several protocols; their numbers can't be ranked together")
     groups: dict[str, list[Ended]] = {}
-    for result, settings in ended:
+    for result, settings in trials:
         record = {key: value for key, value in settings.to_json().items() if key != "seed"}
         groups.setdefault(digest(record), []).append((result, settings))
     return sorted((_row(group, table) for group in groups.values()), key=lambda row: -row.valid_roc_auc)

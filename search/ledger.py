@@ -4,45 +4,108 @@ The study remembers what was asked for, what runs, what each epoch scored and ho
 """
 
 import fcntl
+import json
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
+from optuna.trial import TrialState
 
 from datasets.home import home
-from search.settings import ConfigError, Decider, SearchError, Settings
+from search.job import Job
+from search.plan import meaning
+from search.settings import ConfigError, Decider, SearchError, TrialSettings
 
 
-def storage_url(settings: Settings) -> str:
-    """Where the ledger lies: a SQLite file under home() unless the words say otherwise."""
-    return settings.storage or f"sqlite:///{home() / 'studies.db'}"
+@dataclass(frozen=True)
+class About:
+    """What the study itself says of its search."""
+
+    question: str
+    paper_table: str | None
+    budget: str
+    command: str
+
+    @classmethod
+    def of(cls, job: Job) -> "About":
+        budget = meaning(job.settings.training, job.settings.budget)
+        return cls(job.space.question, job.space.paper_table, budget, job.command)
 
 
-def open_study(settings: Settings, name: str) -> optuna.Study:
-    """The study of that name, made where there is none.
+@dataclass(frozen=True)
+class Recorded:
+    """A search as its ledger tells it. trials: (number in the study, settings) of those that ended."""
+
+    name: str
+    about: About
+    trials: list[tuple[int, TrialSettings]]
+
+
+def ledger_file() -> Path:
+    """The SQLite file that holds the studies unless the words name another storage."""
+    return home() / "studies.db"
+
+
+def storage_url(given: str | None) -> str:
+    """The words' storage, else the file under home()."""
+    return given or f"sqlite:///{ledger_file()}"
+
+
+def open_study(job: Job) -> optuna.Study:
+    """The study of the job's name, made where there is none, with what a reader must know of it.
 
     raises: ConfigError if the sampler or pruner can't be made, SearchError if the storage can't be reached.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     home().mkdir(parents=True, exist_ok=True)
+    settings, url = job.settings, storage_url(job.settings.storage)
     sampler = make(settings.sampler, optuna.samplers, seed=settings.seed)
     pruner = make(settings.pruner, optuna.pruners)
-    url = storage_url(settings)
     try:
-        return optuna.create_study(
+        study = optuna.create_study(
             storage=url,
-            study_name=name,
+            study_name=job.study,
             sampler=sampler,
             pruner=pruner,
             direction="maximize",
             load_if_exists=True,
         )
+        study.set_user_attr("about", asdict(About.of(job)))
     except Exception as error:  # drivers of databases raise what they like
         raise SearchError(f"can't open the ledger {_without_password(url)}: {error}") from error
+    return study
+
+
+def read_studies(storage: str | None = None) -> list[Recorded]:
+    """Every search of a storage with the settings of the trials that ended, newest last.
+
+    storage: as in the words; a ledger that does not exist yet holds no search.
+    """
+    url = storage_url(storage)
+    if storage is None and not ledger_file().is_file():
+        return []
+    studies = [optuna.load_study(study_name=name, storage=url) for name in optuna.get_all_study_names(url)]
+    return [
+        Recorded(study.study_name, About(**study.user_attrs["about"]), settings_of(study))
+        for study in studies
+        if "about" in study.user_attrs
+    ]
+
+
+def settings_of(study: optuna.Study) -> list[tuple[int, TrialSettings]]:
+    """(number, settings) of the trials that trained to their end, duplicates left out."""
+    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return [
+        (trial.number, TrialSettings.from_json(json.loads(trial.user_attrs["settings"])))
+        for trial in done
+        if "settings" in trial.user_attrs
+    ]
 
 
 def make(decider: Decider, module: Any, **more: Any) -> Any:

@@ -74,7 +74,6 @@ def cluster(wanted: Cluster) -> Iterator[Room]:
                 "local",
                 num_cpus=local_cpus(),
                 include_dashboard=False,
-                _node_ip_address="127.0.0.1",
                 **quiet,
             )
         else:

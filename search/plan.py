@@ -1,7 +1,5 @@
 """What a search would train, what is done of it, and what the rest costs; answered without torch or Ray."""
 
-from collections.abc import Iterable
-
 from rich.console import Group, RenderableType
 from rich.table import Table
 
@@ -13,14 +11,14 @@ from search.settings import Training
 # one AVX2 core (samplecnn_m3_n9_s3, batch 23) and, computed from its memory traffic, one H200.
 ROUGH_CPU_TRAINING, ROUGH_CPU_EVALUATION = 7e9, 27e9
 ROUGH_GPU_TRAINING, ROUGH_GPU_EVALUATION = 9e12, 27e12
+OVERHEAD_SECONDS = 1.5  # of a trial: opening the data, scoring, writing its checkpoint
 
 
-def seconds(works: Iterable[Work], at_once: int, gpu: bool) -> float:
-    """A rough estimate of the wall time of what is left."""
-    training = ROUGH_GPU_TRAINING if gpu else ROUGH_CPU_TRAINING
-    evaluation = ROUGH_GPU_EVALUATION if gpu else ROUGH_CPU_EVALUATION
-    left = [each for each in works if not each.done]
-    return sum(each.training / training + each.evaluation / evaluation for each in left) / at_once
+def rough_seconds(work: Work) -> float:
+    """What one training takes on this kind of machine, roughly: a first guess until trials have been timed."""
+    if local_gpus():
+        return OVERHEAD_SECONDS + work.training / ROUGH_GPU_TRAINING + work.evaluation / ROUGH_GPU_EVALUATION
+    return OVERHEAD_SECONDS + work.training / ROUGH_CPU_TRAINING + work.evaluation / ROUGH_CPU_EVALUATION
 
 
 def meaning(training: Training, name: str) -> str:
@@ -52,14 +50,13 @@ def show(job: Job) -> RenderableType:
         )
         return "\n".join(lines)
     works = job.grid()
-    at_once = (
-        max(local_gpus(), 1) if local_gpus() else max(local_cpus() // settings.cluster.cpus_per_trial, 1)
-    )
+    at_once = local_gpus() or max(local_cpus() // settings.cluster.cpus_per_trial, 1)
     left = [each for each in works if not each.done]
+    rough = sum(rough_seconds(each) for each in left) / at_once
     where = "on this machine" if settings.cluster.address == "local" else "if the cluster were this machine"
     lines.append(
         f"trials   {len(works)}, of which {len(works) - len(left)} are done; the rest takes roughly "
-        f"{duration(seconds(left, at_once, local_gpus() > 0))} {where} ({at_once} at once; known better as it runs)"
+        f"{duration(rough)} {where} ({at_once} at once; known better as it runs)"
     )
     return Group("\n".join(lines), _table(works))
 

@@ -72,7 +72,7 @@ def _search(job: Job, console: "Console") -> int:
     from search.tracking import Tracker, tracking_uri
 
     with ledger.only_driver(job.study):
-        decider = Decider(ledger.open_study(job.settings, job.study), job)
+        decider = Decider(ledger.open_study(job), job)
         tracker = Tracker(tracking_uri(job.settings.tracking), conclusion.about(job))
         complete = False
         try:
@@ -90,14 +90,15 @@ def _train(job: Job, decider: "Decider", tracker: "Tracker", console: "Console")
     from search.board import Board
     from search.placing import cluster, run_trials
 
-    left = sum(work.total for work in job.grid() if not work.done) if job.space.grid is not None else None
+    to_do = [work for work in job.grid() if not work.done]
+    guess = sum(plan.rough_seconds(work) for work in to_do) if job.space.grid is not None else None
     with cluster(job.settings.cluster) as room:
         board = Board(
             console,
             expected=decider.expected(),
             done=len(decider.ended()),
-            work_left=left,
-            work=lambda assignment: job.work(assignment.settings),
+            guess_left=guess,
+            seconds=lambda assignment: plan.rough_seconds(job.work(assignment.settings)),
             trouble=lambda: tracker.trouble,
         )
         with board:

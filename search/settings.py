@@ -27,6 +27,8 @@ class Training:
     learning_rates:  one stage each; a stage starts from the best weights of the one before.
     patience:        a stage ends with the epoch after this many epochs in a row without a new best.
     lr_decay:        per update, inside a stage: rate / (1 + lr_decay * updates).
+    norm_momentum:   share of a new batch in batch norm's running statistics. The authors' 0.01 takes some hundred
+                     updates to forget where it started, so short budgets want more.
     crops:           random places of the clip instead of the fixed segments.
     multiply_adds_per_epoch:  the forward operations of an epoch's training segments are kept below
                      this, by taking fewer segments; None takes the whole split.
@@ -39,6 +41,7 @@ class Training:
     batch_size: int = 23
     momentum: float = 0.9
     lr_decay: float = 1e-6
+    norm_momentum: float = 0.01
     crops: bool = False
     multiply_adds_per_epoch: float | None = None
 
@@ -55,6 +58,8 @@ class Training:
             raise ConfigError(f"budget.patience={self.patience}: give 0 or more epochs")
         if not 0 <= self.momentum < 1:
             raise ConfigError(f"budget.momentum={self.momentum}: give a number from 0 to below 1")
+        if not 0 < self.norm_momentum <= 1:
+            raise ConfigError(f"budget.norm_momentum={self.norm_momentum}: give a number above 0, at most 1")
         if self.multiply_adds_per_epoch is not None and self.multiply_adds_per_epoch <= 0:
             raise ConfigError(
                 "budget.multiply_adds_per_epoch: give a number above 0, or null for the whole split"

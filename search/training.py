@@ -48,7 +48,8 @@ class Epoch:
 class Fit:
     """The stream of epochs of one training; iterate to train, stop to stop.
 
-    After the last epoch the network holds the weights that count: the best of the last stage.
+    After the last epoch the network holds the weights that count, the best of the last stage, and
+    `best_probabilities` (clips, tags) is what they say of the validation clips.
     The same seed gives the same epochs, also when `restore` continues from another process's `state`.
     """
 
@@ -66,7 +67,9 @@ class Fit:
         self.training, self.seed, self.segments = training, seed, segments
         self.device = next(network.parameters()).device
         self.progress = Progress()
+        _set_norm_momentum(network, training.norm_momentum)
         self.best: dict[str, Tensor] = {}
+        self.best_probabilities = torch.empty(0)
         self.optimizer = self._fresh_optimizer()
 
     def __iter__(self) -> Iterator[Epoch]:
@@ -89,6 +92,7 @@ class Fit:
         new_best = self.progress.best_epoch == before.epoch + 1
         if new_best:
             self.best = copied(self.network.state_dict())
+            self.best_probabilities = torch.from_numpy(evaluation.probabilities)
         if self.progress.finished:
             self.network.load_state_dict(self.best)
         scores = score(evaluation.probabilities, self.valid.labels, self.valid.tags)
@@ -149,6 +153,7 @@ class Fit:
         """All that the next epoch depends on: tensors by name, and the progress as JSON values."""
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
+        tensors["best_probabilities"] = self.best_probabilities
         for name, parameter in self.network.named_parameters():
             momentum = self.optimizer.state[parameter].get("momentum_buffer")
             if momentum is not None:
@@ -160,10 +165,17 @@ class Fit:
         self.progress = Progress(**progress)
         self.network.load_state_dict(_part(tensors, "network."))
         self.best = {name: value.to(self.device) for name, value in _part(tensors, "best.").items()}
+        self.best_probabilities = tensors["best_probabilities"]
         self.optimizer = self._fresh_optimizer()
         parameters = dict(self.network.named_parameters())
         for name, momentum in _part(tensors, "momentum.").items():
             self.optimizer.state[parameters[name]]["momentum_buffer"] = momentum.to(self.device)
+
+
+def _set_norm_momentum(network: nn.Module, momentum: float) -> None:
+    for layer in network.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.momentum = momentum
 
 
 def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

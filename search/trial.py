@@ -2,11 +2,8 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -15,7 +12,7 @@ from torch import nn
 import datasets
 import zoo
 from datasets.split import Split
-from search import files
+from search import files, scores
 from search.evaluation import Evaluation, evaluate
 from search.metrics import Scores, roc_auc_interval, score
 from search.settings import SearchError, TrialSettings
@@ -104,25 +101,24 @@ class Trial:
         """Score the test clips once, with the weights that count, and write what remains of the trial."""
         network, valid = self.fit.network, self.fit.valid
         test = self._open("test", valid.segment_samples)
-        on_valid, on_test = evaluate(network, valid), evaluate(network, test)
-        valid_scores, test_scores = (
-            score(on_valid.probabilities, valid.labels, valid.tags),
-            score(on_test.probabilities, test.labels, test.tags),
-        )
+        on_valid = Evaluation(self.fit.best_probabilities.numpy(), self.fit.progress.best_loss)
+        on_test = evaluate(network, test)
+        valid_scores = score(on_valid.probabilities, valid.labels, valid.tags)
+        test_scores = score(on_test.probabilities, test.labels, test.tags)
         low, high = roc_auc_interval(on_test.probabilities, test.labels)
         result = {
             "signature": self.settings.signature(),
             "network": self.settings.network,
             "best_epoch": self.fit.progress.best_epoch,
             "epochs": epoch.epoch,
-            "seconds": sum(row["seconds"] for row in [*self.history]),
+            "seconds": sum(row["seconds"] for row in self.history),
             "valid": {**_macro(valid_scores), "loss": on_valid.loss},
             "test": {**_macro(test_scores), "loss": on_test.loss, "roc_auc_low": low, "roc_auc_high": high},
             "tags": [asdict(tag) for tag in test_scores.tags],
             "protocol": protocol(self.settings, test),
         }
         self._write_checkpoint(network, test, result)
-        _write_scores(self.folder / files.SCORES, {"valid": (valid, on_valid), "test": (test, on_test)})
+        scores.write(self.folder / files.SCORES, {"valid": (valid, on_valid), "test": (test, on_test)})
         files.write_json(self.folder / files.EPOCHS, self.history)
         files.write_json(self.folder / files.RESULT, result)
         (self.folder / files.STATE).unlink(missing_ok=True)
@@ -160,15 +156,3 @@ def protocol(settings: TrialSettings, test: Split) -> dict[str, Any]:
         "sample_rate_hz": test.sample_rate_hz,
         "segments_per_clip": test.segments_per_clip,
     }
-
-
-def _write_scores(path: Path, evaluations: dict[str, tuple[Split, Evaluation]]) -> None:
-    """Full floats of every clip, so that any metric can be had later without the network."""
-    columns: dict[str, list[Any]] = {"split": [], "clip_id": [], "probabilities": [], "labels": []}
-    for name, (split, evaluation) in evaluations.items():
-        columns["split"] += [name] * split.n_clips
-        columns["clip_id"] += list(split.clip_ids)
-        columns["probabilities"] += evaluation.probabilities.tolist()
-        columns["labels"] += split.labels.tolist()
-    table = pa.table(columns).replace_schema_metadata({"tags": json.dumps(split.tags)})
-    files.write_beside(path, lambda beside: pq.write_table(table, beside))

@@ -25,7 +25,7 @@ def a_job(*words: str) -> Job:
 
 def a_decider(job: Job) -> Decider:
     """What a driver has after a start, or after a restart: all it knows comes from the ledger."""
-    return Decider(ledger.open_study(job.settings, job.study), job)
+    return Decider(ledger.open_study(job), job)
 
 
 def result_of(assignment: Assignment, score: float = 0.5) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def run(decider: Decider, most: int = 1000) -> list[Assignment]:
 
 
 def states(job: Job) -> list[TrialState]:
-    return [trial.state for trial in ledger.open_study(job.settings, job.study).get_trials()]
+    return [trial.state for trial in ledger.open_study(job).get_trials()]
 
 
 @pytest.mark.usefixtures("fresh_home")
@@ -82,7 +82,7 @@ def test_a_driver_that_dies_leaves_its_running_trials_to_the_next() -> None:
         second.finish(each.number, result_of(each))
     run(second)
     assert states(job) == [TrialState.COMPLETE] * 4
-    first_trial = ledger.open_study(job.settings, job.study).get_trials()[left[0].number]
+    first_trial = ledger.open_study(job).get_trials()[left[0].number]
     assert first_trial.intermediate_values == {1: 0.7}
 
 
@@ -93,7 +93,7 @@ def test_epochs_that_only_the_trials_folder_knows_reach_the_ledger() -> None:
     epochs = [{"epoch": 1, "valid_roc_auc": 0.6}, {"epoch": 2, "valid_roc_auc": 0.65}]
     files.write_json(files.trial_folder(left.signature) / files.EPOCHS, epochs)
     a_decider(job)
-    trial = ledger.open_study(job.settings, job.study).get_trials()[left.number]
+    trial = ledger.open_study(job).get_trials()[left.number]
     assert trial.intermediate_values == {1: 0.6, 2: 0.65}
 
 
@@ -104,7 +104,7 @@ def test_a_trial_that_ended_while_its_driver_was_dead_is_not_trained_again() -> 
     files.write_json(files.trial_folder(left.signature) / files.RESULT, result_of(left, 0.9))
     again = a_decider(job)
     assert left.signature not in [each.signature for each in run(again)]
-    assert ledger.open_study(job.settings, job.study).get_trials()[left.number].value == 0.9
+    assert ledger.open_study(job).get_trials()[left.number].value == 0.9
 
 
 @pytest.mark.usefixtures("fresh_home")
@@ -155,7 +155,7 @@ def test_a_stopped_trial_is_pruned_with_its_epochs_and_not_complete_with_a_bad_s
     decider.finish(first.number, result_of(first, 0.9))
     assert decider.report(second.number, 1, 0.1)
     decider.prune(second.number)
-    trial = ledger.open_study(job.settings, job.study).get_trials()[second.number]
+    trial = ledger.open_study(job).get_trials()[second.number]
     assert (trial.state, trial.intermediate_values) == (TrialState.PRUNED, {1: 0.1})
 
 
@@ -233,5 +233,5 @@ def test_a_sampler_that_optuna_lacks_is_refused() -> None:
 
     with pytest.raises(ConfigError, match=r"Optuna has no optuna\.samplers\.TPESample; search/conf/"):
         ledger.make(Made("TPESample"), optuna.samplers)
-    with pytest.raises(ConfigError, match="TPESampler can't be made with {'gama': 1}"):
+    with pytest.raises(ConfigError, match=r"TPESampler can't be made with {'gama': 1}"):
         ledger.make(Made("TPESampler", {"gama": 1}), optuna.samplers)

@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ import datasets
 import zoo
 from search import files, worker
 from search.evaluation import evaluate
+from search.metrics import score
 from search.settings import SearchError, Training, TrialSettings
 from search.training import Diverged, Fit
 from search.trial import Trial
@@ -60,9 +62,7 @@ def test_the_stream_ends_with_the_schedule_and_the_best_weights_of_the_last_stag
 @pytest.mark.usefixtures("demo")
 def test_a_stage_starts_from_the_best_weights_with_a_fresh_optimizer() -> None:
     fit = a_fit(replace(SMALL, patience=0, epochs_per_stage=9))
-    for epoch in fit:
-        if fit.progress.starts_stage:
-            break
+    epoch = next(epoch for epoch in fit if fit.progress.starts_stage)
     assert not epoch.new_best
     fit._start_stage()
     assert not fit.optimizer.state
@@ -141,6 +141,11 @@ def test_a_trial_leaves_scores_of_every_clip_and_a_checkpoint_that_tags() -> Non
     assert (result["protocol"]["clips"], result["protocol"]["segments_per_clip"]) == (96, 4)
     assert result == files.read_result(settings().signature())
     assert not (trial.folder / files.STATE).exists()
+    stored = pq.read_table(trial.folder / files.SCORES)
+    assert stored.column("split").to_pylist() == ["valid"] * 96 + ["test"] * 96
+    ours = np.array(stored.column("probabilities").to_pylist()[96:])
+    labels = np.array(stored.column("labels").to_pylist()[96:])
+    assert score(ours, labels, trial.fit.valid.tags).roc_auc == result["test"]["roc_auc"]
     tagger = zoo.load(str(trial.folder / files.CHECKPOINT))
     assert tagger.card.scores["test"]["roc_auc"] == result["test"]["roc_auc"]
     test = datasets.open("demo", "test", tagger.segment_samples)
@@ -194,6 +199,7 @@ CHANGED_TRAINING = (
     {"batch_size": 9},
     {"momentum": 0.1},
     {"lr_decay": 0.1},
+    {"norm_momentum": 0.1},
     {"crops": True},
     {"multiply_adds_per_epoch": 1.0},
 )

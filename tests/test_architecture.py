@@ -1,0 +1,109 @@
+"""One way for the data: who may import whom, which library lives where, and what stays light."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MAY_IMPORT = {
+    "datasets": set(),
+    "zoo": {"datasets"},
+    "search": {"datasets", "zoo"},
+    "dashboards": {"datasets", "zoo", "search"},
+}
+# Where each library may be imported; a folder's name means all of its files.
+HOMES = {
+    "ray": {"search/placing.py"},
+    "optuna": {"search/ledger.py", "search/deciding.py", "search/spaces"},
+    "mlflow": {"search/tracking.py", "search/publishing.py", "zoo/locate.py"},
+    "sklearn": {"search/metrics.py"},
+    "pyarrow": {"datasets/store.py", "search/scores.py"},
+    "hydra": {"search/words.py"},
+    "jinja2": {"dashboards"},
+}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the project by its dotted name."""
+    found = {}
+    for package in MAY_IMPORT:
+        for file in sorted((ROOT / package).rglob("*.py")):
+            parts = file.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return found
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Every module that a file imports, inside functions and for typing too."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_imports(file: Path, known: dict[str, Path]) -> set[str]:
+    return {name for name in imports(file) if name in known}
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_imports_run_along_the_arrow_only(package: str) -> None:
+    for name, file in modules().items():
+        if name.split(".")[0] == package:
+            others = {other.split(".")[0] for other in imports(file)} & set(MAY_IMPORT) - {package}
+            assert others <= MAY_IMPORT[package], f"{name} imports {others - MAY_IMPORT[package]}"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    known = modules()
+    # A package's own file stands for the package: whoever imports a.b has run a's __init__ anyway.
+    graph = {name: own_imports(file, known) - {name, name.rpartition(".")[0]} for name, file in known.items()}
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join((*path[path.index(name) :], name))
+        if name not in done:
+            for other in sorted(graph[name]):
+                visit(other, (*path, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_library_lives_in_few_files(library: str) -> None:
+    for file in modules().values():
+        if library in {name.split(".")[0] for name in imports(file)}:
+            place = file.relative_to(ROOT).as_posix()
+            homes = HOMES[library]
+            assert place in homes or str(Path(place).parent) in homes, f"{place} imports {library}"
+
+
+def test_a_network_loads_anywhere_torch_does() -> None:
+    code = (
+        "import sys, zoo; zoo.create('samplecnn_m3_n3_s729')\n"
+        "heavy = {'ray', 'mlflow', 'pyarrow', 'sklearn', 'optuna', 'flask', 'fastapi', 'hydra'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_the_imported_datasets_is_ours() -> None:
+    import datasets
+
+    assert Path(datasets.__file__).parent == ROOT / "datasets"
+
+
+def test_nothing_is_unpickled_and_files_stay_short() -> None:
+    for name, file in modules().items():
+        text = file.read_text(encoding="utf-8")
+        assert "pickle" not in {found.split(".")[0] for found in imports(file)}, name
+        assert "torch.load(" not in text, name
+        assert text.count("\n") <= 400, f"{name} has {text.count(chr(10))} lines"
