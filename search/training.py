@@ -17,6 +17,7 @@ import zoo
 from datasets.split import Split
 from search.evaluation import evaluate
 from search.metrics import score
+from search.optimizer import NesterovSGD
 from search.schedule import Progress
 from search.settings import Training
 
@@ -118,13 +119,8 @@ class Fit:
             self.network.load_state_dict(self.best)
         self.optimizer = self._fresh_optimizer()
 
-    def _fresh_optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(
-            self.network.parameters(),
-            lr=self.training.learning_rates[self.progress.stage],
-            momentum=self.training.momentum,
-            nesterov=self.training.momentum > 0,
-        )
+    def _fresh_optimizer(self) -> NesterovSGD:
+        return NesterovSGD(self.network.parameters(), self.training.momentum)
 
     def _train_pass(self) -> tuple[float, int]:
         """One pass over the training segments: their mean loss, and the number of updates."""
@@ -136,17 +132,15 @@ class Fit:
         for wave, tags in self.train.batches(
             self.training.batch_size, self.seed, self.progress.epoch, self.training.crops, self.segments
         ):
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate / (1 + self.training.lr_decay * (self.progress.updates + updates))
-            total += self._update(wave.to(self.device), tags.to(self.device))
+            decay = 1 + self.training.lr_decay * (self.progress.updates + updates)
+            total += self._update(wave.to(self.device), tags.to(self.device), rate / decay)
             updates += 1
         return float(total) / max(updates, 1), updates
 
-    def _update(self, wave: Tensor, tags: Tensor) -> Tensor:
-        self.optimizer.zero_grad(set_to_none=True)
+    def _update(self, wave: Tensor, tags: Tensor, learning_rate: float) -> Tensor:
         loss = binary_cross_entropy_with_logits(self.network(wave), tags)
         loss.backward()
-        self.optimizer.step()
+        self.optimizer.step(learning_rate)
         return loss.detach()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -154,10 +148,11 @@ class Fit:
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         tensors["best_probabilities"] = self.best_probabilities
-        for name, parameter in self.network.named_parameters():
-            momentum = self.optimizer.state[parameter].get("momentum_buffer")
-            if momentum is not None:
-                tensors[f"momentum.{name}"] = momentum
+        names = [name for name, _ in self.network.named_parameters()]
+        velocities = zip(
+            names, self.optimizer.velocities, strict=False
+        )  # none before the first step of a stage
+        tensors |= {f"velocity.{name}": velocity for name, velocity in velocities}
         return copied(tensors), asdict(self.progress)
 
     def restore(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
@@ -167,9 +162,10 @@ class Fit:
         self.best = {name: value.to(self.device) for name, value in _part(tensors, "best.").items()}
         self.best_probabilities = tensors["best_probabilities"]
         self.optimizer = self._fresh_optimizer()
-        parameters = dict(self.network.named_parameters())
-        for name, momentum in _part(tensors, "momentum.").items():
-            self.optimizer.state[parameters[name]]["momentum_buffer"] = momentum.to(self.device)
+        velocities = _part(tensors, "velocity.")
+        if velocities:
+            names = [name for name, _ in self.network.named_parameters()]
+            self.optimizer.velocities = [velocities[name].to(self.device) for name in names]
 
 
 def _set_norm_momentum(network: nn.Module, momentum: float) -> None:

@@ -1,5 +1,6 @@
 """Training one network: the stream of epochs, and that nothing is lost or changed by an interruption."""
 
+import copy
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -14,6 +15,7 @@ import zoo
 from search import files, worker
 from search.evaluation import evaluate
 from search.metrics import score
+from search.optimizer import NesterovSGD
 from search.settings import SearchError, Training, TrialSettings
 from search.training import Diverged, Fit
 from search.trial import Trial
@@ -65,16 +67,39 @@ def test_a_stage_starts_from_the_best_weights_with_a_fresh_optimizer() -> None:
     epoch = next(epoch for epoch in fit if fit.progress.starts_stage)
     assert not epoch.new_best
     fit._start_stage()
-    assert not fit.optimizer.state
+    assert not fit.optimizer.velocities
     for name, value in fit.network.state_dict().items():
         assert torch.equal(value, fit.best[name]), name
 
 
 @pytest.mark.usefixtures("demo")
-def test_the_rate_decays_with_every_update_of_a_stage() -> None:
-    fit = a_fit(replace(SMALL, lr_decay=0.1))
-    next(iter(fit))
-    assert fit.optimizer.param_groups[0]["lr"] == pytest.approx(0.05 / (1 + 0.1 * 2))
+def test_the_rate_decays_with_every_update_of_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = []
+    step = NesterovSGD.step
+    monkeypatch.setattr(NesterovSGD, "step", lambda self, rate: (rates.append(rate), step(self, rate)))
+    for _ in a_fit(replace(SMALL, lr_decay=0.1)):
+        pass
+    assert rates[:6] == [0.05 / (1 + 0.1 * update) for update in range(6)]
+    assert rates[6:] == [0.01 / (1 + 0.1 * update) for update in range(6)]
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+def test_the_optimizer_takes_the_steps_of_torchs_own(momentum: float) -> None:
+    torch.manual_seed(0)
+    ours = torch.nn.Linear(7, 3)
+    theirs = copy.deepcopy(ours)
+    own = NesterovSGD(ours.parameters(), momentum)
+    reference = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=momentum, nesterov=momentum > 0)
+    for step in range(5):
+        wave = torch.randn(4, 7)
+        ours(wave).square().sum().backward()
+        theirs(wave).square().sum().backward()
+        own.step(0.1 / (step + 1))
+        reference.param_groups[0]["lr"] = 0.1 / (step + 1)
+        reference.step()
+        reference.zero_grad()
+        assert torch.equal(ours.weight, theirs.weight)
+        assert torch.equal(ours.bias, theirs.bias)
 
 
 @pytest.mark.usefixtures("demo")

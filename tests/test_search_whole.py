@@ -127,7 +127,11 @@ def test_the_leaderboard_tells_the_protocol_the_intervals_and_the_paper(searched
     assert "96 test clips at 22050 Hz, all fixed segments" in said
     assert "95% interval" in said
     assert "0.9000" in said  # the paper's AUC of melcnn_m3_n4_s729_w729
-    for word in ("mlflow server --host 127.0.0.1", "python -m dashboards", "python -m zoo tag song.mp3 model="):
+    for word in (
+        "mlflow server --host 127.0.0.1",
+        "python -m dashboards",
+        "python -m zoo tag song.mp3 model=",
+    ):
         assert word in said
 
 
@@ -153,7 +157,9 @@ def test_mlflow_has_one_run_per_search_and_one_per_setting(searched: tuple[Path,
         assert {"checkpoint", "config.json", "environment.json", "tags.json", "scores.parquet"} <= artifacts
 
 
-def test_the_winner_is_the_champion_and_tags_a_song_without_ray(searched: tuple[Path, str], tmp_path: Path) -> None:
+def test_the_winner_is_the_champion_and_tags_a_song_without_ray(
+    searched: tuple[Path, str], tmp_path: Path
+) -> None:
     home, _ = searched
     song = tmp_path / "song.wav"
     time = np.arange(16_000 * 5) / 16_000
@@ -189,7 +195,9 @@ def test_the_same_command_again_trains_nothing_and_says_the_same(searched: tuple
     assert len(study.get_trials()) == 4
 
 
-def test_a_reused_worker_trains_as_a_fresh_one(searched: tuple[Path, str], demo_home: Path, tmp_path: Path) -> None:
+def test_a_reused_worker_trains_as_a_fresh_one(
+    searched: tuple[Path, str], demo_home: Path, tmp_path: Path
+) -> None:
     """All four trials in one process after another, against the killed and resumed ones in two processes."""
     home, _ = searched
     other = tmp_path / "other"
@@ -233,10 +241,7 @@ def test_a_search_goes_on_and_ends_while_mlflow_is_away(demo_home: Path, tmp_pat
     home = tmp_path / "home"
     home.mkdir()
     (home / "datasets").symlink_to(demo_home / "datasets")
-    code = (
-        "import sys; from search import run; run.DELIVERY_SECONDS = 1.0\n"
-        "sys.exit(run.main(sys.argv[1:]))"
-    )
+    code = "import sys; from search import run; run.DELIVERY_SECONDS = 1.0\nsys.exit(run.main(sys.argv[1:]))"
     words = (*SMALL, "space=smoke", "tracking=http://127.0.0.1:9")
     environment = {**os.environ, "WAVEZOO_HOME": str(home)}
     answer = subprocess.run(
