@@ -1,10 +1,12 @@
-"""How well scores rank the clips of each tag: ROC-AUC and average precision, and how sure the mean of them is."""
+"""How well scores rank the clips of each tag: ROC-AUC and average precision, and how sure the mean of them is.
+
+Equal to scikit-learn's to rounding, which the tests hold, at a fraction of its time and without its import.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 RESAMPLES = 1000
 CHUNK = 250  # resamples weighed at once: 250 x clips x 4 bytes for each of a few arrays
@@ -53,12 +55,17 @@ def _tag_score(tag: str, probabilities: Floats, labels: NDArray[np.integer]) -> 
     positives = int(labels.sum())
     if positives in (0, len(labels)):
         return TagScore(tag, positives, None, None)
-    return TagScore(
-        tag,
-        positives,
-        float(roc_auc_score(labels, probabilities)),
-        float(average_precision_score(labels, probabilities)),
-    )
+    roc_auc = float(_weighted_auc(probabilities, labels, np.ones((len(labels), 1), np.float32))[0])
+    return TagScore(tag, positives, roc_auc, _average_precision(probabilities, labels))
+
+
+def _average_precision(probabilities: Floats, labels: NDArray[np.integer]) -> float:
+    """The mean, over the positives, of the precision among all clips that score as high or higher."""
+    order = np.argsort(-probabilities, kind="stable")
+    ranked, carried = probabilities[order], labels[order].astype(np.int64)
+    ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # equal scores are one threshold
+    found = np.cumsum(carried)[ends]
+    return float(np.sum(np.diff(found, prepend=0) * found / (ends + 1)) / found[-1])
 
 
 def roc_auc_interval(

@@ -1,16 +1,15 @@
 """Where trials run: Ray Tune gives them CPUs and GPUs, retries what is lost, reuses its processes.
 
-Three thin classes of ours hand Tune its trials, its stop decisions and its audience; one is what runs in a worker.
+Three thin classes of ours hand Tune its trials, its stop decisions and its audience.
 Tune's own snapshot is never read again: the ledger and the trials' folders are all that a rerun needs.
 """
 
 import logging
 import os
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 # Ray and Tune read these when they are imported.
 os.environ.update(
@@ -19,6 +18,7 @@ os.environ.update(
     RAY_CHDIR_TO_TRIAL_DIR="0",
     TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
     TUNE_DISABLE_SIGINT_HANDLER="1",
+    TUNE_DISABLE_STRICT_METRIC_CHECKING="1",  # a failure is a row, too, and has no score
     RAY_AIR_NEW_OUTPUT="0",  # the newer reporter of Tune's writes tables of its own even when told to be quiet
 )
 os.environ.setdefault("RAY_AUTH_MODE", "token")  # whoever can reach Ray's port can run code: never without
@@ -29,14 +29,11 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from datasets import DatasetError
 from datasets.home import home
 from search.deciding import Assignment, Decider
 from search.machine import local_cpus
-from search.settings import AUTO, Cluster, SearchError, TrialSettings
-
-if TYPE_CHECKING:
-    from search.trial import Trial
+from search.process import TrialProcess
+from search.settings import AUTO, Cluster, SearchError
 
 LOST_TRIES = 3  # how often a trial goes on after its process or node was lost
 LOST = f"its process or node was lost {LOST_TRIES + 1} times (killed, or the machine ran out of memory)"
@@ -224,61 +221,3 @@ class StudyCallback(tune.Callback):
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
         self.desk.tell(trial.trial_id, result)
-
-
-class TrialProcess(tune.Trainable):
-    """A worker's end: one epoch a step. What a trial does wrong is told as a row, so that Tune retries only losses."""
-
-    def setup(self, config: dict[str, Any]) -> None:
-        os.environ["WAVEZOO_HOME"] = config["home"]
-        self.assigned = config
-        self.trial: Trial | None = None
-
-    def step(self) -> dict[str, Any]:
-        try:
-            row = self._advance()
-        except Exception as error:
-            return {"done": True, "failure": _failure(error, self.assigned["signature"])}
-        return {**row, "done": row["last"]}
-
-    def _advance(self) -> dict[str, Any]:
-        import torch
-
-        from search import trial as trials
-        from search import worker
-
-        if self.trial is None:
-            worker.prepare(self.assigned["threads"])
-            device = "cuda" if torch.cuda.is_available() and ray.get_gpu_ids() else "cpu"
-            settings = TrialSettings.from_json(self.assigned["settings"])
-            self.trial = trials.Trial(settings, device, self.assigned["lineage"])
-        return self.trial.advance()
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.setup(new_config)
-        return True
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing to save: the trial saves itself after each epoch."""
-
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing to load: the trial goes on from its folder."""
-
-
-def _failure(error: Exception, signature: str) -> dict[str, str]:
-    """The kind of a failure and one line about it; what is not foreseen leaves its trace in the trial's folder."""
-    import torch
-
-    from search import files
-    from search.training import Diverged
-
-    why = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, Diverged):
-        return {"kind": "diverged", "why": why}
-    if isinstance(error, SearchError | DatasetError):
-        return {"kind": "refused", "why": why}
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return {"kind": "out of memory", "why": why}
-    path = files.trial_folder(signature) / "error.txt"
-    files.write_beside(path, lambda beside: beside.write_text(traceback.format_exc(), encoding="utf-8"))
-    return {"kind": "error", "why": f"{type(error).__name__}: {why} (more in {path})"}

@@ -17,8 +17,11 @@ def example(seed: int, clips: int = 60, decimals: int = 9) -> tuple[np.ndarray, 
     return np.round(random.random((clips, len(TAGS))) * 0.6 + labels * 0.2, decimals), labels
 
 
-def test_macro_scores_are_the_means_of_scikit_learns() -> None:
-    probabilities, labels = example(0)
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 10**6), decimals=st.sampled_from([0, 1, 2, 9]), clips=st.integers(12, 200))
+def test_macro_scores_are_the_means_of_scikit_learns(seed: int, decimals: int, clips: int) -> None:
+    probabilities, labels = example(seed, clips, decimals)
+    labels[0], labels[1] = 0, 1  # every tag has both classes
     found = score(probabilities, labels, TAGS)
     assert found.roc_auc == pytest.approx(roc_auc_score(labels, probabilities, average="macro"), abs=1e-12)
     assert found.pr_auc == pytest.approx(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,10 +60,29 @@ def store(home: Path) -> MlflowClient:
 
 
 @pytest.fixture(scope="module")
-def searched(demo_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A home in which the smoke search has been killed once, without mercy, and then run to its end."""
-    home = tmp_path_factory.mktemp("searched")
+def mlflow_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store of MLflow's: making its tables takes longer than any search here."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    client(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+def new_home(home: Path, demo_home: Path, mlflow_db: Path) -> Path:
+    home.mkdir(exist_ok=True)
     (home / "datasets").symlink_to(demo_home / "datasets")
+    shutil.copy(mlflow_db, home / "mlflow.db")
+    return home
+
+
+@pytest.fixture
+def home(demo_home: Path, mlflow_db: Path, tmp_path: Path) -> Path:
+    return new_home(tmp_path / "home", demo_home, mlflow_db)
+
+
+@pytest.fixture(scope="module")
+def searched(demo_home: Path, mlflow_db: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A home in which the smoke search has been killed once, without mercy, and then run to its end."""
+    home = new_home(tmp_path_factory.mktemp("searched"), demo_home, mlflow_db)
     process = start(home, *SMALL)
     watchdog = threading.Timer(300, process.kill)
     watchdog.start()
@@ -196,29 +216,29 @@ def test_the_same_command_again_trains_nothing_and_says_the_same(searched: tuple
 
 
 def test_a_reused_worker_trains_as_a_fresh_one(
-    searched: tuple[Path, str], demo_home: Path, tmp_path: Path
+    searched: tuple[Path, str], demo_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All four trials in one process after another, against the killed and resumed ones in two processes."""
-    home, _ = searched
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "datasets").symlink_to(demo_home / "datasets")
-    finish(other, *SMALL, "cluster.trials_at_once=1")
-    drop = {"seconds"}
+    """Two trials in this one process, against the same in the search's own, one of them killed and resumed."""
+    from search.process import TrialProcess
 
-    def numbers(folder: Path) -> dict[str, list[dict]]:
-        return {
-            signature: [{k: v for k, v in row.items() if k not in drop} for row in trial["epochs"]]
-            for signature, trial in snapshot(folder).items()
-        }
+    done, _ = searched
+    (study,) = studies(done)
+    monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path))
+    (tmp_path / "datasets").symlink_to(demo_home / "datasets")
+    process = TrialProcess.__new__(TrialProcess)  # without Tune around it
+    for trial in study.get_trials()[:2]:
+        signature = trial.user_attrs["signature"]
+        settings = json.loads(trial.user_attrs["settings"])
+        common = {"home": str(tmp_path), "threads": 1, "lineage": {}, "signature": signature}
+        process.reset_config({**common, "settings": settings})
+        while not (row := process.step())["done"]:
+            pass
+        wanted = json.loads((done / "trials" / signature / "result.json").read_text())
+        assert row["result"]["test"] == wanted["test"]
+        assert row["result"]["valid"] == wanted["valid"]
 
-    assert numbers(other) == numbers(home)
 
-
-def test_a_search_whose_trials_fail_names_them_and_ends_with_1(demo_home: Path, tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "datasets").symlink_to(demo_home / "datasets")
+def test_a_search_whose_trials_fail_names_them_and_ends_with_1(home: Path, tmp_path: Path) -> None:
     space = tmp_path / "wild.py"
     space.write_text(
         '"""Wild: a rate that no network survives."""\n'
@@ -237,21 +257,29 @@ def test_a_search_whose_trials_fail_names_them_and_ends_with_1(demo_home: Path, 
     assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED", "FINISHED"]
 
 
-def test_a_search_goes_on_and_ends_while_mlflow_is_away(demo_home: Path, tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "datasets").symlink_to(demo_home / "datasets")
+ONE = '''"""One: a single small network."""
+from search.spaces import Point
+GRID = [{}]
+def sample(trial):
+    return Point("samplecnn_m3_n3_s729")
+'''
+
+
+def test_a_search_goes_on_and_ends_while_mlflow_is_away(home: Path, tmp_path: Path) -> None:
+    space = tmp_path / "one.py"
+    space.write_text(ONE)
+    small = (f"space={space}", *SMALL[1:], "budget.epochs_per_stage=1")
     code = "import sys; from search import run; run.DELIVERY_SECONDS = 1.0\nsys.exit(run.main(sys.argv[1:]))"
-    words = (*SMALL, "space=smoke", "tracking=http://127.0.0.1:9")
+    words = (*small, "tracking=http://127.0.0.1:9")
     environment = {**os.environ, "WAVEZOO_HOME": str(home)}
     answer = subprocess.run(
         [sys.executable, "-c", code, *words], env=environment, capture_output=True, text=True, check=False
     )
     assert answer.returncode == 0, answer.stderr
-    assert "4 runs are not in MLflow yet (MLflow at http://127.0.0.1:9: " in answer.stdout
+    assert "1 runs are not in MLflow yet (MLflow at http://127.0.0.1:9: " in answer.stdout
     assert "the winner is not registered: its run is not in MLflow yet" in answer.stdout
-    said = finish(home, *SMALL)  # the server is "back": here, the default store
-    assert "is version 1 of demo-smoke and is its champion" in said
-    experiment = store(home).get_experiment_by_name("demo-smoke")
+    said = finish(home, *small)  # the server is "back": here, the default store
+    assert "is version 1 of demo-one and is its champion" in said
+    experiment = store(home).get_experiment_by_name("demo-one")
     finished = store(home).search_runs([experiment.experiment_id], "attributes.status = 'FINISHED'")
-    assert len(finished) == 5
+    assert len(finished) == 2
