@@ -40,11 +40,11 @@ def _export(typed: Sequence[str]) -> int:
     if not given.get("out"):
         raise SearchError("say where to: python -m dashboards export out=DIR")
     from dashboards.page import gather, render
-    from search.files import write_beside
+    from search.files import write_text
 
     shown = gather(given.get("storage"))
     page = Path(given["out"]) / "index.html"
-    write_beside(page, lambda beside: beside.write_text(render(shown), encoding="utf-8"))
+    write_text(page, render(shown))
     print(f"{len(shown)} searches in {page}")
     return 0
 

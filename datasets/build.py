@@ -34,6 +34,7 @@ from datasets.home import folder_of
 from datasets.progress import progress
 from datasets.recipe import Plan, Recipe, Skipped
 from datasets.shards import Task, make_all, shard_folder, tasks
+from datasets.whole import written_whole
 
 WORDS = ("name", "source", "rate", "workers", "out")
 LOWEST_HZ, HIGHEST_HZ = 4_000, 192_000
@@ -90,11 +91,11 @@ def _finish(recipe: Recipe, plan: Plan, folder: Path, todo: list[Task], shards: 
     index_file = folder / shard_folder(plan.id) / INDEX_FILE
     metadata = {"plan": plan.id, "sample_rate_hz": str(plan.sample_rate_hz), "tags": "\n".join(plan.tags)}
     store.write_index(index_file, columns, labels, metadata)
-    with store.written_whole(folder / SKIPPED_FILE) as part:
+    with written_whole(folder / SKIPPED_FILE) as part:
         part.write_text(_skipped_csv(skipped), encoding="utf-8")
     built = _card(recipe, plan, shards, store.stored(index_file, folder), columns, skipped)
     # The card is what makes a data set: until it is renamed, readers see the build before this one, whole.
-    with store.written_whole(folder / CARD_FILE) as part:
+    with written_whole(folder / CARD_FILE) as part:
         part.write_text(built.to_json(), encoding="utf-8")
     for old in folder.glob("shards-*"):
         if old.name != shard_folder(plan.id):

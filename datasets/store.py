@@ -7,9 +7,7 @@ index can be made from the shards alone, however many runs it took to write them
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import pyarrow as pa
 
 from datasets.cards import StoredFile
 from datasets.errors import DatasetError
+from datasets.whole import written_whole
 
 ARROW_MAGIC = b"ARROW1"
 SAMPLES = pa.field(
@@ -41,19 +40,6 @@ class Shard:
     clip_ids: list[str]
     clipped: np.ndarray
     skipped: list[list[str]]
-
-
-@contextmanager
-def written_whole(file: Path) -> Iterator[Path]:
-    """A path to write to; it takes the name `file` only when the block ends well, so nobody reads half."""
-    part = file.with_name(file.name + ".part")
-    yield part
-    descriptor = os.open(part, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    part.replace(file)
 
 
 def write_shard(

@@ -8,7 +8,7 @@ from search.deciding import Decider
 from search.environment import environment
 from search.job import Job
 from search.publishing import publish
-from search.tracking import About, Tracker, flat, tracking_uri
+from search.tracking import SearchRun, Tracker, flat, tracking_uri
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 CLUSTER = "cluster."
 
 
-def about(job: Job) -> About:
+def search_run(job: Job) -> SearchRun:
     """What the search's own run in MLflow says of it."""
     config = asdict(job.settings)
     tags = {"dataset": job.data.name, "fingerprint": str(job.data.fingerprint), "space": job.space.name}
-    return About(
+    return SearchRun(
         experiment=job.model,
         study=job.study,
         params={key: value for key, value in flat(config).items() if not key.startswith(CLUSTER)},
@@ -55,7 +55,7 @@ def _show(job: Job, protocol: dict[str, Any], board: list[leaderboard.Row], cons
     console.print(leaderboard.as_table(board))
     text = leaderboard.as_markdown(board, protocol, budget, job.command)
     path = files.home() / "leaderboards" / f"{job.study}.md"
-    files.write_beside(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+    files.write_text(path, text)
     console.print(f"\nwritten to {path}", soft_wrap=True)
 
 

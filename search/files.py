@@ -11,12 +11,11 @@ Every file is written beside and renamed: a reader sees all of it or none, whene
 """
 
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from datasets.home import home
+from datasets.whole import written_whole
 from search.settings import SearchError
 
 SETTINGS, EPOCHS, STATE, RESULT = "settings.json", "epochs.json", "state.safetensors", "result.json"
@@ -27,21 +26,13 @@ def trial_folder(signature: str) -> Path:
     return home() / "trials" / signature
 
 
-def write_beside(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make the file under another name, then move it to its own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        write(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def write_json(path: Path, record: Any) -> None:
-    write_beside(
-        path, lambda beside: beside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    )
+    write_text(path, json.dumps(record, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    with written_whole(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:

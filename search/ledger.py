@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from datasets.home import home
 from search.job import Job
 from search.plan import meaning
-from search.settings import ConfigError, Decider, SearchError, TrialSettings
+from search.settings import Choice, ConfigError, SearchError, TrialSettings
 
 
 @dataclass(frozen=True)
@@ -108,23 +108,23 @@ def settings_of(study: optuna.Study) -> list[tuple[int, TrialSettings]]:
     ]
 
 
-def make(decider: Decider, module: Any, **more: Any) -> Any:
+def make(choice: Choice, module: Any, **more: Any) -> Any:
     """A sampler or pruner by the name of its class in Optuna.
 
     more: arguments that not every class takes, such as a seed; those it doesn't take are left out.
     """
-    kind = getattr(module, decider.name, None)
+    kind = getattr(module, choice.name, None)
     if kind is None:
         raise ConfigError(
-            f"Optuna has no {module.__name__}.{decider.name}; search/conf/ shows names that it has"
+            f"Optuna has no {module.__name__}.{choice.name}; search/conf/ shows names that it has"
         )
     taken = {key: value for key, value in more.items() if key in kind.__init__.__code__.co_varnames}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            return kind(**taken, **decider.arguments)
+            return kind(**taken, **choice.arguments)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{decider.name} can't be made with {dict(decider.arguments)}: {error}") from error
+        raise ConfigError(f"{choice.name} can't be made with {dict(choice.arguments)}: {error}") from error
 
 
 @contextmanager

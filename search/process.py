@@ -71,5 +71,5 @@ def _failure(error: Exception, signature: str) -> dict[str, str]:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return {"kind": "out of memory", "why": why}
     path = files.trial_folder(signature) / "error.txt"
-    files.write_beside(path, lambda beside: beside.write_text(traceback.format_exc(), encoding="utf-8"))
+    files.write_text(path, traceback.format_exc())
     return {"kind": "error", "why": f"{type(error).__name__}: {why} (more in {path})"}

@@ -73,7 +73,7 @@ def _search(job: Job, console: "Console") -> int:
 
     with ledger.only_driver(job.study):
         decider = Decider(ledger.open_study(job), job)
-        tracker = Tracker(tracking_uri(job.settings.tracking), conclusion.about(job))
+        tracker = Tracker(tracking_uri(job.settings.tracking), conclusion.search_run(job))
         complete = False
         try:
             for assignment in decider.ended():  # what an earlier driver could not deliver

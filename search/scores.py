@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datasets.split import Split
-from search import files
+from datasets.whole import written_whole
 from search.evaluation import Evaluation
 
 
@@ -27,4 +27,5 @@ def write(path: Path, evaluations: Mapping[str, tuple[Split, Evaluation]]) -> No
         columns["labels"] += split.labels.tolist()
         tags = split.tags
     table = pa.table(columns).replace_schema_metadata({"tags": json.dumps(tags)})
-    files.write_beside(path, lambda beside: pq.write_table(table, beside))
+    with written_whole(path) as part:
+        pq.write_table(table, part)

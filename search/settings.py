@@ -110,7 +110,7 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class Decider:
+class Choice:
     """A sampler or pruner of Optuna: the name of its class, and what it is made with."""
 
     name: str
@@ -134,8 +134,8 @@ class Settings:
     plan: bool
     budget: str
     training: Training
-    sampler: Decider
-    pruner: Decider
+    sampler: Choice
+    pruner: Choice
     cluster: Cluster
 
     def __post_init__(self) -> None:

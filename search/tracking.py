@@ -44,7 +44,7 @@ def client(uri: str) -> "MlflowClient":
 
 
 @dataclass(frozen=True)
-class About:
+class SearchRun:
     """What a parent run says of its search."""
 
     experiment: str
@@ -71,7 +71,7 @@ class _Copy:
 class Tracker:
     """A watcher of the search that keeps MLflow up to date from a thread of its own."""
 
-    def __init__(self, uri: str, search: About) -> None:
+    def __init__(self, uri: str, search: SearchRun) -> None:
         self.uri, self.search = uri, search
         self.trouble: str | None = None
         self.parent_id: str | None = None
@@ -194,6 +194,7 @@ class Tracker:
                 self._settle(mlflow, copy.run_id, signature, outcome, why)
         except BaseException:
             copy.stale = True
+            self._copies[signature] = self._copies.pop(signature)  # to the end: one bad run must not block others
             raise
 
     def _open_run(self, mlflow: "MlflowClient", copy: _Copy) -> None:

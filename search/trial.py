@@ -12,6 +12,7 @@ from torch import nn
 import datasets
 import zoo
 from datasets.split import Split
+from datasets.whole import written_whole
 from search import files, scores
 from search.evaluation import Evaluation, evaluate
 from search.metrics import Scores, roc_auc_interval, score
@@ -83,7 +84,8 @@ class Trial:
         tensors, progress = self.fit.state()
         # Progress and history ride in the tensors' file: one rename moves all of them on together.
         about = {"progress": json.dumps(progress), "epochs": json.dumps(self.history)}
-        files.write_beside(self.folder / files.STATE, lambda path: save_file(tensors, path, metadata=about))
+        with written_whole(self.folder / files.STATE) as part:
+            save_file(tensors, part, metadata=about)
         files.write_json(self.folder / files.EPOCHS, self.history)
 
     def _restore(self, fit: Fit) -> None:

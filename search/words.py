@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from datasets.errors import nearest
 from search.machine import local_gpus
-from search.settings import AUTO, Cluster, ConfigError, Decider, Settings, Training
+from search.settings import AUTO, Choice, Cluster, ConfigError, Settings, Training
 
 CONF = Path(__file__).parent / "conf"
 FREE = ("sampler.arguments.", "pruner.arguments.")
@@ -139,8 +139,8 @@ def _settings(config: dict[str, Any], default: Mapping[str, Any]) -> Settings:
     name = budget.pop("name")
     parts = {
         "training": lambda: Training(**budget),
-        "sampler": lambda: Decider(**config.pop("sampler")),
-        "pruner": lambda: Decider(**config.pop("pruner")),
+        "sampler": lambda: Choice(**config.pop("sampler")),
+        "pruner": lambda: Choice(**config.pop("pruner")),
         "cluster": lambda: Cluster(**config.pop("cluster")),
     }
     made: dict[str, Any] = {}

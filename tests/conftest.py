@@ -40,3 +40,13 @@ def fresh_home(demo_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (home / "datasets").symlink_to(demo_home / "datasets")
     monkeypatch.setenv("WAVEZOO_HOME", str(home))
     return home
+
+
+@pytest.fixture(scope="session")
+def mlflow_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store of MLflow's, to be copied: making its tables takes longer than a small search."""
+    from search.tracking import client
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    client(f"sqlite:///{path}").search_experiments()
+    return path

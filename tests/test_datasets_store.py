@@ -12,6 +12,7 @@ from mtat_tree import Clip, music, write_tree
 import datasets
 from datasets import store
 from datasets.build import build
+from datasets.whole import written_whole
 
 
 @pytest.fixture
@@ -131,13 +132,13 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     file.write_text("old")
 
     def write_half() -> None:
-        with store.written_whole(file) as part:
+        with written_whole(file) as part:
             part.write_text("ne")
             raise OSError("No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
         write_half()
     assert file.read_text() == "old"
-    with store.written_whole(file) as part:
+    with written_whole(file) as part:
         part.write_text("new")
     assert file.read_text() == "new"

@@ -229,9 +229,9 @@ def test_a_ledger_out_of_reach_is_told_without_its_password() -> None:
 
 
 def test_a_sampler_that_optuna_lacks_is_refused() -> None:
-    from search.settings import Decider as Made
+    from search.settings import Choice
 
     with pytest.raises(ConfigError, match=r"Optuna has no optuna\.samplers\.TPESample; search/conf/"):
-        ledger.make(Made("TPESample"), optuna.samplers)
+        ledger.make(Choice("TPESample"), optuna.samplers)
     with pytest.raises(ConfigError, match=r"TPESampler can't be made with {'gama': 1}"):
-        ledger.make(Made("TPESampler", {"gama": 1}), optuna.samplers)
+        ledger.make(Choice("TPESampler", {"gama": 1}), optuna.samplers)

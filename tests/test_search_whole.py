@@ -59,14 +59,6 @@ def store(home: Path) -> MlflowClient:
     return client(f"sqlite:///{home / 'mlflow.db'}")
 
 
-@pytest.fixture(scope="module")
-def mlflow_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store of MLflow's: making its tables takes longer than any search here."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    client(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 def new_home(home: Path, demo_home: Path, mlflow_db: Path) -> Path:
     home.mkdir(exist_ok=True)
     (home / "datasets").symlink_to(demo_home / "datasets")

@@ -1,0 +1,20 @@
+"""Files that are there whole or not at all, whenever the power fails."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_whole(file: Path) -> Iterator[Path]:
+    """A path to write to; it takes the name `file` only when the block ends well, so nobody reads half."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(file.name + ".part")
+    yield part
+    descriptor = os.open(part, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    part.replace(file)

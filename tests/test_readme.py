@@ -1,0 +1,120 @@
+"""Every command of the README is one that works."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = "uv run python -m "
+# Commands that a test elsewhere runs, or CI itself: in that file, these words.
+ELSEWHERE = {
+    "pip install uv && uv run pytest": (".ci/run", "uv run pytest"),
+    "uv run python -m datasets.build name=mtat source=/music/mtat": ("tests/test_datasets_mtat.py", "source"),
+    "uv run mlflow server --host 127.0.0.1 --backend-store-uri sqlite:///wavezoo-data/mlflow.db": (
+        "tests/test_readme.py",
+        "def test_mlflow_opens",
+    ),
+    "uv run python -m dashboards export out=pictures": ("tests/test_dashboards.py", '"export"'),
+    "uv run python -m zoo tag song.mp3 model=models:/demo-table2@champion": (
+        "tests/test_search_whole.py",
+        '"zoo", "tag"',
+    ),
+    "export WAVEZOO_HOME=/shared/wavezoo RAY_AUTH_MODE=token": (
+        "tests/test_search_cluster.py",
+        "RAY_AUTH_MODE",
+    ),
+    "uv run ray get-auth-token --generate": ("tests/test_search_cluster.py", "RAY_AUTH_TOKEN"),
+    "uv run ray start --head --port=6379": ("tests/test_search_cluster.py", '"start", "--head"'),
+}
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+def run(words: list[str], home: Path) -> str:
+    environment = {**os.environ, "WAVEZOO_HOME": str(home)}
+    answer = subprocess.run(
+        [sys.executable, "-m", *words], env=environment, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
+
+
+@pytest.mark.parametrize("command", [line for line in commands() if line not in ELSEWHERE])
+def test_a_command_of_the_readme_is_understood(command: str, fresh_home: Path) -> None:
+    """Searches are only planned here; MTAT's place is taken by the rendered data set."""
+    words = shlex.split(command.rpartition(PYTHON)[2].replace("dataset=mtat", "dataset=demo"))
+    assert PYTHON in command, f"no test knows how to run: {command}"
+    if words[0] == "search.run" and "--help" not in words:
+        words = [*(word for word in words if word != "plan=true"), "plan=true"]
+    assert run(words, fresh_home)
+
+
+@pytest.mark.parametrize("command", ELSEWHERE)
+def test_the_other_commands_are_run_elsewhere(command: str) -> None:
+    file, words = ELSEWHERE[command]
+    assert command in commands(), "the README has lost this command"
+    assert words in (ROOT / file).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_mlflow_opens_the_store_of_a_search(mlflow_db: Path, tmp_path: Path) -> None:
+    shutil.copy(mlflow_db, tmp_path / "mlflow.db")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
+            *("--workers", "1", "--backend-store-uri", f"sqlite:///{tmp_path / 'mlflow.db'}"),
+        ],
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        assert answers(f"http://127.0.0.1:{port}/health", server)
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=60)
+
+
+def answers(url: str, server: "subprocess.Popen[bytes]") -> bool:
+    """Whether the address answers before two minutes are over; False at once if the server ends."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            time.sleep(0.2)  # a poll, not a guess
+    return False
+
+
+def test_the_file_tree_is_complete() -> None:
+    tree = README.rpartition("## Files")[2]
+    for package in ("datasets", "zoo", "search", "dashboards", "tests"):
+        for file in sorted((ROOT / package).rglob("*")):
+            if (
+                file.suffix in (".py", ".yaml", ".html")
+                and "__pycache__" not in file.parts
+                and file.name != "__init__.py"
+            ):
+                assert f"{file.name} " in tree or file.parent.name in ("budget", "sampler", "pruner"), (
+                    file.name
+                )
