@@ -23,12 +23,16 @@ PACKAGES = (
 def environment() -> dict[str, Any]:
     """Git commit (with whether the tree was dirty), versions, machine; everything as plain JSON values."""
     return {
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain")),
+        **commit(),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         "versions": {package: version(package) for package in PACKAGES},
     }
+
+
+def commit() -> dict[str, Any]:
+    """The commit that this code is of, and whether it was changed since; empty and False outside a checkout."""
+    return {"git_commit": _git("rev-parse", "HEAD"), "git_dirty": bool(_git("status", "--porcelain"))}
 
 
 def _git(*words: str) -> str:

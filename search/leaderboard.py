@@ -12,7 +12,7 @@ from rich.table import Table
 
 import zoo
 from search import files
-from search.settings import SearchError, TrialSettings, digest
+from search.settings import SearchError, Training, TrialSettings, digest
 
 COLUMNS = (
     "rank",
@@ -31,7 +31,10 @@ Ended = tuple[Mapping[str, Any], TrialSettings]
 
 @dataclass(frozen=True)
 class Row:
-    """A network with options and training, over its seeds: means of the scores, and the interval of one of them."""
+    """A network with options and training: means over its seeds, of its scores and of the ends of their intervals.
+
+    signature: of the seed that scored best on the validation clips; its weights are the row's.
+    """
 
     network: str
     changed: Mapping[str, Any]
@@ -46,7 +49,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The network, with the options that are not its own defaults."""
+        """The network, with the options that are not its own defaults, and what of the training was varied."""
         return self.network + "".join(f" {key}={value}" for key, value in self.changed.items())
 
 
@@ -73,26 +76,48 @@ def rows(trials: Sequence[Ended], table: str | None) -> list[Row]:
     for result, settings in trials:
         record = {key: value for key, value in settings.to_json().items() if key != "seed"}
         groups.setdefault(digest(record), []).append((result, settings))
-    return sorted((_row(group, table) for group in groups.values()), key=lambda row: -row.valid_roc_auc)
+    varied = _varied([settings.training for _, settings in trials])
+    return sorted(
+        (_row(group, table, varied) for group in groups.values()), key=lambda row: -row.valid_roc_auc
+    )
 
 
-def _row(group: list[Ended], table: str | None) -> Row:
+def _varied(trainings: Sequence[Training]) -> list[str]:
+    """The fields of the training that are not the same everywhere."""
+    return [name for name in vars(Training()) if len({getattr(each, name) for each in trainings}) > 1]
+
+
+def _row(group: list[Ended], table: str | None, varied: Sequence[str]) -> Row:
     results = [result for result, _ in group]
     best, settings = max(group, key=lambda pair: pair[0]["valid"]["roc_auc"])
     entry = zoo.entry(settings.network)
     published = [row.auc for row in entry.paper if row.table == table and row.dataset == "mtat"]
     return Row(
         network=settings.network,
-        changed=entry.with_options(**dict(settings.options)).overrides,
-        test_roc_auc=mean(result["test"]["roc_auc"] for result in results),
-        interval=(best["test"]["roc_auc_low"], best["test"]["roc_auc_high"]),
-        test_pr_auc=mean(result["test"]["pr_auc"] for result in results),
-        valid_roc_auc=mean(result["valid"]["roc_auc"] for result in results),
+        changed={
+            **entry.with_options(**dict(settings.options)).overrides,
+            **{name: _short(getattr(settings.training, name)) for name in varied},
+        },
+        test_roc_auc=_mean(results, "test", "roc_auc"),
+        interval=(_mean(results, "test", "roc_auc_low"), _mean(results, "test", "roc_auc_high")),
+        test_pr_auc=_mean(results, "test", "pr_auc"),
+        valid_roc_auc=_mean(results, "valid", "roc_auc"),
         epochs=mean(result["epochs"] for result in results),
         seeds=len(group),
         paper_auc=published[0] if published else None,
         signature=best["signature"],
     )
+
+
+def _short(value: Any) -> str:
+    """A setting in few characters: of several rates the first, which the others follow."""
+    if isinstance(value, tuple):
+        return _short(value[0])
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _mean(results: Sequence[Mapping[str, Any]], split: str, score: str) -> float:
+    return mean(result[split][score] for result in results)
 
 
 def cells(board: Iterable[Row]) -> list[tuple[str, ...]]:

@@ -6,6 +6,7 @@ Tune's own snapshot is never read again: the ledger and the trials' folders are 
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from datasets.home import home
 from search.deciding import Assignment, Decider
 from search.machine import local_cpus
 from search.process import TrialProcess
-from search.settings import AUTO, Cluster, SearchError
+from search.settings import AUTO, LOCAL, Cluster, SearchError
 
 LOST_TRIES = 3  # how often a trial goes on after its process or node was lost
 LOST = f"its process or node was lost {LOST_TRIES + 1} times (killed, or the machine ran out of memory)"
@@ -63,22 +64,25 @@ def cluster(wanted: Cluster) -> Iterator[Room]:
 
     raises: SearchError if the cluster can't be reached or no trial would ever fit.
     """
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    environment = {name: os.environ[name] for name in ("WAVEZOO_HOME",) if name in os.environ}
-    try:
-        if wanted.address == "local":
-            ray.init(
-                "local",
-                num_cpus=local_cpus(),
-                include_dashboard=False,
-                **quiet,
-            )
-        else:
-            ray.init(wanted.address, runtime_env={"env_vars": environment}, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise SearchError(f"can't reach Ray at cluster.address={wanted.address}: {error}") from error
-    try:
+    with _connected(wanted.address):
         yield _room(wanted, ray.cluster_resources())
+
+
+def cluster_gpus(address: str) -> float:
+    """How many GPUs the cluster at this address has. raises: SearchError if it can't be reached."""
+    with _connected(address):
+        return float(ray.cluster_resources().get("GPU", 0))
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[None]:
+    local: dict[str, Any] = {"num_cpus": local_cpus(), "include_dashboard": False} if address == LOCAL else {}
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise SearchError(f"can't reach Ray at cluster.address={address}: {error}") from error
+    try:
+        yield
     finally:
         ray.shutdown()
 
@@ -98,15 +102,18 @@ def _room(wanted: Cluster, resources: dict[str, float]) -> Room:
     return Room(wanted.cpus_per_trial, each, at_once)
 
 
-def run_trials(decider: Decider, room: Room, watchers: Sequence[Watcher], lineage: dict[str, Any]) -> None:
+def run_trials(
+    name: str, decider: Decider, room: Room, watchers: Sequence[Watcher], lineage: dict[str, Any]
+) -> None:
     """Run what the decider assigns until it assigns no more.
 
-    lineage: what the cards of the trained networks say of the search they come from.
+    name:    of the search. lineage: what the cards of the trained networks say of the search they come from.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     common = {"home": str(home()), "threads": room.cpus, "lineage": lineage}
     desk = Desk(decider, watchers, common)
-    tune.Tuner(
+    snapshots = home() / "ray"  # Tune insists on writing them; nobody reads them
+    tuner = tune.Tuner(
         tune.with_resources(TrialProcess, {"cpu": room.cpus, "gpu": room.gpus}),
         tune_config=tune.TuneConfig(
             search_alg=StudySearcher(desk),
@@ -116,14 +123,18 @@ def run_trials(decider: Decider, room: Room, watchers: Sequence[Watcher], lineag
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
-            name="last",
-            storage_path=str(home() / "ray"),
+            name=name,
+            storage_path=str(snapshots),
             verbose=0,
             callbacks=[StudyCallback(desk)],
             failure_config=tune.FailureConfig(max_failures=LOST_TRIES),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
-    ).fit()
+    )
+    try:
+        tuner.fit()
+    finally:
+        shutil.rmtree(snapshots / name, ignore_errors=True)
 
 
 class Desk:

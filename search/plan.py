@@ -5,7 +5,7 @@ from rich.table import Table
 
 from search.job import Job, Work
 from search.machine import local_cpus, local_gpus
-from search.settings import Training
+from search.settings import LOCAL, Settings, Training
 
 # Forward multiply-adds a second that training and evaluation get through, where no trial has been timed yet:
 # one AVX2 core (samplecnn_m3_n9_s3, batch 23) and, computed from its memory traffic, one H200.
@@ -33,6 +33,13 @@ def meaning(training: Training, name: str) -> str:
     return f"{name}: at most {training.longest_epochs} epochs; not the paper's schedule, so not its numbers"
 
 
+def _hint(settings: Settings) -> str:
+    """Why the budget is no larger, and which is."""
+    if settings.training.multiply_adds_per_epoch is None or local_gpus():
+        return ""
+    return " (there is no GPU here; budget=paper is the paper's schedule)"
+
+
 def show(job: Job) -> RenderableType:
     """The plan as text and, for a grid, a table."""
     settings, space, data = job.settings, job.space, job.data
@@ -41,7 +48,7 @@ def show(job: Job) -> RenderableType:
         f"search   {job.study if data.fingerprint else job.model}: {space.question}",
         f"data     {data.name}{f' ({data.why})' if data.why else ''}, convention {data.convention}: {clips}, "
         f"{data.tags} tags" + ("" if data.fingerprint else "; will be rendered first"),
-        f"budget   {meaning(settings.training, settings.budget)}",
+        f"budget   {meaning(settings.training, settings.budget)}{_hint(settings)}",
     ]
     if space.grid is None:
         lines.append(
@@ -53,7 +60,7 @@ def show(job: Job) -> RenderableType:
     at_once = local_gpus() or max(local_cpus() // settings.cluster.cpus_per_trial, 1)
     left = [each for each in works if not each.done]
     rough = sum(rough_seconds(each) for each in left) / at_once
-    where = "on this machine" if settings.cluster.address == "local" else "if the cluster were this machine"
+    where = "on this machine" if settings.cluster.address == LOCAL else "if the cluster were this machine"
     lines.append(
         f"trials   {len(works)}, of which {len(works) - len(left)} are done; the rest takes roughly "
         f"{duration(rough)} {where} ({at_once} at once; known better as it runs)"

@@ -88,6 +88,7 @@ def _search(job: Job, console: "Console") -> int:
 
 def _train(job: Job, decider: "Decider", tracker: "Tracker", console: "Console") -> None:
     from search.board import Board
+    from search.environment import commit
     from search.placing import cluster, run_trials
 
     to_do = [work for work in job.grid() if not work.done]
@@ -102,7 +103,8 @@ def _train(job: Job, decider: "Decider", tracker: "Tracker", console: "Console")
             trouble=lambda: tracker.trouble,
         )
         with board:
-            run_trials(decider, room, [board, tracker], lineage={"search": job.study, "command": job.command})
+            lineage = {"search": job.study, "command": job.command, **commit()}
+            run_trials(job.study, decider, room, [board, tracker], lineage)
 
 
 def _deliver(tracker: "Tracker", complete: bool, console: "Console") -> None:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 AUTO = "auto"
+LOCAL = "local"  # the address of a cluster of this machine alone
 
 
 class SearchError(ValueError):
@@ -92,7 +93,7 @@ class Training:
 class Cluster:
     """Where trials run, and how much of it each one gets."""
 
-    address: str = "local"
+    address: str = LOCAL
     cpus_per_trial: int = 1
     gpus_per_trial: float | str = AUTO
     trials_at_once: int | str = AUTO

@@ -194,7 +194,9 @@ class Tracker:
                 self._settle(mlflow, copy.run_id, signature, outcome, why)
         except BaseException:
             copy.stale = True
-            self._copies[signature] = self._copies.pop(signature)  # to the end: one bad run must not block others
+            self._copies[signature] = self._copies.pop(
+                signature
+            )  # to the end: one bad run must not block others
             raise
 
     def _open_run(self, mlflow: "MlflowClient", copy: _Copy) -> None:

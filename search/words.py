@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from datasets.errors import nearest
 from search.machine import local_gpus
-from search.settings import AUTO, Choice, Cluster, ConfigError, Settings, Training
+from search.settings import AUTO, LOCAL, Choice, Cluster, ConfigError, Settings, Training
 
 CONF = Path(__file__).parent / "conf"
 FREE = ("sampler.arguments.", "pruner.arguments.")
@@ -61,7 +61,7 @@ def read_words(words: Sequence[str]) -> Settings:
     default = _compose([])
     if problems := list(_problems(list(words), default)):
         raise ConfigError("; ".join(problems))
-    return _settings(_compose([_as_hydra(word) for word in _with_budget(list(words))]), default)
+    return _settings(_compose([_as_hydra(word, words) for word in _with_budget(list(words))]), default)
 
 
 def _compose(words: list[str]) -> dict[str, Any]:
@@ -106,11 +106,21 @@ def _with_budget(words: list[str]) -> list[str]:
     return words if any(word.startswith("budget=") for word in words) else [*words, f"budget={AUTO}"]
 
 
-def _as_hydra(word: str) -> str:
+def _as_hydra(word: str, words: Sequence[str]) -> str:
     """The word as Hydra wants it: `auto` resolved, and arguments that the config does not list allowed."""
     if word == f"budget={AUTO}":  # the paper's schedule where there is a GPU to follow it
-        return f"budget={'paper' if local_gpus() else 'small'}"
+        return f"budget={'paper' if _gpus(words) else 'small'}"
     return f"++{word}" if word.startswith(FREE) else word
+
+
+def _gpus(words: Sequence[str]) -> float:
+    """GPUs of the cluster that the words name: asking another machine takes as long as reaching it."""
+    addresses = [word.partition("=")[2] for word in words if word.startswith("cluster.address=")]
+    if not addresses or addresses[-1] == LOCAL:
+        return local_gpus()
+    from search.placing import cluster_gpus
+
+    return cluster_gpus(addresses[-1])
 
 
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}

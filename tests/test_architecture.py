@@ -85,24 +85,22 @@ def test_a_library_lives_in_few_files(library: str) -> None:
             assert place in homes or str(Path(place).parent) in homes, f"{place} imports {library}"
 
 
-def test_a_network_loads_anywhere_torch_does() -> None:
-    code = (
-        "import sys, zoo; zoo.create('samplecnn_m3_n3_s729')\n"
-        "heavy = {'ray', 'mlflow', 'pyarrow', 'sklearn', 'optuna', 'flask', 'fastapi', 'hydra'} & set(sys.modules)\n"
-        "sys.exit(f'loaded {heavy}' if heavy else 0)"
-    )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+def assert_lean(code: str, heavy: set[str]) -> None:
+    """The code, run by itself, loads none of these."""
+    check = f"import sys; sys.exit(str({heavy!r} & set(sys.modules)) if {heavy!r} & set(sys.modules) else 0)"
+    words = [sys.executable, "-c", f"{code}\n{check}"]
+    answer = subprocess.run(words, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
+
+
+def test_a_network_loads_anywhere_torch_does() -> None:
+    heavy = {"ray", "mlflow", "pyarrow", "sklearn", "optuna", "flask", "fastapi", "hydra"}
+    assert_lean("import zoo; zoo.create('samplecnn_m3_n3_s729')", heavy)
 
 
 def test_a_worker_imports_nothing_that_it_does_not_use() -> None:
-    code = (
-        "import sys, search.process, search.trial, search.worker\n"
-        "heavy = {'mlflow', 'sklearn', 'optuna', 'hydra', 'sqlalchemy', 'torch._dynamo'} & set(sys.modules)\n"
-        "sys.exit(f'loaded {heavy}' if heavy else 0)"
-    )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert answer.returncode == 0, answer.stderr
+    heavy = {"mlflow", "sklearn", "optuna", "hydra", "sqlalchemy", "torch._dynamo"}
+    assert_lean("import search.process, search.trial, search.worker", heavy)
 
 
 def test_the_imported_datasets_is_ours() -> None:

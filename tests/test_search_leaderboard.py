@@ -1,5 +1,6 @@
 """The leaderboard: ranked honestly, never across protocols."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,8 +52,19 @@ def test_seeds_of_one_network_are_one_row_with_their_mean() -> None:
     assert (row.seeds, row.test_roc_auc, row.interval) == (
         2,
         pytest.approx(0.75),
-        pytest.approx((0.79, 0.81)),
+        pytest.approx((0.74, 0.76)),
     )
+
+
+def test_a_row_is_named_by_what_sets_it_apart() -> None:
+    result, settings = a_trial()
+    faster = replace(settings, training=Training(learning_rates=(0.05, 0.01)))
+    wider = replace(settings, options={**settings.options, "c1": 64})
+    names = [row.name for row in leaderboard.rows([(result, faster), (result, wider)], None)]
+    assert names == [
+        "samplecnn_m3_n4_s729 learning_rates=0.05",
+        "samplecnn_m3_n4_s729 c1=64 learning_rates=0.01",
+    ]
 
 
 def test_two_protocols_are_never_ranked_together() -> None:
