@@ -19,7 +19,7 @@ COLUMNS = (
     "network",
     "test AUC",
     "95% interval",
-    "paper AUC",
+    "paper AUC on MTAT",
     "test PR-AUC",
     "valid AUC",
     "epochs",
