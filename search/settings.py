@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 AUTO = "auto"
 LOCAL = "local"  # the address of a cluster of this machine alone
@@ -47,10 +47,12 @@ class Training:
     multiply_adds_per_epoch: float | None = None
 
     def __post_init__(self) -> None:
-        rates = tuple(float(rate) for rate in self.learning_rates)
-        object.__setattr__(self, "learning_rates", rates)
-        if not rates or min(rates) <= 0:
-            raise ConfigError(f"budget.learning_rates={list(rates)}: give one rate above 0 for each stage")
+        rates = self.learning_rates
+        if not isinstance(rates, list | tuple) or not rates or not all(is_number(r) and r > 0 for r in rates):
+            raise ConfigError(
+                f"budget.learning_rates={rates}: give one rate above 0 for each stage, as [0.01, 0.002]"
+            )
+        object.__setattr__(self, "learning_rates", tuple(float(rate) for rate in rates))
         if self.batch_size < 2:
             raise ConfigError(f"budget.batch_size={self.batch_size}: batch norm needs 2 or more")
         if self.epochs_per_stage < 1:
@@ -61,9 +63,10 @@ class Training:
             raise ConfigError(f"budget.momentum={self.momentum}: give a number from 0 to below 1")
         if not 0 < self.norm_momentum <= 1:
             raise ConfigError(f"budget.norm_momentum={self.norm_momentum}: give a number above 0, at most 1")
-        if self.multiply_adds_per_epoch is not None and self.multiply_adds_per_epoch <= 0:
+        most = self.multiply_adds_per_epoch
+        if most is not None and not (is_number(most) and most > 0):
             raise ConfigError(
-                "budget.multiply_adds_per_epoch: give a number above 0, or null for the whole split"
+                f"budget.multiply_adds_per_epoch={most}: give a number above 0, or null for the whole split"
             )
 
     def segments_per_epoch(self, segments: int, multiply_adds: int) -> int:
@@ -102,7 +105,7 @@ class Cluster:
         if self.cpus_per_trial < 1:
             raise ConfigError(f"cluster.cpus_per_trial={self.cpus_per_trial}: give 1 or more")
         gpus, at_once = self.gpus_per_trial, self.trials_at_once
-        if gpus != AUTO and not (isinstance(gpus, int | float) and gpus >= 0):
+        if gpus != AUTO and not (is_number(gpus) and gpus >= 0):
             raise ConfigError(
                 f"cluster.gpus_per_trial={gpus}: give 'auto', or a number from 0 (0.5 shares one)"
             )
@@ -170,6 +173,11 @@ class TrialSettings:
     def signature(self) -> str:
         """16 hexadecimal digits that are the same exactly when the settings are."""
         return digest(self.to_json())
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """A whole or broken number; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def digest(record: Any) -> str:

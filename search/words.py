@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from datasets.errors import nearest
 from search.machine import local_gpus
-from search.settings import AUTO, LOCAL, Choice, Cluster, ConfigError, Settings, Training
+from search.settings import AUTO, LOCAL, Choice, Cluster, ConfigError, Settings, Training, is_number
 
 CONF = Path(__file__).parent / "conf"
 FREE = ("sampler.arguments.", "pruner.arguments.")
@@ -123,6 +123,7 @@ def _gpus(words: Sequence[str]) -> float:
     return cluster_gpus(addresses[-1])
 
 
+WORDS_OR_NULL = ("convention", "study", "storage", "tracking")
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 
@@ -134,14 +135,15 @@ def _wrong_kinds(config: Mapping[str, Any], default: Mapping[str, Any], prefix: 
             continue
         if isinstance(wanted, Mapping):
             yield from _wrong_kinds(value if isinstance(value, Mapping) else {}, wanted, f"{prefix}{key}.")
+        elif key in WORDS_OR_NULL:
+            if value is not None and not isinstance(value, str):
+                yield f"{prefix}{key}={value}: give a word"
         elif type(wanted) in KINDS and wanted != AUTO and not _same_kind(value, wanted):
             yield f"{prefix}{key}={value}: give {KINDS[type(wanted)]}"
 
 
 def _same_kind(value: Any, wanted: Any) -> bool:
-    if isinstance(wanted, float):
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return type(value) is type(wanted)
+    return is_number(value) if isinstance(wanted, float) else type(value) is type(wanted)
 
 
 def _settings(config: dict[str, Any], default: Mapping[str, Any]) -> Settings:

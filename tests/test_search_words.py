@@ -64,6 +64,14 @@ def test_arguments_of_a_sampler_are_its_own() -> None:
             ["cluster.gpus_per_trial=-1"],
             "cluster.gpus_per_trial=-1: give 'auto', or a number from 0 (0.5 shares one)",
         ),
+        (["budget.learning_rates=fast"], "budget.learning_rates=fast: give one rate above 0 for each stage"),
+        (["budget.learning_rates=[a]"], "budget.learning_rates=['a']: give one rate above 0 for each stage"),
+        (
+            ["budget.multiply_adds_per_epoch=lots"],
+            "budget.multiply_adds_per_epoch=lots: give a number above 0",
+        ),
+        (["study=5"], "study=5: give a word"),
+        (["space=table2,table3"], "can't read the words: "),
         (["space=[a"], "can't read the words: "),
     ],
 )
