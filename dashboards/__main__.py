@@ -7,6 +7,7 @@ from pathlib import Path
 from datasets import DatasetError
 from datasets.errors import nearest
 from search.settings import SearchError
+from zoo import ZooError
 
 HELP = """\
 Show what the searches found.
@@ -25,7 +26,7 @@ def main(typed: Sequence[str]) -> int:
         return 0
     try:
         return _export(typed)
-    except (SearchError, DatasetError) as error:
+    except (SearchError, DatasetError, ZooError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
 

@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from search import files, leaderboard, ledger
+from search.settings import SearchError
 
 WIDTH, HEIGHT, EDGE = 320, 120, 4  # of a curve's picture, in its own units
 
@@ -26,10 +27,13 @@ def gather(storage: str | None = None) -> list[Shown]:
     """Every search with results, newest first. storage: a ledger's URL; None for the file under WAVEZOO_HOME."""
     shown = []
     for recorded in ledger.read_studies(storage):
-        trials = leaderboard.ended(settings for _, settings in recorded.trials)
+        trials = leaderboard.ended(recorded.trials)
         if not trials:
             continue
-        board = leaderboard.rows(trials, recorded.about.paper_table)
+        try:
+            board = leaderboard.rows(trials, recorded.about.paper_table)
+        except SearchError as error:
+            raise SearchError(f"{recorded.name}: {error}") from error
         shown.append(
             Shown(
                 name=recorded.name,

@@ -10,11 +10,11 @@ from pathlib import Path
 def written_whole(file: Path) -> Iterator[Path]:
     """A path to write to; it takes the name `file` only when the block ends well, so nobody reads half."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(file.name + ".part")
-    yield part
-    descriptor = os.open(part, os.O_RDONLY)
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")  # two writers never share one
     try:
-        os.fsync(descriptor)
+        yield part
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.replace(file)
     finally:
-        os.close(descriptor)
-    part.replace(file)
+        part.unlink(missing_ok=True)

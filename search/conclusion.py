@@ -1,13 +1,15 @@
 """The end of a search: its leaderboard, its winner in the registry, what failed, and what to type next."""
 
+import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from search import files, leaderboard, plan
-from search.deciding import Decider
+from search.deciding import RANDOM_DRAWS, Decider
 from search.environment import environment
 from search.job import Job
 from search.publishing import publish
+from search.settings import without_password
 from search.tracking import SearchRun, Tracker, flat, tracking_uri
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ CLUSTER = "cluster."
 def search_run(job: Job) -> SearchRun:
     """What the search's own run in MLflow says of it."""
     config = asdict(job.settings)
+    config |= {key: config[key] and without_password(config[key]) for key in ("storage", "tracking")}
     tags = {"dataset": job.data.name, "fingerprint": str(job.data.fingerprint), "space": job.space.name}
     return SearchRun(
         experiment=job.model,
@@ -35,15 +38,14 @@ def conclude(job: Job, decider: Decider, tracker: Tracker, console: "Console") -
     if kept := leaderboard.ended(each.settings for each in decider.ended()):
         board = leaderboard.rows(kept, job.space.paper_table)
         _show(job, kept[0][0]["protocol"], board, console)
-        if job.settings.publish:
-            _publish(job, board[0], tracker, console)
-        _next_steps(job, console)
+        published = job.settings.publish and _publish(job, board[0], tracker, console)
+        _next_steps(job, board[0], published, console)
     if decider.exhausted:
-        console.print("the space holds no further setting that has not been tried")
+        console.print(f"no setting that has not been tried was found in {RANDOM_DRAWS} random draws")
     failures = decider.failures()
-    for network, kind, why in failures:
-        console.print(f"failed: {network}: {kind}: {why}")
-    if failures:
+    for each in failures:
+        console.print(f"failed: {each.assignment.settings.network}: {each.kind}: {each.why}")
+    if failures and job.space.grid is not None:
         console.print(f"to try the failed ones again: {job.command}")
     return len(failures)
 
@@ -59,29 +61,37 @@ def _show(job: Job, protocol: dict[str, Any], board: list[leaderboard.Row], cons
     console.print(f"\nwritten to {path}", soft_wrap=True)
 
 
-def _publish(job: Job, winner: leaderboard.Row, tracker: Tracker, console: "Console") -> None:
-    """Register the winner; a registry out of reach costs a line, never the search."""
+def _publish(job: Job, winner: leaderboard.Row, tracker: Tracker, console: "Console") -> bool:
+    """Register the winner; a registry out of reach costs a line, never the search. Returns whether it went well."""
     run_id = tracker.run_id(winner.signature)
     if run_id is None:
         console.print("the winner is not registered: its run is not in MLflow yet")
-        return
+        return False
     try:
         made = publish(tracker.uri, job.model, winner.signature, run_id)
     except Exception as error:  # whatever a server or a network can do
         console.print(f"the winner is not registered: {error}; the same command again tries it")
-        return
+        return False
     verb = "is" if made.champion else "is not"
     console.print(
         f"{winner.name} is version {made.version} of {job.model} and {verb} its champion: {made.why}"
     )
+    return True
 
 
-def _next_steps(job: Job, console: "Console") -> None:
+def _next_steps(job: Job, winner: leaderboard.Row, published: bool, console: "Console") -> None:
+    """The commands to type next, as they work in this shell and with these addresses."""
     uri = tracking_uri(job.settings.tracking)
-    served = f"mlflow server --host 127.0.0.1 --backend-store-uri {uri}"
+    shown = without_password(uri)
+    run = "uv run " if "UV" in os.environ else ""  # uv tells what it runs
+    served = f"{run}mlflow server --host 127.0.0.1 --backend-store-uri {shown}"
+    elsewhere = f"MLFLOW_TRACKING_URI={shown} " if job.settings.tracking else ""
+    storage = f" storage={without_password(job.settings.storage)}" if job.settings.storage else ""
+    folder = files.trial_folder(winner.signature) / files.CHECKPOINT
+    model = f"models:/{job.model}@champion" if published else folder
     console.print(
-        f"\nnext:\n  {f'open {uri}' if uri.startswith('http') else served}"
-        f"\n  python -m dashboards export out=pictures"
-        f"\n  python -m zoo tag song.mp3 model=models:/{job.model}@champion",
+        f"\nnext:\n  {f'open {shown}' if uri.startswith('http') else served}"
+        f"\n  {run}python -m dashboards export out=pictures{storage}"
+        f"\n  {elsewhere if published else ''}{run}python -m zoo tag song.mp3 model={model}",
         soft_wrap=True,
     )

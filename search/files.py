@@ -5,25 +5,40 @@
     state.safetensors  where training goes on after an interruption; gone when it has ended
     checkpoint/        the weights that count, with their card
     scores.parquet     what the network says of every clip of valid and test
+    lock               held by the process that trains it
     result.json        the scores; written last, so it is there exactly when the trial is done
 
 Every file is written beside and renamed: a reader sees all of it or none, whenever the power fails.
 """
 
+import fcntl
 import json
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from datasets.home import home
 from datasets.whole import written_whole
 from search.settings import SearchError
 
 SETTINGS, EPOCHS, STATE, RESULT = "settings.json", "epochs.json", "state.safetensors", "result.json"
-CHECKPOINT, SCORES = "checkpoint", "scores.parquet"
+CHECKPOINT, SCORES, LOCK = "checkpoint", "scores.parquet", "lock"
 
 
 def trial_folder(signature: str) -> Path:
     return home() / "trials" / signature
+
+
+def lock(folder: Path) -> IO[bytes]:
+    """Hold a trial's folder until the file returned is closed, or its process ends, however it ends.
+
+    Waits while another process holds it, and removes what writers that were killed left half-written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / LOCK).open("ab")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    for part in folder.glob("*.part"):
+        part.unlink()
+    return file
 
 
 def write_json(path: Path, record: Any) -> None:

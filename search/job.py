@@ -1,12 +1,13 @@
 """One command's job: its settings, space and data together, and the trainings that follow from them."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import zoo
 from search import files
 from search.data import Data
-from search.settings import Settings, TrialSettings, digest
+from search.settings import Settings, TrialSettings, digest, without_password
 from search.spaces import Point, Space
 
 # How many epochs the paper's schedule takes is known when it ends; planned with this many.
@@ -55,23 +56,20 @@ class Job:
 
     @property
     def command(self) -> str:
-        """What to type to go on."""
-        return " ".join(["python -m search.run", *self.words])
+        """What to type to go on; passwords are left out, as this is shown and recorded."""
+        return shlex.join(["python", "-m", "search.run", *map(without_password, self.words)])
+
+    @property
+    def identity(self) -> str:
+        """The same for the same search, whatever its size: more trials or seeds extend it."""
+        settings, data = self.settings, self.data
+        training = asdict(settings.training)
+        return digest([data.fingerprint, data.convention, training, settings.seed, self.space.identity])
 
     @property
     def study(self) -> str:
-        """The name of the ledger: the same for the same search, whatever its size, so more trials extend it."""
-        settings = self.settings
-        if settings.study:
-            return settings.study
-        constant = [
-            self.data.fingerprint,
-            self.data.convention,
-            asdict(settings.training),
-            settings.seed,
-            settings.space,
-        ]
-        return f"{self.model}-{digest(constant)[:6]}"
+        """The name of the ledger."""
+        return self.settings.study or f"{self.model}-{self.identity[:6]}"
 
     @property
     def model(self) -> str:

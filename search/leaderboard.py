@@ -26,6 +26,7 @@ COLUMNS = (
     "seeds",
 )
 LEFT = ("network",)
+OF_THE_NETWORK = ("segments_per_clip",)
 Ended = tuple[Mapping[str, Any], TrialSettings]
 
 
@@ -55,7 +56,7 @@ class Row:
 
 def protocol_id(protocol: Mapping[str, Any]) -> str:
     """The same for numbers that may be ranked together; how many segments a clip has follows from the network."""
-    return digest({key: value for key, value in protocol.items() if key != "segments_per_clip"})
+    return digest({key: value for key, value in protocol.items() if key not in OF_THE_NETWORK})
 
 
 def ended(settings: Iterable[TrialSettings]) -> list[Ended]:
@@ -143,7 +144,7 @@ def describe(protocol: Mapping[str, Any]) -> str:
     return (
         f"{protocol['dataset']} {protocol['fingerprint']}, convention {protocol['convention']}, "
         f"{protocol['clips']} test clips at {protocol['sample_rate_hz']} Hz, all fixed segments, "
-        f"tags {protocol['tag_hash']}"
+        f"macro means over {protocol['tags_scored']} tags ({protocol['tag_hash']})"
     )
 
 

@@ -4,6 +4,7 @@ The study remembers what was asked for, what runs, what each epoch scored and ho
 """
 
 import fcntl
+import inspect
 import json
 import os
 import warnings
@@ -15,12 +16,12 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from datasets.home import home
 from search.job import Job
 from search.plan import meaning
-from search.settings import Choice, ConfigError, SearchError, TrialSettings
+from search.settings import Choice, ConfigError, SearchError, TrialSettings, without_password
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,11 @@ class About:
 
 @dataclass(frozen=True)
 class Recorded:
-    """A search as its ledger tells it. trials: (number in the study, settings) of those that ended."""
+    """A search as its ledger tells it. trials: the settings of those that trained to their end."""
 
     name: str
     about: About
-    trials: list[tuple[int, TrialSettings]]
+    trials: list[TrialSettings]
 
 
 def ledger_file() -> Path:
@@ -69,16 +70,20 @@ def open_study(job: Job) -> optuna.Study:
     pruner = make(settings.pruner, optuna.pruners)
     try:
         study = optuna.create_study(
-            storage=url,
-            study_name=job.study,
-            sampler=sampler,
-            pruner=pruner,
-            direction="maximize",
-            load_if_exists=True,
+            storage=url, study_name=job.study, pruner=pruner, direction="maximize", load_if_exists=True
         )
+        identity = study.user_attrs.get("identity", job.identity)
+        known = len(study.get_trials(deepcopy=False))
+        study.set_user_attr("identity", identity)
         study.set_user_attr("about", asdict(About.of(job)))
     except Exception as error:  # drivers of databases raise what they like
-        raise SearchError(f"can't open the ledger {_without_password(url)}: {error}") from error
+        raise SearchError(f"can't open the ledger {without_password(url)}: {error}") from error
+    if identity != job.identity:
+        raise ConfigError(
+            f"study={job.study} holds a search with another space, budget, data or seed; give this one another name"
+        )
+    # A restarted sampler would draw the same points again from the same seed.
+    study.sampler = make(settings.sampler, optuna.samplers, seed=settings.seed + known) if known else sampler
     return study
 
 
@@ -90,20 +95,28 @@ def read_studies(storage: str | None = None) -> list[Recorded]:
     url = storage_url(storage)
     if storage is None and not ledger_file().is_file():
         return []
-    studies = [optuna.load_study(study_name=name, storage=url) for name in optuna.get_all_study_names(url)]
+    try:
+        studies = [
+            optuna.load_study(study_name=name, storage=url) for name in optuna.get_all_study_names(url)
+        ]
+    except Exception as error:  # drivers of databases raise what they like
+        raise SearchError(f"can't open the ledger {without_password(url)}: {error}") from error
     return [
-        Recorded(study.study_name, About(**study.user_attrs["about"]), settings_of(study))
+        Recorded(
+            study.study_name, About(**study.user_attrs["about"]), [each for _, each in settings_of(study)]
+        )
         for study in studies
         if "about" in study.user_attrs
     ]
 
 
-def settings_of(study: optuna.Study) -> list[tuple[int, TrialSettings]]:
-    """(number, settings) of the trials that trained to their end, duplicates left out."""
-    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+def settings_of(
+    study: optuna.Study, states: tuple[TrialState, ...] = (TrialState.COMPLETE,)
+) -> list[tuple[FrozenTrial, TrialSettings]]:
+    """The trials in these states with their settings; proposals that were never to be trained have none."""
     return [
-        (trial.number, TrialSettings.from_json(json.loads(trial.user_attrs["settings"])))
-        for trial in done
+        (trial, TrialSettings.from_json(json.loads(trial.user_attrs["settings"])))
+        for trial in study.get_trials(deepcopy=False, states=states)
         if "settings" in trial.user_attrs
     ]
 
@@ -118,7 +131,7 @@ def make(choice: Choice, module: Any, **more: Any) -> Any:
         raise ConfigError(
             f"Optuna has no {module.__name__}.{choice.name}; search/conf/ shows names that it has"
         )
-    taken = {key: value for key, value in more.items() if key in kind.__init__.__code__.co_varnames}
+    taken = {key: value for key, value in more.items() if key in inspect.signature(kind).parameters}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
@@ -148,8 +161,3 @@ def only_driver(name: str) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
-
-
-def _without_password(url: str) -> str:
-    head, at, tail = url.rpartition("@")
-    return f"{head.split('://')[0]}://...@{tail}" if at else url

@@ -8,10 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from search.settings import SearchError
+
 RESAMPLES = 1000
 CHUNK = 250  # resamples weighed at once: 250 x clips x 4 bytes for each of a few arrays
 
 Floats = NDArray[np.floating]
+
+
+class NoScore(SearchError):
+    """These clips can't tell a good network from a bad one."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +40,25 @@ class Scores:
     tags: tuple[TagScore, ...]
 
 
+def check_scorable(labels: NDArray[np.integer], clips: str) -> None:
+    """Refuse clips on which no AUC exists. labels: (clips, tags). raises: NoScore, which says which clips."""
+    if not (labels.any(axis=0) & ~labels.all(axis=0)).any():
+        raise NoScore(
+            f"none of the {labels.shape[1]} tags has both classes in the {len(labels)} {clips}: no AUC exists"
+        )
+
+
 def score(probabilities: Floats, labels: NDArray[np.integer], tags: tuple[str, ...]) -> Scores:
     """Macro ROC-AUC and macro average precision.
 
     probabilities, labels: (clips, tags).
     A tag that all clips carry, or none, has no AUC: it is listed with None and is in no mean.
-    raises: ValueError if no tag has both classes.
+    raises: NoScore if no tag has both classes.
     """
+    check_scorable(labels, "clips")
     listed = tuple(_tag_score(tag, probabilities[:, i], labels[:, i]) for i, tag in enumerate(tags))
     aucs = [each.roc_auc for each in listed if each.roc_auc is not None]
     precisions = [each.average_precision for each in listed if each.average_precision is not None]
-    if not aucs:
-        raise ValueError(
-            f"none of the {len(tags)} tags has both classes in these {len(labels)} clips: no AUC exists"
-        )
     return Scores(float(np.mean(aucs)), float(np.mean(precisions)), len(aucs), listed)
 
 

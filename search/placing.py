@@ -7,7 +7,8 @@ Tune's own snapshot is never read again: the ledger and the trials' folders are 
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -26,6 +27,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")  # whoever can reach Ray's port 
 
 import ray
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -65,7 +67,7 @@ def cluster(wanted: Cluster) -> Iterator[Room]:
     raises: SearchError if the cluster can't be reached or no trial would ever fit.
     """
     with _connected(wanted.address):
-        yield _room(wanted, ray.cluster_resources())
+        yield _room(wanted, [node["Resources"] for node in ray.nodes() if node["Alive"]])
 
 
 def cluster_gpus(address: str) -> float:
@@ -79,7 +81,7 @@ def _connected(address: str) -> Iterator[None]:
     local: dict[str, Any] = {"num_cpus": local_cpus(), "include_dashboard": False} if address == LOCAL else {}
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise SearchError(f"can't reach Ray at cluster.address={address}: {error}") from error
     try:
         yield
@@ -87,16 +89,19 @@ def _connected(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def _room(wanted: Cluster, resources: dict[str, float]) -> Room:
-    cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
-    each = float(min(gpus, 1)) if wanted.gpus_per_trial == AUTO else float(wanted.gpus_per_trial)
-    fits = int(cpus // wanted.cpus_per_trial)
-    if each > 0:
-        fits = min(fits, int(gpus / each))
+def _room(wanted: Cluster, nodes: Sequence[Mapping[str, float]]) -> Room:
+    """How many trials fit. nodes: the resources of each: a trial runs on one node, whatever all have together."""
+    cpus, gpus = ([node.get(kind, 0) for node in nodes] for kind in ("CPU", "GPU"))
+    each = float(min(max(gpus), 1)) if wanted.gpus_per_trial == AUTO else float(wanted.gpus_per_trial)
+    fits = sum(
+        min(int(cpu // wanted.cpus_per_trial), int(gpu / each) if each else sys.maxsize)
+        for cpu, gpu in zip(cpus, gpus, strict=True)
+    )
     if fits < 1:
         raise SearchError(
-            f"a trial wants {wanted.cpus_per_trial} CPUs and {each:g} GPUs, the cluster has {cpus:g} and {gpus:g}: "
-            f"no trial would ever start; lower cluster.cpus_per_trial or cluster.gpus_per_trial"
+            f"a trial wants {wanted.cpus_per_trial} CPUs and {each:g} GPUs, the largest node of the cluster has "
+            f"{max(cpus):g} and {max(gpus):g}: no trial would ever start; lower cluster.cpus_per_trial or "
+            f"cluster.gpus_per_trial"
         )
     at_once = fits if wanted.trials_at_once == AUTO else min(fits, int(wanted.trials_at_once))
     return Room(wanted.cpus_per_trial, each, at_once)
@@ -135,6 +140,8 @@ def run_trials(
         tuner.fit()
     finally:
         shutil.rmtree(snapshots / name, ignore_errors=True)
+    if desk.error is not None:
+        raise desk.error
 
 
 class Desk:
@@ -144,13 +151,19 @@ class Desk:
         self.decider, self.watchers, self.common = decider, watchers, common
         self.assignments: dict[str, Assignment] = {}
         self.rows: dict[str, dict[str, Any]] = {}
+        self.error: ValueError | None = None
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         # Tune pickles its parts for a snapshot that is never read: nothing of the search goes into it.
         return (dict, ())
 
     def assign(self, trial_id: str) -> dict[str, Any] | None:
-        assignment = self.decider.next()
+        """What the trial is to train; None if nothing is left, or if the search can't go on."""
+        try:
+            assignment = self.decider.next()
+        except ValueError as error:  # the project's own refusals; Tune would turn them into a trace
+            self.error = error
+            return None
         if assignment is None:
             return None
         self.assignments[trial_id] = assignment
@@ -160,13 +173,15 @@ class Desk:
 
     def should_stop(self, trial_id: str, row: dict[str, Any]) -> bool:
         """Write an epoch down; True if the trial should stop after it."""
-        return self.decider.report(self.assignments[trial_id].number, row["epoch"], row["valid_roc_auc"])
+        number = self.assignments[trial_id].number
+        self.decider.record(number, row["epoch"], row["valid_roc_auc"])
+        return self.decider.should_stop(number)
 
     def tell(self, trial_id: str, row: dict[str, Any]) -> None:
         """A row has come in, the last one of a trial among them."""
         self.rows[trial_id] = row
         if "epoch" in row:
-            self.should_stop(trial_id, row)
+            self.decider.record(self.assignments[trial_id].number, row["epoch"], row["valid_roc_auc"])
             for watcher in self.watchers:
                 watcher.epoch(self.assignments[trial_id], row)
 

@@ -3,9 +3,9 @@
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from search.job import Job, Work
+from search.job import PLANNED_EPOCHS, Job, Work
 from search.machine import local_cpus, local_gpus
-from search.settings import LOCAL, Settings, Training
+from search.settings import AUTO, LOCAL, Cluster, Settings, Training
 
 # Forward multiply-adds a second that training and evaluation get through, where no trial has been timed yet:
 # one AVX2 core (samplecnn_m3_n9_s3, batch 23) and, computed from its memory traffic, one H200.
@@ -33,6 +33,15 @@ def meaning(training: Training, name: str) -> str:
     return f"{name}: at most {training.longest_epochs} epochs; not the paper's schedule, so not its numbers"
 
 
+def _at_once(wanted: Cluster) -> int:
+    """How many trials this machine has room for."""
+    fits = local_cpus() // wanted.cpus_per_trial
+    if local_gpus():
+        each = 1 if wanted.gpus_per_trial == AUTO else float(wanted.gpus_per_trial)
+        fits = min(fits, int(local_gpus() / each)) if each else fits
+    return max(fits if wanted.trials_at_once == AUTO else min(fits, int(wanted.trials_at_once)), 1)
+
+
 def _hint(settings: Settings) -> str:
     """Why the budget is no larger, and which is."""
     if settings.training.multiply_adds_per_epoch is None or local_gpus():
@@ -57,13 +66,19 @@ def show(job: Job) -> RenderableType:
         )
         return "\n".join(lines)
     works = job.grid()
-    at_once = local_gpus() or max(local_cpus() // settings.cluster.cpus_per_trial, 1)
+    at_once = _at_once(job.settings.cluster)
     left = [each for each in works if not each.done]
-    rough = sum(rough_seconds(each) for each in left) / at_once
+    seconds = [rough_seconds(each) for each in left]
+    rough = max(sum(seconds) / at_once, max(seconds, default=0))
     where = "on this machine" if settings.cluster.address == LOCAL else "if the cluster were this machine"
     lines.append(
         f"trials   {len(works)}, of which {len(works) - len(left)} are done; the rest takes roughly "
-        f"{duration(rough)} {where} ({at_once} at once; known better as it runs)"
+        f"{duration(rough)} {where} ({at_once} at once; known better as it runs"
+        + (
+            f", planned with {PLANNED_EPOCHS} epochs each)"
+            if settings.training.longest_epochs > PLANNED_EPOCHS
+            else ")"
+        )
     )
     return Group("\n".join(lines), _table(works))
 

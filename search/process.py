@@ -3,6 +3,7 @@
 Imports no more than that takes: a search waits for its workers to start.
 """
 
+import contextlib
 import os
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -25,11 +26,24 @@ class TrialProcess(tune.Trainable):
         self.assigned = config
         self.trial: Trial | None = None
 
+    def cleanup(self) -> None:
+        """Let go of the trial: its folder for others, its memory on the GPU for the trials beside this one."""
+        import torch
+
+        if self.trial is not None:
+            self.trial.close()
+            self.trial = None
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
     def step(self) -> dict[str, Any]:
         try:
             row = self._advance()
         except Exception as error:
+            self.cleanup()
             return {"done": True, "failure": _failure(error, self.assigned["signature"])}
+        if row["last"]:
+            self.cleanup()
         return {**row, "done": row["last"]}
 
     def _advance(self) -> dict[str, Any]:
@@ -46,6 +60,7 @@ class TrialProcess(tune.Trainable):
         return self.trial.advance()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.cleanup()
         self.setup(new_config)
         return True
 
@@ -63,6 +78,7 @@ def _failure(error: Exception, signature: str) -> dict[str, str]:
     from search import files
     from search.training import Diverged
 
+    trace = traceback.format_exc()
     why = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, Diverged):
         return {"kind": "diverged", "why": why}
@@ -71,5 +87,6 @@ def _failure(error: Exception, signature: str) -> dict[str, str]:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return {"kind": "out of memory", "why": why}
     path = files.trial_folder(signature) / "error.txt"
-    files.write_text(path, traceback.format_exc())
+    with contextlib.suppress(OSError):  # a full disk is told by the failure itself
+        files.write_text(path, trace)
     return {"kind": "error", "why": f"{type(error).__name__}: {why} (more in {path})"}

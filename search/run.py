@@ -51,7 +51,7 @@ def _run(typed: Sequence[str]) -> int:
 
     from search import data
 
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(width=WIDE, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, markup=False)
     settings = words.read_words(typed)
     job = Job.of(settings, spaces.load(settings.space), data.find(settings), typed)
     console.print(plan.show(job))
@@ -76,10 +76,12 @@ def _search(job: Job, console: "Console") -> int:
         tracker = Tracker(tracking_uri(job.settings.tracking), conclusion.search_run(job))
         complete = False
         try:
-            for assignment in decider.ended():  # what an earlier driver could not deliver
-                tracker.ended(assignment, "done", "")
+            for settled in decider.settled():  # what an earlier driver could not deliver
+                tracker.add(settled)
             if not decider.has_all():
                 _train(job, decider, tracker, console)
+            for settled in decider.settled():  # what another search had trained
+                tracker.add(settled)
             complete = True
         finally:
             _deliver(tracker, complete, console)
@@ -87,9 +89,15 @@ def _search(job: Job, console: "Console") -> int:
 
 
 def _train(job: Job, decider: "Decider", tracker: "Tracker", console: "Console") -> None:
+    import datasets
     from search.board import Board
     from search.environment import commit
+    from search.metrics import check_scorable
     from search.placing import cluster, run_trials
+
+    for split in ("valid", "test"):
+        labels = datasets.open(job.data.name, split, convention=job.data.convention).labels
+        check_scorable(labels, f"{split} clips of {job.data.name}")
 
     to_do = [work for work in job.grid() if not work.done]
     guess = sum(plan.rough_seconds(work) for work in to_do) if job.space.grid is not None else None
@@ -97,7 +105,7 @@ def _train(job: Job, decider: "Decider", tracker: "Tracker", console: "Console")
         board = Board(
             console,
             expected=decider.expected(),
-            done=len(decider.ended()),
+            done=decider.expected() - decider.missing(),
             guess_left=guess,
             seconds=lambda assignment: plan.rough_seconds(job.work(assignment.settings)),
             trouble=lambda: tracker.trouble,

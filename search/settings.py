@@ -5,11 +5,13 @@ Every record refuses at the door; the parts of the search take plain values from
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeGuard
 
 AUTO = "auto"
+A_NAME = "give up to 100 letters, digits, '.', '_' and '-', a letter or digit first"
 LOCAL = "local"  # the address of a cluster of this machine alone
 
 
@@ -84,6 +86,10 @@ class Training:
         if first_learning_rate is not None:
             scale = first_learning_rate / self.learning_rates[0]
             changes["learning_rates"] = tuple(rate * scale for rate in self.learning_rates)
+        if unknown := set(changes) - set(vars(self)):
+            raise ConfigError(
+                f"a training has no setting {sorted(unknown)[0]!r}; it has {', '.join(vars(self))}"
+            )
         return replace(self, **changes)
 
     @property
@@ -105,9 +111,9 @@ class Cluster:
         if self.cpus_per_trial < 1:
             raise ConfigError(f"cluster.cpus_per_trial={self.cpus_per_trial}: give 1 or more")
         gpus, at_once = self.gpus_per_trial, self.trials_at_once
-        if gpus != AUTO and not (is_number(gpus) and gpus >= 0):
+        if gpus != AUTO and not (is_number(gpus) and gpus >= 0 and (gpus < 1 or gpus == int(gpus))):
             raise ConfigError(
-                f"cluster.gpus_per_trial={gpus}: give 'auto', or a number from 0 (0.5 shares one)"
+                f"cluster.gpus_per_trial={gpus}: give 'auto', a part of one GPU (0.5 shares it), or a whole number"
             )
         if at_once != AUTO and not (isinstance(at_once, int) and at_once >= 1):
             raise ConfigError(f"cluster.trials_at_once={at_once}: give 'auto', or 1 or more")
@@ -146,6 +152,8 @@ class Settings:
         for name in ("seeds", "trials"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: give 1 or more")
+        if self.study is not None and not is_name(self.study):
+            raise ConfigError(f"study={self.study}: {A_NAME}")
         if self.seed < 0:
             raise ConfigError(f"seed={self.seed}: give 0 or more")
 
@@ -173,6 +181,16 @@ class TrialSettings:
     def signature(self) -> str:
         """16 hexadecimal digits that are the same exactly when the settings are."""
         return digest(self.to_json())
+
+
+def is_name(word: str) -> bool:
+    """Whether a word can name a study: it becomes a file's name, and part of questions to databases."""
+    return re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,99}", word) is not None
+
+
+def without_password(text: str) -> str:
+    """The text with the user and password of every address in it left out."""
+    return re.sub(r"://[^/@\s]+@", "://...@", text)
 
 
 def is_number(value: object) -> TypeGuard[int | float]:

@@ -10,36 +10,42 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets.home import home
+from datasets.whole import written_whole
 from search import files
-from search.deciding import Assignment
+from search.deciding import Assignment, Ended
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+SQLITE = "sqlite:///"
 PARENT, STUDY, SIGNATURE = "mlflow.parentRunId", "wavezoo.study", "wavezoo.signature"
 RETRY_SECONDS = 5.0
+STATUS = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 EPOCH_METRICS = ("learning_rate", "train_loss", "valid_loss", "valid_roc_auc", "valid_pr_auc", "seconds")
 
 
 def tracking_uri(given: str | None) -> str:
     """The words' address, else MLFLOW_TRACKING_URI, else a SQLite file under home()."""
-    return given or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
+    return given or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{home() / 'mlflow.db'}"
 
 
 def client(uri: str) -> "MlflowClient":
-    """MLflow's client, quiet and without telemetry; makes the store's tables where it is new."""
+    """MLflow's client, quiet and without telemetry; makes the store's tables where it is a file that is not there."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the thread here has its own patience
     from mlflow import MlflowClient
 
     for logger in ("alembic", "mlflow"):  # after the import, which sets levels of its own
         logging.getLogger(logger).setLevel(logging.ERROR)
-
-    home().mkdir(parents=True, exist_ok=True)
+    if uri.startswith(SQLITE) and not (file := Path(uri.removeprefix(SQLITE))).is_file():
+        # Tables that a kill left half-made could never be used again: the file gets its name when it is whole.
+        with written_whole(file) as part:
+            MlflowClient(f"{SQLITE}{part}").search_experiments()
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -65,6 +71,7 @@ class _Copy:
     outcome: str | None = None
     why: str = ""
     stale: bool = True
+    tries: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -78,7 +85,7 @@ class Tracker:
         self.experiment_id = ""
         self._copies: dict[str, _Copy] = {}
         self._complete = True
-        self._finished: dict[str, str] = {}
+        self._whole: dict[tuple[str, str], str] = {}
         self._wake, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
@@ -96,6 +103,11 @@ class Tracker:
         with copy.lock:
             copy.outcome, copy.why, copy.stale = outcome, why, True
         self._wake.set()
+
+    def add(self, settled: Ended) -> None:
+        """A trial that ended unseen, under an earlier driver or in another search."""
+        if settled.assignment.signature not in self._copies:
+            self.ended(settled.assignment, settled.outcome, settled.why)
 
     def close(self, complete: bool, patience_seconds: float) -> int:
         """Wait for the thread to finish its copies. Returns how many runs are still not up to date."""
@@ -119,7 +131,8 @@ class Tracker:
             closing = self._closing.is_set()
             try:
                 mlflow = mlflow or self._connect()
-                for copy in list(self._copies.values()):
+                # What failed before comes last: one bad run must not keep the others waiting.
+                for copy in sorted(self._copies.values(), key=lambda copy: copy.tries):
                     if copy.stale:
                         self._bring_up(mlflow, copy)
                 if closing:
@@ -143,34 +156,32 @@ class Tracker:
             self.experiment_id = mlflow.create_experiment(self.search.experiment, artifact_location=artifacts)
         else:
             self.experiment_id = experiment.experiment_id
-            self._finished = self._finished_runs(mlflow)
-        if run := self._find(mlflow, STUDY, self.search.study):
-            self.parent_id = run.info.run_id
-            mlflow.update_run(self.parent_id, status="RUNNING")
-            return mlflow
-        tags = {**self.search.tags, STUDY: self.search.study}
-        run = mlflow.create_run(self.experiment_id, tags=tags, run_name=self.search.study)
+            self._whole = self._whole_runs(mlflow)
+        run = self._find(mlflow, STUDY, self.search.study)
+        if run is None:
+            tags = {**self.search.tags, STUDY: self.search.study}
+            run = mlflow.create_run(self.experiment_id, tags=tags, run_name=self.search.study)
+        else:
+            mlflow.update_run(run.info.run_id, status="RUNNING")
+        self._describe(mlflow, run, self.search.params, self.search.config)
         self.parent_id = run.info.run_id
-        _log_params(mlflow, self.parent_id, self.search.params)
-        mlflow.log_dict(self.parent_id, dict(self.search.config), "config.json")
-        mlflow.log_dict(self.parent_id, dict(self.search.environment), "environment.json")
         return mlflow
 
     def _find(self, mlflow: "MlflowClient", tag: str, value: str) -> "Run | None":
         found = mlflow.search_runs([self.experiment_id], f"tags.`{tag}` = '{value}'", max_results=1)
         return found[0] if found else None
 
-    def _finished_runs(self, mlflow: "MlflowClient") -> dict[str, str]:
-        """Signature -> run of every trial that earlier drivers have copied whole."""
-        found: dict[str, str] = {}
+    def _whole_runs(self, mlflow: "MlflowClient") -> dict[tuple[str, str], str]:
+        """(signature, status) -> run of every trial that earlier drivers have copied to its end."""
+        found: dict[tuple[str, str], str] = {}
         token: str | None = None
         while True:
             page = mlflow.search_runs(
-                [self.experiment_id], "attributes.status = 'FINISHED'", page_token=token
+                [self.experiment_id], "attributes.status != 'RUNNING'", page_token=token
             )
-            found |= {
-                run.data.tags[SIGNATURE]: str(run.info.run_id) for run in page if SIGNATURE in run.data.tags
-            }
+            for run in page:
+                if SIGNATURE in run.data.tags:
+                    found[run.data.tags[SIGNATURE], run.info.status] = str(run.info.run_id)
             token = page.token
             if not token:
                 return found
@@ -180,8 +191,8 @@ class Tracker:
         signature = copy.assignment.signature
         with copy.lock:
             copy.stale, outcome, why = False, copy.outcome, copy.why
-        if signature in self._finished:
-            copy.run_id = self._finished[signature]
+        if outcome and (signature, STATUS[outcome]) in self._whole:
+            copy.run_id = self._whole[signature, STATUS[outcome]]
             return
         try:
             if copy.run_id is None:
@@ -193,45 +204,46 @@ class Tracker:
             if outcome:
                 self._settle(mlflow, copy.run_id, signature, outcome, why)
         except BaseException:
-            copy.stale = True
-            self._copies[signature] = self._copies.pop(
-                signature
-            )  # to the end: one bad run must not block others
+            copy.stale, copy.tries = True, copy.tries + 1
             raise
 
     def _open_run(self, mlflow: "MlflowClient", copy: _Copy) -> None:
         settings, signature = copy.assignment.settings, copy.assignment.signature
-        if run := self._find(mlflow, SIGNATURE, signature):
-            history = mlflow.get_metric_history(run.info.run_id, "valid_roc_auc")
-            copy.epochs = max((metric.step for metric in history), default=0)
-            copy.run_id = run.info.run_id
-            if run.info.status != "FINISHED":
-                mlflow.update_run(copy.run_id, status="RUNNING")
-            return
-        tags = {**self.search.tags, PARENT: str(self.parent_id), SIGNATURE: signature}
-        run = mlflow.create_run(
-            self.experiment_id, tags=tags, run_name=f"{settings.network} seed {settings.seed}"
-        )
-        _log_params(mlflow, run.info.run_id, flat(settings.to_json()))
-        mlflow.log_dict(run.info.run_id, settings.to_json(), "config.json")
-        mlflow.log_dict(run.info.run_id, dict(self.search.environment), "environment.json")
+        run = self._find(mlflow, SIGNATURE, signature)
+        if run is None:
+            tags = {**self.search.tags, PARENT: str(self.parent_id), SIGNATURE: signature}
+            name = f"{settings.network} seed {settings.seed}"
+            run = mlflow.create_run(self.experiment_id, tags=tags, run_name=name)
+        elif run.info.status != "FINISHED":
+            mlflow.update_run(run.info.run_id, status="RUNNING")
+        record = settings.to_json()
+        self._describe(mlflow, run, flat(record), record)
+        history = mlflow.get_metric_history(run.info.run_id, "valid_roc_auc")
+        copy.epochs = max((metric.step for metric in history), default=0)
         copy.run_id = run.info.run_id
+
+    def _describe(
+        self, mlflow: "MlflowClient", run: "Run", params: Mapping[str, Any], config: Mapping[str, Any]
+    ) -> None:
+        """Say what a run is, unless it has been said. The parameters come last: a run that has them has all."""
+        if run.data.params:
+            return
+        mlflow.log_dict(run.info.run_id, dict(config), "config.json")
+        mlflow.log_dict(run.info.run_id, dict(self.search.environment), "environment.json")
+        _log_params(mlflow, run.info.run_id, params)
 
     def _settle(self, mlflow: "MlflowClient", run_id: str, signature: str, outcome: str, why: str) -> None:
         """The end of a trial: scores, tables and weights, then the status, so that FINISHED means all is there."""
         mlflow.set_tag(run_id, "wavezoo.outcome", outcome)
         if outcome == "failed":
             mlflow.set_tag(run_id, "wavezoo.failure", why[:500])
-            mlflow.set_terminated(run_id, "FAILED")
-            return
-        result = files.read_result(signature)
-        if outcome == "done" and result and mlflow.get_run(run_id).info.status != "FINISHED":
+        result = files.read_result(signature) if outcome == "done" else None
+        if result and mlflow.get_run(run_id).info.status != "FINISHED":
             _log_result(mlflow, run_id, result)
-            mlflow.log_artifacts(
-                run_id, str(files.trial_folder(signature) / files.CHECKPOINT), files.CHECKPOINT
-            )
-            mlflow.log_artifact(run_id, str(files.trial_folder(signature) / files.SCORES))
-        mlflow.set_terminated(run_id, "FINISHED" if outcome == "done" else "KILLED")
+            folder = files.trial_folder(signature)
+            mlflow.log_artifacts(run_id, str(folder / files.CHECKPOINT), files.CHECKPOINT)
+            mlflow.log_artifact(run_id, str(folder / files.SCORES))
+        mlflow.set_terminated(run_id, STATUS[outcome])
 
     def _end_parent(self, mlflow: "MlflowClient") -> None:
         assert self.parent_id is not None

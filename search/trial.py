@@ -23,6 +23,8 @@ from search.training import Epoch, Fit
 class Trial:
     """A stream of epochs that can be left and taken up again in another process; see `advance`.
 
+    Holds its folder until `close`; waits for whoever holds it already.
+
     settings: what is trained, on what. lineage: what the card says of where the weights come from.
     raises: SearchError if the data set is not the one that the settings name.
     """
@@ -30,11 +32,16 @@ class Trial:
     def __init__(self, settings: TrialSettings, device: str, lineage: dict[str, Any]) -> None:
         self.settings, self.lineage = settings, lineage
         self.folder = files.trial_folder(settings.signature())
+        self._lock = files.lock(self.folder)  # another search may train the same: then its result is taken
         self.history: list[dict[str, Any]] = files.read_json(self.folder / files.EPOCHS) or []
         self.result: dict[str, Any] | None = files.read_json(self.folder / files.RESULT)
         if self.result is None:
             self.fit = self._prepare(device)
             self.epochs = iter(self.fit)
+
+    def close(self) -> None:
+        """Let others have the folder. The state of the last epoch stays in it."""
+        self._lock.close()
 
     def _prepare(self, device: str) -> Fit:
         settings = self.settings
@@ -117,7 +124,7 @@ class Trial:
             "valid": {**_macro(valid_scores), "loss": on_valid.loss},
             "test": {**_macro(test_scores), "loss": on_test.loss, "roc_auc_low": low, "roc_auc_high": high},
             "tags": [asdict(tag) for tag in test_scores.tags],
-            "protocol": protocol(self.settings, test),
+            "protocol": {**protocol(self.settings, test), "tags_scored": test_scores.tags_scored},
         }
         self._write_checkpoint(network, test, result)
         scores.write(self.folder / files.SCORES, {"valid": (valid, on_valid), "test": (test, on_test)})

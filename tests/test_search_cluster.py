@@ -88,16 +88,19 @@ def test_a_search_runs_on_a_cluster_that_is_there(
 
 
 def test_a_trial_that_fits_nowhere_is_refused_before_it_waits_forever() -> None:
+    small = {"CPU": 2.0}
     with pytest.raises(
-        SearchError, match=r"a trial wants 8 CPUs and 0 GPUs, the cluster has 2 and 0: no trial would ever"
+        SearchError, match="a trial wants 8 CPUs and 0 GPUs, the largest node of the cluster has 2 and 0"
     ):
-        _room(Cluster(cpus_per_trial=8), {"CPU": 2.0})
-    with pytest.raises(SearchError, match=r"a trial wants 1 CPUs and 1 GPUs"):
-        _room(Cluster(gpus_per_trial=1), {"CPU": 2.0})
+        _room(Cluster(cpus_per_trial=8), [small] * 4)
+    with pytest.raises(SearchError, match="a trial wants 1 CPUs and 1 GPUs"):
+        _room(Cluster(gpus_per_trial=1), [small])
 
 
 def test_trials_share_what_the_cluster_has() -> None:
-    assert _room(Cluster(), {"CPU": 16.0, "GPU": 2.0}).at_once == 2
-    assert _room(Cluster(gpus_per_trial=0.25), {"CPU": 16.0, "GPU": 2.0}).at_once == 8
-    assert _room(Cluster(cpus_per_trial=2), {"CPU": 16.0}).at_once == 8
-    assert _room(Cluster(trials_at_once=3), {"CPU": 16.0}).at_once == 3
+    large = {"CPU": 16.0, "GPU": 2.0}
+    assert _room(Cluster(), [large]).at_once == 2
+    assert _room(Cluster(gpus_per_trial=0.25), [large]).at_once == 8
+    assert _room(Cluster(), [large, large, {"CPU": 4.0}]).at_once == 4
+    assert _room(Cluster(cpus_per_trial=3), [{"CPU": 16.0}, {"CPU": 4.0}]).at_once == 6
+    assert _room(Cluster(trials_at_once=3), [{"CPU": 16.0}]).at_once == 3

@@ -1,6 +1,6 @@
 """What is trained next: grids whole and once, samplers without repeats, interruptions without loss. No Ray here."""
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,6 @@ from search.job import Job
 from search.settings import ConfigError, SearchError
 from search.spaces import joint
 from search.words import read_words
-
-Run = Callable[[Decider], list[str]]
 
 
 def a_job(*words: str) -> Job:
@@ -37,10 +35,22 @@ def run(decider: Decider, most: int = 1000) -> list[Assignment]:
     """Let every trial end well, one after the other."""
     ran = []
     while len(ran) < most and (assignment := decider.next()):
-        decider.report(assignment.number, 1, 0.4)
-        decider.finish(assignment.number, result_of(assignment))
+        decider.record(assignment.number, 1, 0.4)
+        end(decider, assignment)
         ran.append(assignment)
     return ran
+
+
+def end(decider: Decider, assignment: Assignment, score: float = 0.5) -> None:
+    """The trial leaves its result behind and is settled."""
+    result = leave_result(assignment, score)
+    decider.finish(assignment.number, result)
+
+
+def leave_result(assignment: Assignment, score: float = 0.5) -> dict[str, Any]:
+    result = result_of(assignment, score)
+    files.write_json(files.trial_folder(assignment.signature) / files.RESULT, result)
+    return result
 
 
 def states(job: Job) -> list[TrialState]:
@@ -73,13 +83,13 @@ def test_a_driver_that_dies_leaves_its_running_trials_to_the_next() -> None:
     job = a_job("space=smoke")
     first = a_decider(job)
     left = [first.next(), first.next()]
-    first.report(left[0].number, 1, 0.7)  # and then: SIGKILL
+    first.record(left[0].number, 1, 0.7)  # and then: SIGKILL
     second = a_decider(job)
     taken = [second.next(), second.next()]
     assert [each.number for each in taken] == [each.number for each in left]
     assert [each.signature for each in taken] == [each.signature for each in left]
     for each in taken:
-        second.finish(each.number, result_of(each))
+        end(second, each)
     run(second)
     assert states(job) == [TrialState.COMPLETE] * 4
     first_trial = ledger.open_study(job).get_trials()[left[0].number]
@@ -101,7 +111,7 @@ def test_epochs_that_only_the_trials_folder_knows_reach_the_ledger() -> None:
 def test_a_trial_that_ended_while_its_driver_was_dead_is_not_trained_again() -> None:
     job = a_job("space=smoke")
     left = a_decider(job).next()
-    files.write_json(files.trial_folder(left.signature) / files.RESULT, result_of(left, 0.9))
+    leave_result(left, 0.9)
     again = a_decider(job)
     assert left.signature not in [each.signature for each in run(again)]
     assert ledger.open_study(job).get_trials()[left.number].value == 0.9
@@ -111,7 +121,7 @@ def test_a_trial_that_ended_while_its_driver_was_dead_is_not_trained_again() -> 
 def test_what_another_search_has_trained_is_taken_over() -> None:
     job = a_job("space=smoke", "study=one")
     assignment = a_decider(job).next()
-    files.write_json(files.trial_folder(assignment.signature) / files.RESULT, result_of(assignment, 0.8))
+    leave_result(assignment, 0.8)
     other = a_job("space=smoke", "study=two")
     decider = a_decider(other)
     assert len(run(decider)) == 3
@@ -135,7 +145,8 @@ def test_a_failed_trial_is_named_and_tried_again_by_the_next_command_only() -> N
     bad = decider.next()
     decider.fail(bad.number, "out of memory", "it was too large")
     assert bad.signature not in [each.signature for each in run(decider)]
-    assert decider.failures() == [(bad.settings.network, "out of memory", "it was too large")]
+    (failure,) = decider.failures()
+    assert (failure.assignment, failure.kind, failure.why) == (bad, "out of memory", "it was too large")
     again = a_decider(job)
     assert [each.signature for each in run(again)] == [bad.signature]
     assert again.failures() == []
@@ -151,12 +162,17 @@ def test_a_stopped_trial_is_pruned_with_its_epochs_and_not_complete_with_a_bad_s
     )
     decider = a_decider(job)
     first, second = decider.next(), decider.next()
-    assert not decider.report(first.number, 1, 0.9)
-    decider.finish(first.number, result_of(first, 0.9))
-    assert decider.report(second.number, 1, 0.1)
+    decider.record(first.number, 1, 0.9)
+    assert not decider.should_stop(first.number)
+    end(decider, first, 0.9)
+    decider.record(second.number, 1, 0.1)
+    assert decider.should_stop(second.number)
     decider.prune(second.number)
     trial = ledger.open_study(job).get_trials()[second.number]
     assert (trial.state, trial.intermediate_values) == (TrialState.PRUNED, {1: 0.1})
+    assert second.signature not in [each.signature for each in run(a_decider(job))]
+    unpruned = a_job("space=smoke")
+    assert second.signature in [each.signature for each in run(a_decider(unpruned))]
 
 
 @pytest.mark.usefixtures("fresh_home")
@@ -175,6 +191,70 @@ def test_replicates_differ_by_their_seed_alone() -> None:
     }
     assert len(by_point) == 3
     assert sorted(each.settings.seed for each in ran) == [0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_more_seeds_extend_a_sampled_search_by_replicates_of_its_points() -> None:
+    words = ("space=joint", "trials=3", "sampler=random")
+    first = run(a_decider(a_job(*words)))
+    more = run(a_decider(a_job(*words, "seeds=2")))
+    assert [each.settings.seed for each in more] == [1, 1, 1]
+    assert [replace(each.settings, seed=0) for each in more] == [each.settings for each in first]
+    assert run(a_decider(a_job("space=joint", "trials=4", "sampler=random")))[0].settings.seed == 0
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_seeds_that_a_smaller_command_no_longer_wants_are_given_up() -> None:
+    bigger = a_decider(a_job("space=smoke", "seeds=2"))
+    for _ in range(4):
+        end(bigger, bigger.next())
+    unwanted = bigger.next()
+    assert unwanted.settings.seed == 1
+    smaller = a_decider(a_job("space=smoke"))
+    assert smaller.has_all()
+    assert smaller.failures() == []
+    assert unwanted.signature in [each.signature for each in run(a_decider(a_job("space=smoke", "seeds=2")))]
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_result_that_is_gone_is_made_again() -> None:
+    job = a_job("space=smoke")
+    gone = run(a_decider(job))[0]
+    (files.trial_folder(gone.signature) / files.RESULT).unlink()
+    assert [each.signature for each in run(a_decider(job))] == [gone.signature]
+    assert len(a_decider(job).ended()) == 4
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_another_search_under_the_same_name_is_refused() -> None:
+    a_decider(a_job("space=smoke", "study=mine"))
+    with pytest.raises(
+        ConfigError, match="study=mine holds a search with another space, budget, data or seed"
+    ):
+        a_decider(a_job("space=table3", "study=mine"))
+
+
+@pytest.mark.usefixtures("fresh_home")
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_the_seed_decides_what_a_sampler_proposes(sampler: str) -> None:
+    points = []
+    for name, seed in (("one", 0), ("two", 0), ("three", 1)):
+        decider = a_decider(
+            a_job("space=joint", "trials=3", f"sampler={sampler}", f"study={name}", f"seed={seed}")
+        )
+        run(decider)
+        points.append([(each.settings.network, each.settings.training) for each in decider.ended()])
+    assert points[0] == points[1] != points[2]
+
+
+def test_a_space_whose_own_code_fails_is_told_in_a_line(fresh_home: Path) -> None:
+    file = fresh_home / "bad.py"
+    file.write_text("GRID = [{}]\ndef sample(trial):\n    return trial.suggest_float('x', 0, 1)\n")
+    with pytest.raises(ConfigError, match="space bad: sample fails: ValueError"):
+        a_job(f"space={file}")
+    file.write_text("GRID = [{}]\ndef sample(trial):\n    return 5\n")
+    with pytest.raises(ConfigError, match="space bad: sample gives a int; it has to give a Point"):
+        a_job(f"space={file}")
 
 
 TINY = '''"""Tiny: six settings only."""

@@ -26,7 +26,7 @@ def a_trial(
         "clips": 4332,
         "segments_per_clip": 10,
     }
-    told |= {"sample_rate_hz": 22050, "tag_hash": "t", **protocol}
+    told |= {"sample_rate_hz": 22050, "tag_hash": "t", "tags_scored": 50, **protocol}
     result = {"signature": settings.signature(), "network": network, "epochs": 3, "test": scores}
     return {**result, "valid": {"roc_auc": valid}, "protocol": told}, settings
 

@@ -49,7 +49,7 @@ def test_a_tag_of_one_class_is_listed_and_in_no_mean() -> None:
 def test_without_any_tag_of_two_classes_there_is_no_score() -> None:
     probabilities, labels = example(2)
     with pytest.raises(
-        ValueError, match="none of the 5 tags has both classes in these 60 clips: no AUC exists"
+        ValueError, match="none of the 5 tags has both classes in the 60 clips: no AUC exists"
     ):
         score(probabilities, np.ones_like(labels), TAGS)
 

@@ -1,6 +1,7 @@
 """Training one network: the stream of epochs, and that nothing is lost or changed by an interruption."""
 
 import copy
+import threading
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -190,6 +191,29 @@ def test_a_trial_goes_on_from_its_last_epoch_in_another_process(fresh_home: Path
     assert row["result"]["test"] == wanted[-1]["result"]["test"]
     again = Trial(settings(seed=4), "cpu", {}).advance()
     assert again["result"] == row["result"]
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_two_searches_at_once_train_a_network_once() -> None:
+    first = Trial(settings(seed=5), "cpu", {})
+    found: list[dict] = []
+    other = threading.Thread(target=lambda: found.append(Trial(settings(seed=5), "cpu", {}).advance()))
+    other.start()
+    for _ in range(4):
+        row = first.advance()
+        assert not found, "the other one did not wait"
+    first.close()
+    other.join(timeout=60)
+    assert found[0]["result"] == row["result"]
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_what_a_killed_writer_left_is_removed() -> None:
+    folder = files.trial_folder(settings(seed=6).signature())
+    folder.mkdir(parents=True)
+    (folder / "state.safetensors.1.part").write_text("half")
+    Trial(settings(seed=6), "cpu", {}).close()
+    assert not list(folder.glob("*.part"))
 
 
 @pytest.mark.usefixtures("fresh_home")

@@ -8,7 +8,7 @@ import pytest
 
 from search import spaces
 from search.run import main
-from search.settings import ConfigError, Training
+from search.settings import ConfigError, Training, without_password
 from search.words import read_words
 
 
@@ -62,7 +62,7 @@ def test_arguments_of_a_sampler_are_its_own() -> None:
         (["budget.batch_size=1"], "budget.batch_size=1: batch norm needs 2 or more"),
         (
             ["cluster.gpus_per_trial=-1"],
-            "cluster.gpus_per_trial=-1: give 'auto', or a number from 0 (0.5 shares one)",
+            "cluster.gpus_per_trial=-1: give 'auto', a part of one GPU (0.5 shares it), or a whole number",
         ),
         (["budget.learning_rates=fast"], "budget.learning_rates=fast: give one rate above 0 for each stage"),
         (["budget.learning_rates=[a]"], "budget.learning_rates=['a']: give one rate above 0 for each stage"),
@@ -70,6 +70,9 @@ def test_arguments_of_a_sampler_are_its_own() -> None:
             ["budget.multiply_adds_per_epoch=lots"],
             "budget.multiply_adds_per_epoch=lots: give a number above 0",
         ),
+        (["study=.."], "study=..: give up to 100 letters"),
+        (["study=/data"], "study=/data: give up to 100 letters"),
+        (["cluster.gpus_per_trial=1.5"], "cluster.gpus_per_trial=1.5: give 'auto', a part of one GPU"),
         (["study=5"], "study=5: give a word"),
         (["space=table2,table3"], "can't read the words: "),
         (["space=[a"], "can't read the words: "),
@@ -171,3 +174,8 @@ def test_a_plan_and_a_wrong_word_load_nothing_heavy(fresh_home: Path) -> None:
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
+
+
+def test_passwords_are_in_nothing_that_is_shown() -> None:
+    shown = without_password("storage=postgresql://me:secret@db/x tracking=http://me:secret@host")
+    assert shown == "storage=postgresql://...@db/x tracking=http://...@host"

@@ -7,6 +7,7 @@ A grid also has `GRID`, a list of the parameters of each of its points: all of t
 import importlib
 import importlib.util
 import inspect
+import json
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import zoo
 from datasets.errors import nearest
-from search.settings import ConfigError
+from search.settings import A_NAME, ConfigError, is_name
 
 if TYPE_CHECKING:
     import optuna
@@ -33,13 +34,17 @@ class Point:
 
 @dataclass(frozen=True)
 class Space:
-    """A search space: `grid` is None where a sampler chooses."""
+    """A search space: `grid` is None where a sampler chooses.
+
+    identity: changes when the space holds other points, and not with its lab note.
+    """
 
     name: str
     note: str
     sample: "Callable[[optuna.Trial], Point]"
     grid: tuple[Mapping[str, Any], ...] | None
     paper_table: str | None
+    identity: str
 
     @property
     def question(self) -> str:
@@ -50,7 +55,19 @@ class Space:
         """The points of the grid, in its order; none where a sampler chooses."""
         from optuna.trial import FixedTrial
 
-        return [self.sample(FixedTrial(dict(params))) for params in self.grid or ()]  # type: ignore[arg-type]
+        return [self.at(FixedTrial(dict(params))) for params in self.grid or ()]
+
+    def at(self, trial: "optuna.trial.BaseTrial") -> Point:
+        """The point that a trial stands for. raises: ConfigError if the space's own code fails."""
+        try:
+            point = self.sample(trial)  # type: ignore[arg-type]
+        except Exception as error:  # the user's own code may raise anything
+            raise ConfigError(f"space {self.name}: sample fails: {type(error).__name__}: {error}") from error
+        if not isinstance(point, Point):
+            raise ConfigError(
+                f"space {self.name}: sample gives a {type(point).__name__}; it has to give a Point"
+            )
+        return point
 
 
 def names() -> list[str]:
@@ -67,12 +84,15 @@ def load(name: str) -> Space:
     if not callable(getattr(module, "sample", None)):
         raise ConfigError(f"{name} has no function sample(trial); search/spaces/joint.py shows one")
     grid = getattr(module, "GRID", None)
+    if not is_name(Path(name).stem):
+        raise ConfigError(f"{name} can't name a search: {A_NAME}")
     return Space(
         name=Path(name).stem,
         note=inspect.getdoc(module) or "",
         sample=module.sample,
         grid=None if grid is None else tuple(grid),
         paper_table=getattr(module, "PAPER_TABLE", None),
+        identity=inspect.getsource(module.sample) if grid is None else json.dumps(list(grid), sort_keys=True),
     )
 
 
