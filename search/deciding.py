@@ -223,6 +223,7 @@ class Decider:
             return None
         self._live[trial.number] = trial
         self._numbers[signature] = trial.number
+        trial.set_user_attr("signature", signature)
         trial.set_user_attr("settings", json.dumps(settings.to_json()))
         if self._wanted is None and seed == self._seeds[0]:
             self._points += 1

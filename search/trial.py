@@ -33,11 +33,21 @@ class Trial:
         self.settings, self.lineage = settings, lineage
         self.folder = files.trial_folder(settings.signature())
         self._lock = files.lock(self.folder)  # another search may train the same: then its result is taken
-        self.history: list[dict[str, Any]] = files.read_json(self.folder / files.EPOCHS) or []
-        self.result: dict[str, Any] | None = files.read_json(self.folder / files.RESULT)
-        if self.result is None:
-            self.fit = self._prepare(device)
-            self.epochs = iter(self.fit)
+        try:
+            self.history: list[dict[str, Any]] = files.read_json(self.folder / files.EPOCHS) or []
+            self.result: dict[str, Any] | None = files.read_json(self.folder / files.RESULT)
+            if self.result is None:
+                self.fit = self._prepare(device)
+                self.epochs = iter(self.fit)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Trial":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Let others have the folder. The state of the last epoch stays in it."""

@@ -159,8 +159,8 @@ def test_the_spectrogram_of_a_mel_network_is_standardised_before_its_first_epoch
 
 @pytest.mark.usefixtures("fresh_home")
 def test_a_trial_leaves_scores_of_every_clip_and_a_checkpoint_that_tags() -> None:
-    trial = Trial(settings(), "cpu", {"search": "test"})
-    rows = [trial.advance() for _ in range(4)]
+    with Trial(settings(), "cpu", {"search": "test"}) as trial:
+        rows = [trial.advance() for _ in range(4)]
     result = rows[-1]["result"]
     assert rows[-1]["last"]
     assert result["test"]["roc_auc_low"] <= result["test"]["roc_auc"] <= result["test"]["roc_auc_high"]
@@ -180,29 +180,32 @@ def test_a_trial_leaves_scores_of_every_clip_and_a_checkpoint_that_tags() -> Non
     assert tagger.score(wave.flatten().numpy()) == pytest.approx(wanted, abs=1e-6)
 
 
+def one_epoch(trial: TrialSettings) -> dict:
+    """What another process does: take the trial up, train an epoch, end."""
+    with Trial(trial, "cpu", {}) as taken_up:
+        return taken_up.advance()
+
+
 def test_a_trial_goes_on_from_its_last_epoch_in_another_process(fresh_home: Path) -> None:
-    whole = Trial(settings(seed=4), "cpu", {})
-    wanted = [whole.advance() for _ in range(4)]
+    with Trial(settings(seed=4), "cpu", {}) as whole:
+        wanted = [whole.advance() for _ in range(4)]
     (fresh_home / "trials").rename(fresh_home / "elsewhere")
-    for epoch in range(4):  # a new Trial for each epoch, as after four crashes
-        row = Trial(settings(seed=4), "cpu", {}).advance()
-        assert row["epoch"] == epoch + 1
+    rows = [one_epoch(settings(seed=4)) for _ in range(4)]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert without_time(files.read_epochs(settings(seed=4).signature())) == without_time(whole.history)
-    assert row["result"]["test"] == wanted[-1]["result"]["test"]
-    again = Trial(settings(seed=4), "cpu", {}).advance()
-    assert again["result"] == row["result"]
+    assert rows[-1]["result"]["test"] == wanted[-1]["result"]["test"]
+    assert one_epoch(settings(seed=4))["result"] == rows[-1]["result"]
 
 
 @pytest.mark.usefixtures("fresh_home")
 def test_two_searches_at_once_train_a_network_once() -> None:
-    first = Trial(settings(seed=5), "cpu", {})
     found: list[dict] = []
-    other = threading.Thread(target=lambda: found.append(Trial(settings(seed=5), "cpu", {}).advance()))
-    other.start()
-    for _ in range(4):
-        row = first.advance()
-        assert not found, "the other one did not wait"
-    first.close()
+    with Trial(settings(seed=5), "cpu", {}) as first:
+        other = threading.Thread(target=lambda: found.append(one_epoch(settings(seed=5))))
+        other.start()
+        for _ in range(4):
+            row = first.advance()
+            assert not found, "the other one did not wait"
     other.join(timeout=60)
     assert found[0]["result"] == row["result"]
 
@@ -212,7 +215,8 @@ def test_what_a_killed_writer_left_is_removed() -> None:
     folder = files.trial_folder(settings(seed=6).signature())
     folder.mkdir(parents=True)
     (folder / "state.safetensors.1.part").write_text("half")
-    Trial(settings(seed=6), "cpu", {}).close()
+    with Trial(settings(seed=6), "cpu", {}):
+        pass
     assert not list(folder.glob("*.part"))
 
 
