@@ -1,5 +1,7 @@
 """The rendered data set teaches what it claims to: a small network learns it, and nothing else does."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from search.training import Fit
 
 NETWORK = "samplecnn_m3_n5_s81"
 SCHEDULE = Training(
-    learning_rates=(0.03, 0.006), epochs_per_stage=8, patience=8, batch_size=16, norm_momentum=0.1
+    learning_rates=(0.1, 0.02), epochs_per_stage=8, patience=8, batch_size=16, norm_momentum=0.1, crops=True
 )
 
 
@@ -23,14 +25,14 @@ def auc_after(labels_of: "np.random.Generator | None", epochs: int) -> float:
     threads = torch.get_num_threads()
     worker.prepare(threads)
     torch.manual_seed(0)
-    entry = zoo.entry(NETWORK).with_options(filters="half", c1=64)
+    entry = zoo.entry(NETWORK).with_options(filters="half", c1=64, dropout=0.2)
     train, valid, test = (
         datasets.open("demo", split, entry.input_samples) for split in ("train", "valid", "test")
     )
     if labels_of is not None:
         for split in (train, valid):
             split.labels = labels_of.permutation(split.labels)
-    schedule = Training(**{**vars(SCHEDULE), "epochs_per_stage": epochs})
+    schedule = replace(SCHEDULE, epochs_per_stage=epochs)
     fit = Fit(entry.build(len(train.tags)), train, valid, schedule, seed=0)
     for _ in fit:
         pass

@@ -51,7 +51,7 @@ def head(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFacto
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()  # the blocked head takes its own processes with it, and no others
-        process.wait(timeout=60)
+        process.communicate(timeout=60)
 
 
 def short_folder() -> str:
