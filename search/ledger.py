@@ -66,24 +66,22 @@ def open_study(job: Job) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     home().mkdir(parents=True, exist_ok=True)
     settings, url = job.settings, storage_url(job.settings.storage)
-    sampler = make(settings.sampler, optuna.samplers, seed=settings.seed)
     pruner = make(settings.pruner, optuna.pruners)
     try:
         study = optuna.create_study(
             storage=url, study_name=job.study, pruner=pruner, direction="maximize", load_if_exists=True
         )
-        identity = study.user_attrs.get("identity", job.identity)
         known = len(study.get_trials(deepcopy=False))
-        study.set_user_attr("identity", identity)
-        study.set_user_attr("about", asdict(About.of(job)))
     except Exception as error:  # drivers of databases raise what they like
         raise SearchError(f"can't open the ledger {without_password(url)}: {error}") from error
-    if identity != job.identity:
+    if study.user_attrs.get("identity", job.identity) != job.identity:
         raise ConfigError(
             f"study={job.study} holds a search with another space, budget, data or seed; give this one another name"
         )
-    # A restarted sampler would draw the same points again from the same seed.
-    study.sampler = make(settings.sampler, optuna.samplers, seed=settings.seed + known) if known else sampler
+    # Started again from the same seed, a sampler would draw the points again that it drew first.
+    study.sampler = make(settings.sampler, optuna.samplers, seed=settings.seed + known)
+    study.set_user_attr("identity", job.identity)
+    study.set_user_attr("about", asdict(About.of(job)))
     return study
 
 

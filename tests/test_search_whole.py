@@ -249,6 +249,47 @@ def test_a_search_whose_trials_fail_names_them_and_ends_with_1(home: Path, tmp_p
     assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED", "FINISHED"]
 
 
+def workers(home: Path) -> list[int]:
+    """The processes that train for the search in this home, and for no other."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            title, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
+        except OSError:  # it has ended meanwhile, or is not ours to look at
+            continue
+        if (
+            title.startswith(b"ray::")
+            and b"Trainable" in title
+            and f"WAVEZOO_HOME={home}\0".encode() in environment
+        ):
+            found.append(int(process.name))
+    return found
+
+
+def test_a_trial_whose_process_is_killed_goes_on_in_another(home: Path) -> None:
+    process = start(home, *SMALL)
+    watchdog = threading.Timer(300, process.kill)
+    watchdog.start()
+    said = []
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said.append(line)
+            if "1/4" in line:
+                victims = workers(home)
+                assert victims, "no worker was found to kill"
+                for victim in victims:
+                    os.kill(victim, signal.SIGKILL)
+        assert process.wait(timeout=60) == 0, "".join(said)
+        process.stdout.close()
+    finally:
+        watchdog.cancel()
+    (study,) = studies(home)
+    assert [trial.state for trial in study.get_trials()] == [TrialState.COMPLETE] * 4
+    for trial in snapshot(home).values():
+        assert [row["epoch"] for row in trial["epochs"]] == [1, 2, 3, 4, 5, 6]
+
+
 ONE = '''"""One: a single small network."""
 from search.spaces import Point
 GRID = [{}]
