@@ -19,8 +19,8 @@ COLUMNS = (
     "network",
     "test AUC",
     "95% interval",
-    "paper AUC on MTAT",
-    "test PR-AUC",
+    "paper (MTAT)",
+    "PR-AUC",
     "valid AUC",
     "epochs",
     "seeds",
@@ -128,7 +128,7 @@ def cells(board: Iterable[Row]) -> list[tuple[str, ...]]:
             str(rank),
             row.name,
             f"{row.test_roc_auc:.4f}",
-            f"{row.interval[0]:.4f} to {row.interval[1]:.4f}",
+            f"{row.interval[0]:.3f}-{row.interval[1]:.3f}",
             "" if row.paper_auc is None else f"{row.paper_auc:.4f}",
             f"{row.test_pr_auc:.4f}",
             f"{row.valid_roc_auc:.4f}",
@@ -152,7 +152,7 @@ def as_table(board: Iterable[Row]) -> Table:
     """For a terminal."""
     table = Table(box=None, pad_edge=False)
     for title in COLUMNS:
-        table.add_column(title, justify="left" if title in LEFT else "right", no_wrap=True)
+        table.add_column(title, justify="left" if title in LEFT else "right", overflow="fold")
     for row in cells(board):
         table.add_row(*row)
     return table

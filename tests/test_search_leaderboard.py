@@ -88,6 +88,6 @@ def test_the_file_tells_command_protocol_and_budget() -> None:
         "Command: `go`",
         "convention paper, 4332 test clips",
         "Budget: paper.",
-        "| 0.7000 | 0.6900 to 0.7100 |",
+        "| 0.7000 | 0.690-0.710 |",
     ):
         assert word in text

@@ -217,12 +217,14 @@ def test_a_reused_worker_trains_as_a_fresh_one(
     (study,) = studies(done)
     monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path))
     (tmp_path / "datasets").symlink_to(demo_home / "datasets")
-    process = TrialProcess.__new__(TrialProcess)  # without Tune around it
-    for trial in study.get_trials()[:2]:
+    process = TrialProcess.__new__(
+        TrialProcess
+    )  # without Tune around it, which would set it up and then reset it
+    for trial, take in zip(study.get_trials()[:2], (process.setup, process.reset_config), strict=True):
         signature = trial.user_attrs["signature"]
         settings = json.loads(trial.user_attrs["settings"])
         common = {"home": str(tmp_path), "threads": 1, "lineage": {}, "signature": signature}
-        process.reset_config({**common, "settings": settings})
+        take({**common, "settings": settings})
         while not (row := process.step())["done"]:
             pass
         wanted = json.loads((done / "trials" / signature / "result.json").read_text())
