@@ -96,7 +96,10 @@ def _row(group: list[Ended], table: str | None, varied: Sequence[str]) -> Row:
     return Row(
         network=settings.network,
         changed={
-            **entry.with_options(**dict(settings.options)).overrides,
+            **{
+                name: _short(value)
+                for name, value in entry.with_options(**settings.options).overrides.items()
+            },
             **{name: _short(getattr(settings.training, name)) for name in varied},
         },
         test_roc_auc=_mean(results, "test", "roc_auc"),

@@ -38,6 +38,9 @@ def client(uri: str) -> "MlflowClient":
     """MLflow's client, quiet and without telemetry; makes the store's tables where it is a file that is not there."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the thread here has its own patience
+    os.environ.setdefault(
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true"
+    )  # two lines for each run that ends
     from mlflow import MlflowClient
 
     for logger in ("alembic", "mlflow"):  # after the import, which sets levels of its own

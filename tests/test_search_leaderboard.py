@@ -59,11 +59,11 @@ def test_seeds_of_one_network_are_one_row_with_their_mean() -> None:
 def test_a_row_is_named_by_what_sets_it_apart() -> None:
     result, settings = a_trial()
     faster = replace(settings, training=Training(learning_rates=(0.05, 0.01)))
-    wider = replace(settings, options={**settings.options, "c1": 64})
+    wider = replace(settings, options={**settings.options, "dropout": 0.1 + 0.2})
     names = [row.name for row in leaderboard.rows([(result, faster), (result, wider)], None)]
     assert names == [
         "samplecnn_m3_n4_s729 learning_rates=0.05",
-        "samplecnn_m3_n4_s729 c1=64 learning_rates=0.01",
+        "samplecnn_m3_n4_s729 dropout=0.3 learning_rates=0.01",
     ]
 
 
