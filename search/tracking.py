@@ -194,7 +194,8 @@ class Tracker:
         signature = copy.assignment.signature
         with copy.lock:
             copy.stale, outcome, why = False, copy.outcome, copy.why
-        if outcome and (signature, STATUS[outcome]) in self._whole:
+        # A run that this driver has opened again, as of a failure tried once more, is to be told its end again.
+        if outcome and copy.run_id is None and (signature, STATUS[outcome]) in self._whole:
             copy.run_id = self._whole[signature, STATUS[outcome]]
             return
         try:

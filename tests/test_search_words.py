@@ -128,7 +128,7 @@ def test_every_space_of_the_package_is_a_lab_note() -> None:
     for name in spaces.names():
         note = spaces.load(name).note
         for part in ("Question:", "Cost:", "Run:"):
-            assert part in note or (name == "joint" and part in ("Question:", "Run:")), (name, part)
+            assert part in note, (name, part)
 
 
 def test_the_tables_of_the_paper_are_complete() -> None:
