@@ -25,7 +25,7 @@ def auc_after(labels_of: "np.random.Generator | None", epochs: int) -> float:
     threads = torch.get_num_threads()
     worker.prepare(threads)
     torch.manual_seed(0)
-    entry = zoo.entry(NETWORK).with_options(filters="half", c1=64, dropout=0.2)
+    entry = zoo.entry(NETWORK).with_options(filters="half", first=64, dropout=0.2)
     train, valid, test = (
         datasets.open("demo", split, entry.input_samples) for split in ("train", "valid", "test")
     )

@@ -49,7 +49,10 @@ def edit_weights(folder, change):
     [
         (NAME, {}),
         ("melcnn_m3_n3_s27_w81", {"dropout": 0.1}),
-        ("samplecnn_m2_n4_s8_w16", {"c1": 16, "filters": "half", "first_pad": "context", "padding": "torch"}),
+        (
+            "samplecnn_m2_n4_s8_w16",
+            {"first": 16, "filters": "half", "first_pad": "context", "padding": "torch"},
+        ),
     ],
 )
 def test_a_network_comes_back_with_the_same_logits(tmp_path, name, options):
@@ -114,9 +117,9 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path, network):
 
 
 def test_a_card_of_another_network_is_not_saved(tmp_path, network):
-    other = card_of(zoo.create(NAME, n_tags=3, c1=16))
+    other = card_of(zoo.create(NAME, n_tags=3, first=16))
     with pytest.raises(
-        zoo.CheckpointError, match=r"the card is of samplecnn_m3_n3_s9 {'c1': 16}, the network is"
+        zoo.CheckpointError, match=r"the card is of samplecnn_m3_n3_s9 {'first': 16}, the network is"
     ):
         save(network, tmp_path / "x", other)
     card = zoo.Card.of(network, ("a", "b"))
@@ -149,11 +152,11 @@ def test_a_card_of_another_network_is_not_saved(tmp_path, network):
         ),
         ({"network": "samplecnn_m999_n19_s9"}, "more than 60 s"),
         ({"network": "samplecnn_m3_n3_s8"}, "the card says segment_samples 243, samplecnn_m3_n3_s8 has 216"),
-        ({"options": {"c1": 10**9}}, "c1=1000000000 is outside 1 to 4096"),
+        ({"options": {"first": 10**9}}, "first=1000000000 is outside 1 to 4096"),
         ({"options": {"self": 1}}, "samplecnn has no option 'self'"),
         ({"options": {"dropout": [0.5]}}, r"dropout=\[0.5\] is not a number"),
         (
-            {"options": {"c1": 16}},
+            {"options": {"first": 16}},
             r"front.conv.weight has shape \(128, 1, 9\), the card's network has \(16, 1, 9\)",
         ),
         ({"sample_rate_hz": 16000}, "the card says sample_rate_hz 16000, samplecnn_m3_n3_s9 has 22050"),

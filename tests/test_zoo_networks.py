@@ -42,7 +42,7 @@ def test_3_9_has_the_parameters_of_table_1():
     network = on_meta("samplecnn_m3_n9_s3")
     layers = [
         network.front.conv,
-        *(module.conv for module in network.body.values()),
+        *(module.conv for module in network.body),
         network.top.conv,
         network.head,
     ]
@@ -61,7 +61,7 @@ def test_the_closed_form_costs_what_the_network_costs(name):
 
 
 @pytest.mark.parametrize(
-    "options", [{"c1": 16, "filters": "half"}, {"filters": "double"}, {"first_pad": "context"}]
+    "options", [{"first": 16, "filters": "half"}, {"filters": "double"}, {"first_pad": "context"}]
 )
 def test_the_closed_form_follows_the_options(options):
     entry = zoo.entry(WIDE).with_options(**options)
@@ -75,7 +75,7 @@ def test_every_module_leaves_one_frame_in_m(name):
     with torch.no_grad():
         frames = network.front(torch.zeros(1, 1, network.input_samples, device="meta"))
         lengths = [frames.shape[2]]
-        for module in network.body.values():
+        for module in network.body:
             frames = module(frames)
             lengths.append(frames.shape[2])
     assert lengths == [options["m"] ** i for i in range(options["n"], -1, -1)]
@@ -210,7 +210,7 @@ def test_the_spectrogram_stays_in_full_precision_under_autocast():
     network = zoo.create(MEL)
     wave = torch.rand(1, network.input_samples)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert network.front.log_mel(wave).dtype == torch.float32
+        assert network.front.log_mel(wave[:, None]).dtype == torch.float32
         assert network.eval()(wave).shape == (1, 50)
 
 

@@ -127,8 +127,8 @@ def test_a_table_that_is_not_there_is_refused_with_the_nearest():
         ({"zzz": 1}, "samplecnn has no option 'zzz'; it has m, n, stride"),
         ({"dropout": 1.5}, r"dropout=1.5 is outside 0 to 0.95"),
         ({"dropout": float("nan")}, "dropout=nan is outside"),
-        ({"c1": 16.0}, "c1=16.0 is not a whole number"),
-        ({"c1": True}, "c1=True is not a whole number"),
+        ({"first": 16.0}, "first=16.0 is not a whole number"),
+        ({"first": True}, "first=True is not a whole number"),
         ({"padding": "same"}, "padding='same' is not one of theano, torch"),
         ({"n": 8}, "n=8: samplecnn_m3_n9_s3 has n=9; use the name that says so"),
     ],
@@ -150,10 +150,10 @@ def test_options_change_the_record():
     assert (entry.input_samples, context.input_samples) == (59049, 59535)
     assert zoo.entry("samplecnn_m3_n6_s81_w243").with_options(first_pad="context").input_samples == 59211
     assert context.paper == entry.paper  # the paper does not say which
-    narrow = entry.with_options(c1=16, dropout=0)
+    narrow = entry.with_options(first=16, dropout=0)
     assert (narrow.paper, narrow.certainty.grade) == ((), "G")
-    assert narrow.overrides == {"c1": 16, "dropout": 0.0}
-    assert entry.cost(c1=16) == narrow.cost() != entry.cost()
+    assert narrow.overrides == {"first": 16, "dropout": 0.0}
+    assert entry.cost(first=16) == narrow.cost() != entry.cost()
     assert entry.with_options(n=5) == entry
 
 
@@ -181,7 +181,7 @@ def test_planning_over_the_zoo_imports_nothing_heavy():
         "import sys, zoo\n"
         "assert len(zoo.names()) == 49\n"
         "for name in zoo.names(): zoo.entry(name).cost()\n"
-        "zoo.entry('samplecnn_m3_n9_s3').cost(c1=16)\n"
+        "zoo.entry('samplecnn_m3_n9_s3').cost(first=16)\n"
         "heavy = {'torch', 'torchaudio', 'numpy', 'ray', 'mlflow', 'pyarrow', 'sklearn', 'optuna'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

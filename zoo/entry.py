@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from zoo.errors import ZooError, did_you_mean
-from zoo.facts import Certainty, Cost, PaperRow, Value
+from zoo.facts import Certainty, Cost, Counted, HowTrained, PaperRow, Value
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,25 +53,35 @@ class Option:
 
 @dataclass(frozen=True)
 class Listing:
-    """A row of a family's table: one network's name, the options that differ, and what is known of it."""
+    """A row of a family's table: one network's name, the options that differ, and what is known of it.
+
+    counted: a published number of parameters, for 50 tags.
+    source:  where this network comes from, where that is not the family's source.
+    """
 
     name: str
     options: Mapping[str, Value]
     description: str
     certainty: Certainty
     paper: tuple[PaperRow, ...] = ()
+    counted: Counted | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True)
 class Family:
     """What one file of the zoo says about its networks; every `FAMILY` in `zoo/` is discovered.
 
-    name:           the start of its networks' names and the name of its file.
+    name:           the name of its file, and where it can be the start of its networks' names.
     options:        every option by name, defaults included; `Entry.options` holds exactly these.
     listed:         the networks that `zoo.names()` shows, in table order.
     input_samples:  options -> length of a segment in samples; ZooError if the options do not fit together.
     build:          (entry, n_tags) -> the network; imports torch inside.
     cost:           (options, n_tags) -> Cost in closed form; None: counted on the built network, with torch.
+    depth:          options -> layers with weights on the longest way, the dense head not counted: "1+n+1" of Table 2.
+    receptive_field: options -> samples that one frame of the last layer before global pooling, recurrence or attention
+                    looks at, zeros at the ends included; None: every layer looks at the whole segment.
+    trained:        how its authors trained it; None: as Lee et al. 2017 did.
     parse:          name -> Listing for names beyond `listed` (None: not of this family's form; ZooError: of
                     the form, but no such network can exist).
     grammar:        the form that `parse` takes, for error messages.
@@ -87,6 +97,9 @@ class Family:
     parse: Callable[[str], Listing | None] | None = None
     grammar: str = ""
     sample_rate_hz: int = 22050
+    depth: Callable[[Mapping[str, Value]], int] | None = None
+    receptive_field: Callable[[Mapping[str, Value]], int] | None = None
+    trained: HowTrained | None = None
 
     def entry(self, listing: Listing) -> Entry:
         """Turn a row of the table into an entry. Raises ZooError if its options are not legal."""
@@ -100,8 +113,9 @@ class Family:
             input_samples=self.input_samples(options),
             sample_rate_hz=self.sample_rate_hz,
             paper=listing.paper,
-            source=self.source,
+            source=listing.source or self.source,
             certainty=listing.certainty,
+            counted=listing.counted,
             description=listing.description,
             rules=self,
             defaults=tuple(options.items()),
@@ -123,6 +137,7 @@ class Entry:
     input_samples:  length of the segment that the network reads.
     sample_rate_hz: rate of that segment.
     paper:          published numbers; empty where none is known or the options are not the published ones.
+    counted:        the published number of parameters, likewise.
     defaults:       the settings of the entry of this name before `with_options`.
     """
 
@@ -134,6 +149,7 @@ class Entry:
     paper: tuple[PaperRow, ...]
     source: str
     certainty: Certainty
+    counted: Counted | None
     description: str
     rules: Family = field(repr=False, compare=False)
     defaults: tuple[tuple[str, Value], ...] = field(repr=False)
@@ -152,6 +168,20 @@ class Entry:
     def input_ms(self) -> float:
         """Length of a segment in milliseconds."""
         return 1000 * self.input_samples / self.sample_rate_hz
+
+    @property
+    def depth(self) -> int | None:
+        """Layers with weights on the longest way, the dense head not counted; None where nobody has counted."""
+        return None if self.rules.depth is None else self.rules.depth(self.options)
+
+    @property
+    def receptive_field_samples(self) -> int | None:
+        """Samples that one frame of the last layer before global pooling sees; None: the whole segment."""
+        return None if self.rules.receptive_field is None else self.rules.receptive_field(self.options)
+
+    def samples_at(self, rate_hz: int) -> int:
+        """Samples of audio at another rate that hold one segment: `zoo.resampled` makes input_samples of them."""
+        return -(-self.input_samples * rate_hz // self.sample_rate_hz)
 
     def with_options(self, /, **overrides: Value) -> Entry:
         """The same network with other options.
@@ -177,7 +207,9 @@ class Entry:
         )
         if published:
             return changed
-        return replace(changed, paper=(), certainty=Certainty("G", f"{self.name} with options of our own"))
+        return replace(
+            changed, paper=(), counted=None, certainty=Certainty("G", f"{self.name} with options of our own")
+        )
 
     def cost(self, n_tags: int = 50, **overrides: Value) -> Cost:
         """Parameters and multiply-adds for `n_tags` tags, in closed form where the family has one.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from zoo.errors import ZooError
 
-__all__ = ["Certainty", "Cost", "PaperRow", "Value"]
+__all__ = ["Certainty", "Cost", "Counted", "HowTrained", "PaperRow", "Value"]
 
 Value = int | float | str
 GRADES = {
@@ -19,14 +19,21 @@ GRADES = {
 class PaperRow:
     """One published number: macro ROC-AUC (0 to 1) of `dataset`'s test clips, with its split convention.
 
-    table: "table2", "table3", ... of Lee et al. 2017.
-    split: the name of the split in `datasets` ("paper": 15,244 / 1,529 / 4,332 clips).
+    table: "table2", "table3", "table4" of Lee et al. 2017, or the name of another source, such as "kim2018".
+    split: the name of the split in `datasets` ("paper": 15,244 / 1,529 / 4,332 clips), or "cleaned" for the one of
+           Won et al. 2020, whose numbers do not compare with the paper's.
+    grade: how sure the number is, one of `GRADES`.
     """
 
     table: str
     dataset: str
     split: str
     auc: float
+    grade: str = "A"
+
+    def __post_init__(self) -> None:
+        if self.grade not in GRADES:
+            raise ZooError(f"grade {self.grade!r} is not one of {', '.join(GRADES)}")
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,33 @@ class Cost:
 
     parameters: int
     multiply_adds: int
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A parameter count that somebody published, and in words why ours differs (empty where it does not)."""
+
+    parameters: int
+    difference: str = ""
+
+
+@dataclass(frozen=True)
+class HowTrained:
+    """How a network's authors trained it, as far as it is known: what a search of it starts from.
+
+    optimizer:     one of "nesterov", "sgd", "adam", "adagrad".
+    learning_rate: the first one.
+    norm_momentum: share of a new batch in batch norm's running statistics, as torch has it; None: no batch norm, or
+                   unknown.
+    note:          what these numbers leave out, and how sure they are.
+    """
+
+    optimizer: str
+    learning_rate: float
+    batch_size: int
+    weight_decay: float = 0.0
+    norm_momentum: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)

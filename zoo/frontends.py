@@ -1,34 +1,107 @@
-"""Front ends with measured scales: the log-mel spectrogram, and how its mean and deviation are taken."""
+"""Front ends without learned filters: spectrograms, log-mel spectrograms, and how their scales are measured."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.amp import is_autocast_available
+from torch.nn.functional import conv1d, pad
 
 from zoo.errors import ZooError
 
-__all__ = ["LogMel", "calibrate"]
+__all__ = ["LogMel", "Spectrogram", "calibrate"]
+
+COMPRESSIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "log10(1+10x)": lambda x: torch.log10(1 + 10 * x),
+    "log(1+10000x)": lambda x: torch.log(1 + 10_000 * x),
+    "decibel": lambda x: 10 * torch.log10(x.clamp(min=1e-10)),
+}
+
+
+class Spectrogram(nn.Module):
+    """|STFT|^power of a waveform: (batch, 1, samples) -> (batch, bins, frames), in full precision always.
+
+    Hann window, frame i centred on sample i * hop, ends mirrored. bins = fft_samples // 2 + 1.
+    window_samples: the window is centred in `fft_samples`, zeros around it.
+    frames:         how many to keep, from the first; None keeps all.
+    """
+
+    window: Tensor
+    basis: Tensor | None
+
+    def __init__(
+        self,
+        fft_samples: int,
+        window_samples: int,
+        hop_samples: int,
+        power: float,
+        frames: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.fft_samples, self.hop_samples, self.power, self.frames = fft_samples, hop_samples, power, frames
+        # On the meta device a window would have torch import its compiler, for seconds.
+        with torch.device("cpu"):
+            window = torch.hann_window(window_samples)
+        left = (fft_samples - window_samples) // 2
+        window = pad(window, (left, fft_samples - window_samples - left))
+        self.register_buffer("window", window.to(torch.get_default_device()), persistent=False)
+        self.register_buffer("basis", None, persistent=False)
+
+    def use_matrix(self) -> None:
+        """Take the Fourier transform as a matrix product from now on: exported graphs hold no FFT."""
+        time = torch.arange(self.fft_samples, dtype=torch.float64)
+        angle = 2 * math.pi / self.fft_samples * torch.outer(time[: self.fft_samples // 2 + 1], time)
+        waves = torch.cat([angle.cos(), angle.sin()]) * self.window.cpu().double()
+        self.basis = waves.float().to(self.window.device).unsqueeze(1)
+
+    def forward(self, wave: Tensor) -> Tensor:
+        """(batch, 1, samples) -> (batch, bins, frames)."""
+        device = wave.device.type
+        autocast = is_autocast_available(device)  # the meta device, which only counts shapes, has none
+        # Half precision has no FFT of 729 samples and too few digits for what comes after it.
+        with torch.autocast(device, enabled=False) if autocast else nullcontext():
+            return self._magnitude(wave.float()) ** self.power
+
+    def _magnitude(self, wave: Tensor) -> Tensor:
+        if self.basis is not None:
+            side = self.fft_samples // 2
+            real, imaginary = conv1d(
+                pad(wave, (side, side), mode="reflect"), self.basis, stride=self.hop_samples
+            ).chunk(2, dim=1)
+            return self._kept(torch.sqrt(real**2 + imaginary**2))
+        spectrum = torch.stft(
+            wave.squeeze(1),
+            self.fft_samples,
+            self.hop_samples,
+            window=self.window,
+            center=True,
+            pad_mode="reflect",
+            return_complex=True,
+        )
+        return self._kept(spectrum).abs()
+
+    def _kept(self, spectrum: Tensor) -> Tensor:
+        # An even FFT gives one frame more than there are hops; the paper's odd one gives just enough.
+        return spectrum[..., : self.frames]
 
 
 class LogMel(nn.Module):
-    """A standardised log-mel spectrogram: (batch, 1, samples) -> (batch, bands, frames).
+    """A log-mel spectrogram: (batch, 1, samples) -> (batch, bands, frames).
 
-    log10(1 + 10 * mel @ |STFT|), Hann window, Slaney's mel scale and area norm, frame i centred on sample
-    i * hop, ends mirrored; then minus `mean`, over `std`. Both are scalars (0 and 1 until `calibrate`) and
-    the only part that a checkpoint keeps: window and filter bank follow from the settings.
+    compression(mel @ |STFT|^power); then, if it is standardised, minus `mean`, over `std`: 0 and 1 until
+    `calibrate` measures them, and the only part that a checkpoint keeps.
 
-    fft_samples:    the window is centred in so many samples, zeros around it.
-    frames:         how many to keep, from the first.
-    source:         Lee et al. 2017, §5.2; the formula as in the author's later code.
+    mel:         "slaney", his mel scale and triangles of equal area, or "htk", that scale and triangles of height 1.
+    compression: one of COMPRESSIONS, x being the mel spectrum.
+    standardise: "whole" has one mean and deviation, "band" one of each band, "none" leaves the values as they are.
     """
 
     mean: Tensor
     std: Tensor
-    window: Tensor
     filter_bank: Tensor
 
     def __init__(
@@ -39,59 +112,47 @@ class LogMel(nn.Module):
         window_samples: int,
         hop_samples: int,
         bands: int,
-        frames: int,
+        frames: int | None = None,
+        power: float = 1.0,
+        mel: str = "slaney",
+        compression: str = "log10(1+10x)",
+        standardise: str = "whole",
     ) -> None:
         super().__init__()
         from torchaudio.functional import melscale_fbanks  # a second to import; raw networks need none of it
 
-        self.fft_samples, self.window_samples, self.hop_samples = fft_samples, window_samples, hop_samples
-        self.frames = frames
+        self.spectrogram = Spectrogram(fft_samples, window_samples, hop_samples, power, frames)
+        self.compress = COMPRESSIONS[compression]
+        self.standardise = standardise
         device = torch.get_default_device()
-        # The filter bank looks at its own values, which the meta device has not; and a window made there has
-        # torch import its compiler, for seconds.
+        # The filter bank looks at its own values, which the meta device has not.
         with torch.device("cpu"):
-            window = torch.hann_window(window_samples)
             bank = melscale_fbanks(
                 fft_samples // 2 + 1,
                 0.0,
                 sample_rate_hz / 2,
                 bands,
                 sample_rate_hz,
-                norm="slaney",
-                mel_scale="slaney",
+                norm="slaney" if mel == "slaney" else None,
+                mel_scale=mel,
             )
-        self.register_buffer("window", window.to(device), persistent=False)
-        self.register_buffer("filter_bank", bank.to(device), persistent=False)
-        self.register_buffer("mean", torch.zeros(()))
-        self.register_buffer("std", torch.ones(()))
+        self.register_buffer("filter_bank", bank.T.contiguous().to(device), persistent=False)
+        if standardise != "none":
+            scales = (bands, 1) if standardise == "band" else ()
+            self.register_buffer("mean", torch.zeros(scales))
+            self.register_buffer("std", torch.ones(scales))
 
     def forward(self, wave: Tensor) -> Tensor:
         """(batch, 1, samples) -> (batch, bands, frames), standardised."""
-        return (self.log_mel(wave.squeeze(1)) - self.mean) / self.std
+        values = self.log_mel(wave)
+        return values if self.standardise == "none" else (values - self.mean) / self.std
 
     def log_mel(self, wave: Tensor) -> Tensor:
-        """(batch, samples) -> (batch, bands, frames), as it is before the standardisation."""
-        from torchaudio.functional import spectrogram
-
+        """(batch, 1, samples) -> (batch, bands, frames), as it is before the standardisation."""
+        spectrum = self.spectrogram(wave)
         device = wave.device.type
-        autocast = is_autocast_available(device)  # the meta device, which only counts shapes, has none
-        # Half precision has no FFT of 729 samples and too few digits for a sum of 365 bins.
-        with torch.autocast(device, enabled=False) if autocast else nullcontext():
-            magnitude = spectrogram(
-                wave.float(),
-                pad=0,
-                window=self.window,
-                n_fft=self.fft_samples,
-                hop_length=self.hop_samples,
-                win_length=self.window_samples,
-                power=1.0,
-                normalized=False,
-                center=True,
-                pad_mode="reflect",
-            )
-            # An even FFT gives one frame more than there are hops; the paper's odd one gives just enough.
-            mel = self.filter_bank.T @ magnitude[..., : self.frames]
-            return torch.log10(1 + 10 * mel)
+        with torch.autocast(device, enabled=False) if is_autocast_available(device) else nullcontext():
+            return self.compress(self.filter_bank @ spectrum)
 
 
 @torch.no_grad()
@@ -106,18 +167,25 @@ def calibrate(network: nn.Module, waves: Iterable[Tensor]) -> None:
     source:  scalars over the entire training input, Lee et al. 2017, §5.2.
     """
     for front in (layer for layer in network.modules() if isinstance(layer, LogMel)):
-        count, mean, scatter = 0, 0.0, 0.0
-        for wave in waves:
-            values = front.log_mel(wave.to(front.mean.device)).double()
-            # Merged by their means (Chan et al. 1979): plain sums of squares cancel over millions of values.
-            more, shift = values.numel(), values.mean().item() - mean
-            scatter += values.var(correction=0).item() * more + shift**2 * count * more / (count + more)
-            mean += shift * more / (count + more)
-            count += more
-        if count == 0 or scatter <= 0:
-            raise ZooError(
-                f"the spectrogram cannot be calibrated: {'silent' if count else 'no'} training waves"
-            )
-        front.mean.fill_(mean)
-        front.std.fill_((scatter / count) ** 0.5)
-        return  # one front end a network; `waves` may be an iterator that is spent now
+        if front.standardise != "none":
+            _measure(front, waves)
+            return  # one front end a network; `waves` may be an iterator that is spent now
+
+
+def _measure(front: LogMel, waves: Iterable[Tensor]) -> None:
+    axes = (0, 2) if front.standardise == "band" else (0, 1, 2)
+    mean = torch.zeros(front.mean.shape, dtype=torch.float64, device=front.mean.device)
+    count, scatter = 0, torch.zeros_like(mean)
+    for wave in waves:
+        values = front.log_mel(wave.to(front.mean.device).unsqueeze(1)).double()
+        # Merged by their means (Chan et al. 1979): plain sums of squares cancel over millions of values.
+        variance, its_mean = torch.var_mean(values, axes, correction=0)
+        more, shift = values.numel() // its_mean.numel(), its_mean.reshape(mean.shape) - mean
+        scatter += variance.reshape(mean.shape) * more + shift**2 * count * more / (count + more)
+        mean += shift * more / (count + more)
+        count += more
+    if count == 0 or not (scatter > 0).any():
+        raise ZooError(f"the spectrogram cannot be calibrated: {'silent' if count else 'no'} training waves")
+    front.mean.copy_(mean)
+    # A band in which nothing ever sounds stays as it is: there is no deviation to divide by.
+    front.std.copy_(torch.where(scatter > 0, (scatter / count) ** 0.5, 1.0))

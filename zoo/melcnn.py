@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 from zoo.entry import Entry, Family, Listing
 from zoo.errors import ZooError
 from zoo.facts import Certainty, Cost, PaperRow, Value
-from zoo.mn_rule import OPTIONS, SOURCE, check_shape, grammar, name_of, parse_name, tower_cost
+from zoo.mn_rule import (
+    OPTIONS,
+    SOURCE,
+    check_shape,
+    grammar,
+    name_of,
+    parse_name,
+    receptive_field,
+    tower_cost,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,10 +81,15 @@ def cost(options: Mapping[str, Value], n_tags: int) -> Cost:
     return tower_cost(options, BANDS, n_tags)
 
 
+def depth(options: Mapping[str, Value]) -> int:
+    """n modules and the 1x1 convolution."""
+    return int(options["n"]) + 1
+
+
 def build(entry: Entry, n_tags: int) -> nn.Module:
     """The network of an entry: `front` is a standardised log-mel spectrogram, then the tower."""
     from zoo.frontends import LogMel
-    from zoo.tower import WaveNetwork
+    from zoo.tower import build_tower
 
     options = entry.options
     front = LogMel(
@@ -86,7 +100,7 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
         bands=BANDS,
         frames=int(options["m"]) ** int(options["n"]),
     )
-    return WaveNetwork(entry, front, BANDS, n_tags)
+    return build_tower(entry, front, BANDS, n_tags)
 
 
 RULE = Certainty(
@@ -107,4 +121,6 @@ FAMILY = Family(
     parse=parse,
     grammar=grammar(NAME, window_is_optional=False),
     sample_rate_hz=SAMPLE_RATE_HZ,
+    depth=depth,
+    receptive_field=receptive_field,
 )

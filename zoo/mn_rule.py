@@ -5,6 +5,7 @@ frame is left for the classifier. Both families of the paper share this: the raw
 strided convolution, the mel one takes them from a spectrogram.
 """
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -20,6 +21,7 @@ __all__ = [
     "grammar",
     "name_of",
     "parse_name",
+    "receptive_field",
     "tower_cost",
     "widths",
 ]
@@ -31,13 +33,20 @@ SOURCE = (
 FIRST_FILTERS = 128
 LONGEST_SECONDS = 60  # beyond any clip of MTAT or MSD, and a bound on what a hostile card can ask for
 SCALES = {"half": 0.5, "paper": 1.0, "double": 2.0}
+LAST = 512  # filters of the last module
+FILTERS = (*SCALES, "ramp", "msd_release")
 
 OPTIONS: Mapping[str, Option] = {
     "m": Option(3, "filter and pool length of every module, frames", low=2, high=1000, in_name=True),
     "n": Option(9, "number of modules", low=3, high=20, in_name=True),
     "stride": Option(3, "samples between frames", low=1, high=10**6, in_name=True),
     "window": Option(3, "samples that one frame looks at", low=1, high=10**6, in_name=True),
-    "filters": Option("paper", "width of the modules and of the top", choices=tuple(SCALES)),
+    "filters": Option(
+        "paper",
+        "width of the modules and of the top: Table 1's, half, double, a ramp from the first layer's to 512, or "
+        "with 256 at the end, as in the net that the authors released for MSD",
+        choices=FILTERS,
+    ),
     "dropout": Option(0.5, "share of the top's outputs left out in training", low=0, high=0.95),
     "padding": Option(
         "theano",
@@ -95,12 +104,20 @@ def check_shape(name: str, m: int, n: int, stride: int, window: int, sample_rate
         raise ZooError(f"{name}: a window of {window} samples is longer than the segment of {samples}")
 
 
-def widths(n: int, filters: str) -> list[int]:
-    """Output channels of modules 1 to n: 128, 128, 256, ..., 256, 512, times the scale called `filters`.
+def widths(n: int, filters: str, first: int = FIRST_FILTERS) -> list[int]:
+    """Output channels of modules 1 to n.
 
-    source: Table 1 and the authors' published networks; for n=3 (128, 128, 512) an extrapolation.
+    filters: "paper" is 128, 128, 256, ..., 256, 512; "half" and "double" scale it. "msd_release" ends in 256. "ramp"
+             doubles in even steps from `first` to 512: our reading of the preliminary "16 to 512 along the layers".
+    first:   channels of the frames, which only the ramp looks at.
+    source:  Table 1, §5.3 and the authors' published networks; for n=3 (128, 128, 512) an extrapolation.
     """
-    plan = [128, 128] + [256] * (n - 3) + [512]
+    if filters == "ramp":
+        doublings = math.log2(LAST / first)
+        return [round(first * 2 ** math.floor(i * doublings / n)) for i in range(1, n)] + [LAST]
+    if filters == "msd_release":
+        return [128, 128] + [256] * (n - 2)
+    plan = [128, 128] + [256] * (n - 3) + [LAST]
     return [int(width * SCALES[filters]) for width in plan]
 
 
@@ -111,10 +128,18 @@ def tower_cost(options: Mapping[str, Value], channels: int, n_tags: int) -> Cost
     """
     m, n = int(options["m"]), int(options["n"])
     parameters, multiply_adds, frames = 0, 0, m**n
-    for width in widths(n, str(options["filters"])):
+    for width in widths(n, str(options["filters"]), channels):
         weights = channels * width * m
         parameters += weights + 3 * width  # a bias, and batch norm's scale and shift
         multiply_adds += weights * frames
         channels, frames = width, frames // m
     parameters += channels * channels + 3 * channels + channels * n_tags + n_tags
     return Cost(parameters, multiply_adds + channels * channels + channels * n_tags)
+
+
+def receptive_field(options: Mapping[str, Value]) -> int:
+    """Samples that one frame behind the last module looks at, zeros at the ends included."""
+    m, n, stride = (int(options[key]) for key in ("m", "n", "stride"))
+    # Every module adds a filter and a pool of m frames, each m - 1 steps of that module's frames further.
+    steps = sum(2 * (m - 1) * m**i for i in range(n))
+    return int(options["window"]) + stride * steps

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING
 from zoo.entry import Entry, Family, Listing, Option
 from zoo.errors import ZooError
 from zoo.facts import Certainty, Cost, PaperRow, Value
-from zoo.mn_rule import FIRST_FILTERS, OPTIONS, SOURCE, check_shape, grammar, name_of, parse_name, tower_cost
+from zoo.mn_rule import (
+    FIRST_FILTERS,
+    OPTIONS,
+    SOURCE,
+    check_shape,
+    grammar,
+    name_of,
+    parse_name,
+    receptive_field,
+    tower_cost,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,7 +63,7 @@ FIRST_PARTY = {(2, 13), (3, 9), (4, 6), (4, 7)}  # (m, n) in the authors' own sc
 
 RAW_OPTIONS = {
     **OPTIONS,
-    "c1": Option(FIRST_FILTERS, "filters of the first, strided convolution", low=1, high=4096),
+    "first": Option(FIRST_FILTERS, "filters of the first, strided convolution", low=1, high=4096),
     "first_pad": Option(
         "zero",
         "what a window longer than the stride sees at the ends: zeros, or more of the audio",
@@ -132,11 +142,16 @@ def input_samples(options: Mapping[str, Value]) -> int:
 
 def cost(options: Mapping[str, Value], n_tags: int) -> Cost:
     """The first convolution and the tower behind it."""
-    filters, window = int(options["c1"]), int(options["window"])
+    filters, window = int(options["first"]), int(options["window"])
     frames = int(options["m"]) ** int(options["n"])
     tower = tower_cost(options, filters, n_tags)
     parameters = filters * window + 3 * filters
     return Cost(tower.parameters + parameters, tower.multiply_adds + frames * filters * window)
+
+
+def depth(options: Mapping[str, Value]) -> int:
+    """The strided convolution, n modules and the 1x1 convolution: 1+n+1 in Table 2."""
+    return int(options["n"]) + 2
 
 
 def build(entry: Entry, n_tags: int) -> nn.Module:
@@ -144,13 +159,13 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
 
     first_pad=zero puts (window - stride) / 2 zeros on both sides; context leaves that to a longer segment.
     """
-    from zoo.tower import ConvBlock, WaveNetwork
+    from zoo.tower import ConvBlock, build_tower
 
     options = entry.options
-    filters, stride, window = (int(options[key]) for key in ("c1", "stride", "window"))
+    filters, stride, window = (int(options[key]) for key in ("first", "stride", "window"))
     zeros = (window - stride) // 2 if options["first_pad"] == "zero" else 0
     front = ConvBlock(1, filters, window, stride=stride, pad=(zeros, zeros))
-    return WaveNetwork(entry, front, filters, n_tags)
+    return build_tower(entry, front, filters, n_tags)
 
 
 FAMILY = Family(
@@ -164,4 +179,6 @@ FAMILY = Family(
     parse=parse,
     grammar=grammar(NAME, window_is_optional=True),
     sample_rate_hz=SAMPLE_RATE_HZ,
+    depth=depth,
+    receptive_field=receptive_field,
 )

@@ -38,7 +38,7 @@ def sample(trial: optuna.Trial) -> Point:
     return Point(
         network=f"samplecnn_m{m}_n{legal[stride]}_s{stride}",
         options={
-            "c1": trial.suggest_categorical("first_filters", [32, 64, 128]),
+            "first": trial.suggest_categorical("first_filters", [32, 64, 128]),
             "filters": trial.suggest_categorical("filters", ["half", "paper"]),
             "dropout": trial.suggest_float("dropout", 0.0, 0.6, step=0.1),
             "init": trial.suggest_categorical("init", ["he_uniform", "keras110"]),
