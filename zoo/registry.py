@@ -62,17 +62,25 @@ def entry(name: str) -> Entry:
     raise ZooError(f"no network is called {name[:80]!r}{did_you_mean(name[:80], _listed)}{hint}")
 
 
-def create(name: str, n_tags: int = 50, **overrides: Value) -> nn.Module:
-    """Build a network of the zoo with fresh weights, drawn from torch's global generator.
+def create(
+    name: str, n_tags: int = 50, *, weights: str | Path | None = None, **overrides: Value
+) -> nn.Module:
+    """Build a network of the zoo with fresh weights, drawn from torch's global generator, or with trained ones.
 
     name:      as in `entry`.
     n_tags:    number of tags, the length of a row of logits.
+    weights:   a checkpoint of the same network and options, as in `zoo.load`: all of it is taken over, but for the
+               dense head where that has another number of tags.
     overrides: options of the family, such as dropout=0.3; see `entry(name).options`.
     returns:   a module in training mode, (batch, input_samples) float32 in [-1, 1] -> (batch, n_tags) logits;
                its `entry` attribute is the record it was built from.
-    raises:    ZooError as in `entry` and `Entry.with_options`.
+    raises:    ZooError as in `entry`, `Entry.with_options` and `zoo.load`, or for weights of another network.
     """
-    return entry(name).with_options(**overrides).build(n_tags)
+    network = entry(name).with_options(**overrides).build(n_tags)
+    if weights is not None:
+        # By its name: reading a checkpoint takes this module, to know the network on its card.
+        import_module("zoo.transfer").initial_weights(network, weights)
+    return network
 
 
 def register(family: Family) -> None:
