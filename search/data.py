@@ -20,15 +20,16 @@ class Data:
     convention: str
     clips: Mapping[str, int]
     segmented_samples: int
+    sample_rate_hz: int
     tags: int
     tag_hash: str
     why: str
 
-    def segments_per_clip(self, input_samples: int) -> int:
-        return max(1, self.segmented_samples // input_samples)
+    def segments_per_clip(self, segment_samples: int) -> int:
+        return max(1, self.segmented_samples // segment_samples)
 
-    def segments(self, split: str, input_samples: int) -> int:
-        return self.clips.get(split, 0) * self.segments_per_clip(input_samples)
+    def segments(self, split: str, segment_samples: int) -> int:
+        return self.clips.get(split, 0) * self.segments_per_clip(segment_samples)
 
 
 def find(settings: Settings) -> Data:
@@ -51,7 +52,17 @@ def find(settings: Settings) -> Data:
         raise ConfigError(
             f"{name} ({convention}) has no clip in {' and '.join(empty)}: a search needs all three splits"
         )
-    return Data(name, card.fingerprint, convention, clips, samples, len(card.tags), card.tag_hash, why)
+    return Data(
+        name,
+        card.fingerprint,
+        convention,
+        clips,
+        samples,
+        card.sample_rate_hz,
+        len(card.tags),
+        card.tag_hash,
+        why,
+    )
 
 
 def _planned(settings: Settings, name: str, why: str) -> Data:
@@ -59,7 +70,17 @@ def _planned(settings: Settings, name: str, why: str) -> Data:
     convention = _convention(settings, name, plan.conventions[0], plan.listed)
     samples = min(plan.clip_samples, plan.segmented_samples or plan.clip_samples)
     clips = plan.listed[convention]
-    return Data(name, None, convention, clips, samples, len(plan.tags), datasets.tag_hash(plan.tags), why)
+    return Data(
+        name,
+        None,
+        convention,
+        clips,
+        samples,
+        plan.sample_rate_hz,
+        len(plan.tags),
+        datasets.tag_hash(plan.tags),
+        why,
+    )
 
 
 def _convention(settings: Settings, name: str, default: str, known: Mapping[str, object]) -> str:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from datasets.split import Split
+from search.feed import Feed
 
 
 @dataclass(frozen=True)
@@ -21,18 +21,18 @@ class Evaluation:
     loss: float
 
 
-def evaluate(network: nn.Module, split: Split) -> Evaluation:
+def evaluate(network: nn.Module, feed: Feed) -> Evaluation:
     """Score all fixed segments of every clip, clip by clip: how many never depends on a batch size.
 
     The network is left in evaluation mode.
     """
     device = next(network.parameters()).device
     network.eval()
-    labels = torch.from_numpy(split.labels.astype(np.float32)).to(device)
+    labels = torch.from_numpy(feed.split.labels.astype(np.float32)).to(device)
     probabilities, losses, segments = [], torch.zeros((), dtype=torch.float64, device=device), 0
     with torch.inference_mode():
-        for clip, wave in split.clips():
-            logits = network(wave.to(device))
+        for clip, wave in feed.clips():
+            logits = network(wave)
             wanted = labels[clip].expand_as(logits)
             losses += binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
             probabilities.append(torch.sigmoid(logits.double()).mean(dim=0))

@@ -93,7 +93,10 @@ class Job:
         """What a trial costs."""
         entry = zoo.entry(trial.network).with_options(**dict(trial.options))
         cost = entry.cost(self.data.tags)
-        in_split = {split: self.data.segments(split, entry.input_samples) for split in self.data.clips}
+        in_split = {
+            split: self.data.segments(split, entry.samples_at(self.data.sample_rate_hz))
+            for split in self.data.clips
+        }
         segments = trial.training.segments_per_epoch(in_split["train"], cost.multiply_adds)
         epochs = min(trial.training.longest_epochs, PLANNED_EPOCHS)
         looked_at = epochs * in_split["valid"] + in_split["test"]

@@ -1,34 +1,96 @@
-"""Stochastic gradient descent with Nesterov momentum, as the paper trains."""
+"""Ways of descending, in torch's own arithmetic.
 
-from collections.abc import Iterable
+torch's own classes import its compiler at their first step, which costs a worker of a search five seconds of start
+for nothing.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+Slots = dict[str, list[Tensor]]  # what a rule remembers of each parameter, by the name of the slot
+Rule = Callable[
+    [Slots, list[Tensor], int], list[Tensor]
+]  # (slots, gradients, number of the step) -> directions
 
-class NesterovSGD:
-    """The same steps as torch.optim.SGD(nesterov=True), bit for bit, for parameters that all have gradients.
 
-    torch's own class imports its compiler at the first step, which costs a worker of a search five seconds of start
-    for nothing. momentum: 0 is plain gradient descent.
+class Optimizer:
+    """Moves the parameters that can be trained against their gradients, by a rule; every one needs a gradient.
+
+    weight_decay: times the parameter, is added to its gradient. steps, slots: all that the next step depends on.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], momentum: float) -> None:
-        self.parameters: list[Tensor] = list(parameters)
-        self.momentum = momentum
-        self.velocities: list[Tensor] = []
+    def __init__(self, parameters: Iterable[nn.Parameter], rule: Rule, weight_decay: float = 0.0) -> None:
+        self.parameters: list[Tensor] = [parameter for parameter in parameters if parameter.requires_grad]
+        self.rule, self.weight_decay = rule, weight_decay
+        self.slots: Slots = {}
+        self.steps = 0
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
-        """Move every parameter against its gradient and forget the gradient."""
-        steps = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        if self.momentum:
-            if self.velocities:
-                torch._foreach_mul_(self.velocities, self.momentum)
-                torch._foreach_add_(self.velocities, steps)
-            else:
-                self.velocities = [gradient.clone() for gradient in steps]
-            steps = list(torch._foreach_add(steps, self.velocities, alpha=self.momentum))
-        torch._foreach_add_(self.parameters, steps, alpha=-learning_rate)
+        """Move every parameter and forget its gradient."""
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        if self.weight_decay:
+            torch._foreach_add_(gradients, self.parameters, alpha=self.weight_decay)
+        self.steps += 1
+        directions = self.rule(self.slots, gradients, self.steps)
+        torch._foreach_add_(self.parameters, directions, alpha=-learning_rate)
         for parameter in self.parameters:
             parameter.grad = None
+
+
+def sgd(slots: Slots, gradients: list[Tensor], step: int) -> list[Tensor]:
+    """Plain gradient descent."""
+    return gradients
+
+
+def nesterov(momentum: float, slots: Slots, gradients: list[Tensor], step: int) -> list[Tensor]:
+    """The same steps as torch.optim.SGD(nesterov=True), bit for bit."""
+    if "velocity" in slots:
+        torch._foreach_mul_(slots["velocity"], momentum)
+        torch._foreach_add_(slots["velocity"], gradients)
+    else:
+        slots["velocity"] = [gradient.clone() for gradient in gradients]
+    return list(torch._foreach_add(gradients, slots["velocity"], alpha=momentum))
+
+
+def adam(slots: Slots, gradients: list[Tensor], step: int) -> list[Tensor]:
+    """Kingma and Ba 2015 with their defaults (0.9, 0.999, 1e-8), as torch.optim.Adam to rounding."""
+    if not slots:
+        slots["mean"], slots["square"] = ([torch.zeros_like(g) for g in gradients] for _ in range(2))
+    torch._foreach_lerp_(slots["mean"], gradients, 0.1)
+    torch._foreach_mul_(slots["square"], 0.999)
+    torch._foreach_addcmul_(slots["square"], gradients, gradients, value=0.001)
+    scale = torch._foreach_sqrt(slots["square"])
+    torch._foreach_div_(scale, (1 - 0.999**step) ** 0.5)
+    torch._foreach_add_(scale, 1e-8)
+    directions = torch._foreach_div(slots["mean"], scale)
+    torch._foreach_div_(directions, 1 - 0.9**step)
+    return list(directions)
+
+
+def adagrad(slots: Slots, gradients: list[Tensor], step: int) -> list[Tensor]:
+    """Duchi et al. 2011, as torch.optim.Adagrad to rounding."""
+    if not slots:
+        slots["square"] = [torch.zeros_like(gradient) for gradient in gradients]
+    torch._foreach_addcmul_(slots["square"], gradients, gradients, value=1)
+    scale = torch._foreach_sqrt(slots["square"])
+    torch._foreach_add_(scale, 1e-10)
+    return list(torch._foreach_div(gradients, scale))
+
+
+def make(
+    name: str, parameters: Iterable[nn.Parameter], momentum: float = 0.9, weight_decay: float = 0.0
+) -> Optimizer:
+    """The optimizer of that name, one of search.settings.OPTIMIZERS. momentum: what "nesterov" keeps of a step."""
+    if name == "nesterov" and momentum:
+        return Optimizer(parameters, partial(nesterov, momentum), weight_decay)
+    rules = {
+        "nesterov": sgd,
+        "sgd": sgd,
+        "adam": adam,
+        "adagrad": adagrad,
+    }  # without momentum nothing is kept
+    return Optimizer(parameters, rules[name], weight_decay)

@@ -10,8 +10,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeGuard
 
+from datasets.errors import nearest
+
 AUTO = "auto"
 A_NAME = "give up to 100 letters, digits, '.', '_' and '-', a letter or digit first"
+OPTIMIZERS = ("nesterov", "sgd", "adam", "adagrad")
 LOCAL = "local"  # the address of a cluster of this machine alone
 
 
@@ -29,6 +32,8 @@ class Training:
 
     learning_rates:  one stage each; a stage starts from the best weights of the one before.
     patience:        a stage ends with the epoch after this many epochs in a row without a new best.
+    optimizer:       one of OPTIMIZERS; each stage starts a fresh one. momentum: what "nesterov" keeps of a step.
+    weight_decay:    times the weight, is added to its gradient.
     lr_decay:        per update, inside a stage: rate / (1 + lr_decay * updates).
     norm_momentum:   share of a new batch in batch norm's running statistics. The authors' 0.01 takes some hundred
                      updates to forget where it started, so short budgets want more.
@@ -42,7 +47,9 @@ class Training:
     epochs_per_stage: int = 1000
     patience: int = 3
     batch_size: int = 23
+    optimizer: str = "nesterov"
     momentum: float = 0.9
+    weight_decay: float = 0.0
     lr_decay: float = 1e-6
     norm_momentum: float = 0.01
     crops: bool = False
@@ -61,6 +68,11 @@ class Training:
             raise ConfigError(f"budget.epochs_per_stage={self.epochs_per_stage}: a stage has 1 epoch or more")
         if self.patience < 0:
             raise ConfigError(f"budget.patience={self.patience}: give 0 or more epochs")
+        if self.optimizer not in OPTIMIZERS:
+            near = nearest(self.optimizer, OPTIMIZERS, most=1, key="budget.optimizer=")
+            raise ConfigError(f"budget.optimizer={self.optimizer} is not known; {near}")
+        if not 0 <= self.weight_decay < 1:
+            raise ConfigError(f"budget.weight_decay={self.weight_decay}: give a number from 0 to below 1")
         if not 0 <= self.momentum < 1:
             raise ConfigError(f"budget.momentum={self.momentum}: give a number from 0 to below 1")
         if not 0 < self.norm_momentum <= 1:

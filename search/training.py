@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import zoo
-from datasets.split import Split
 from search.evaluation import evaluate
+from search.feed import Feed
 from search.metrics import score
-from search.optimizer import NesterovSGD
+from search.optimizer import Optimizer, make
 from search.schedule import Progress
 from search.settings import Training
 
@@ -57,8 +57,8 @@ class Fit:
     def __init__(
         self,
         network: nn.Module,
-        train: Split,
-        valid: Split,
+        train: Feed,
+        valid: Feed,
         training: Training,
         seed: int,
         segments: int | None = None,
@@ -96,7 +96,7 @@ class Fit:
             self.best_probabilities = torch.from_numpy(evaluation.probabilities)
         if self.progress.finished:
             self.network.load_state_dict(self.best)
-        scores = score(evaluation.probabilities, self.valid.labels, self.valid.tags)
+        scores = score(evaluation.probabilities, self.valid.split.labels, self.valid.split.tags)
         return Epoch(
             epoch=self.progress.epoch,
             stage=before.stage,
@@ -112,15 +112,16 @@ class Fit:
 
     def _calibrate(self) -> None:
         waves = self.train.batches(self.training.batch_size, self.seed, epoch=0, limit=CALIBRATION_SEGMENTS)
-        zoo.calibrate(self.network, (wave.to(self.device) for wave, _ in waves))
+        zoo.calibrate(self.network, (wave for wave, _ in waves))
 
     def _start_stage(self) -> None:
         if self.best:
             self.network.load_state_dict(self.best)
         self.optimizer = self._fresh_optimizer()
 
-    def _fresh_optimizer(self) -> NesterovSGD:
-        return NesterovSGD(self.network.parameters(), self.training.momentum)
+    def _fresh_optimizer(self) -> Optimizer:
+        how = self.training
+        return make(how.optimizer, self.network.parameters(), how.momentum, how.weight_decay)
 
     def _train_pass(self) -> tuple[float, int]:
         """One pass over the training segments: their mean loss, and the number of updates."""
@@ -133,7 +134,7 @@ class Fit:
             self.training.batch_size, self.seed, self.progress.epoch, self.training.crops, self.segments
         ):
             decay = 1 + self.training.lr_decay * (self.progress.updates + updates)
-            total += self._update(wave.to(self.device), tags.to(self.device), rate / decay)
+            total += self._update(wave, tags, rate / decay)
             updates += 1
         return float(total) / max(updates, 1), updates
 
@@ -148,11 +149,8 @@ class Fit:
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         tensors["best_probabilities"] = self.best_probabilities
-        names = [name for name, _ in self.network.named_parameters()]
-        velocities = zip(
-            names, self.optimizer.velocities, strict=False
-        )  # none before the first step of a stage
-        tensors |= {f"velocity.{name}": velocity for name, velocity in velocities}
+        for slot, values in self.optimizer.slots.items():
+            tensors |= {f"{slot}.{name}": value for name, value in zip(self._trained(), values, strict=True)}
         return copied(tensors), asdict(self.progress)
 
     def restore(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
@@ -162,10 +160,14 @@ class Fit:
         self.best = {name: value.to(self.device) for name, value in _part(tensors, "best.").items()}
         self.best_probabilities = tensors["best_probabilities"]
         self.optimizer = self._fresh_optimizer()
-        velocities = _part(tensors, "velocity.")
-        if velocities:
-            names = [name for name, _ in self.network.named_parameters()]
-            self.optimizer.velocities = [velocities[name].to(self.device) for name in names]
+        self.optimizer.steps = self.progress.updates
+        for slot in {name.partition(".")[0] for name in tensors} - {"network", "best", "best_probabilities"}:
+            values = _part(tensors, f"{slot}.")
+            self.optimizer.slots[slot] = [values[name].to(self.device) for name in self._trained()]
+
+    def _trained(self) -> list[str]:
+        """The names of the optimizer's parameters, in its order."""
+        return [name for name, parameter in self.network.named_parameters() if parameter.requires_grad]
 
 
 def _set_norm_momentum(network: nn.Module, momentum: float) -> None:

@@ -15,6 +15,7 @@ from datasets.split import Split
 from datasets.whole import written_whole
 from search import files, scores
 from search.evaluation import Evaluation, evaluate
+from search.feed import Feed, open_feed
 from search.metrics import Scores, roc_auc_interval, score
 from search.settings import SearchError, TrialSettings
 from search.training import Epoch, Fit
@@ -53,6 +54,11 @@ class Trial:
         """Let others have the folder. The state of the last epoch stays in it."""
         self._lock.close()
 
+    @property
+    def entry(self) -> zoo.Entry:
+        """The network's record, with the options of the settings."""
+        return zoo.entry(self.settings.network).with_options(**self.settings.options)
+
     def _prepare(self, device: str) -> Fit:
         settings = self.settings
         card = datasets.card(settings.dataset)
@@ -61,15 +67,15 @@ class Trial:
                 f"{settings.dataset} has fingerprint {card.fingerprint} here, {settings.fingerprint} where the search "
                 f"was started: build it again from the same source, or share one WAVEZOO_HOME"
             )
-        entry = zoo.entry(settings.network).with_options(**settings.options)
+        entry = self.entry
         torch.manual_seed(settings.seed)
         network = entry.build(len(card.tags)).to(device)
-        train = self._open("train", entry.input_samples)
+        train = self._open("train", entry, device)
         segments = settings.training.segments_per_epoch(len(train), entry.cost(len(card.tags)).multiply_adds)
         fit = Fit(
             network,
             train,
-            self._open("valid", entry.input_samples),
+            self._open("valid", entry, device),
             settings.training,
             settings.seed,
             segments,
@@ -78,8 +84,8 @@ class Trial:
         self._restore(fit)
         return fit
 
-    def _open(self, split: str, segment_samples: int) -> Split:
-        return datasets.open(self.settings.dataset, split, segment_samples, self.settings.convention)
+    def _open(self, split: str, entry: zoo.Entry, device: str | torch.device) -> Feed:
+        return open_feed(self.settings.dataset, split, self.settings.convention, entry, device)
 
     def advance(self) -> dict[str, Any]:
         """Train one more epoch, save, and return its row.
@@ -118,10 +124,11 @@ class Trial:
 
     def _finish(self, epoch: Epoch) -> dict[str, Any]:
         """Score the test clips once, with the weights that count, and write what remains of the trial."""
-        network, valid = self.fit.network, self.fit.valid
-        test = self._open("test", valid.segment_samples)
+        network, valid = self.fit.network, self.fit.valid.split
+        heard = self._open("test", self.entry, self.fit.device)
+        test = heard.split
         on_valid = Evaluation(self.fit.best_probabilities.numpy(), self.fit.progress.best_loss)
-        on_test = evaluate(network, test)
+        on_test = evaluate(network, heard)
         valid_scores = score(on_valid.probabilities, valid.labels, valid.tags)
         test_scores = score(on_test.probabilities, test.labels, test.tags)
         low, high = roc_auc_interval(on_test.probabilities, test.labels)

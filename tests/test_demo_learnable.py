@@ -10,6 +10,7 @@ import datasets
 import zoo
 from search import worker
 from search.evaluation import evaluate
+from search.feed import Feed
 from search.metrics import score
 from search.settings import Training
 from search.training import Fit
@@ -27,16 +28,16 @@ def auc_after(labels_of: "np.random.Generator | None", epochs: int) -> float:
     torch.manual_seed(0)
     entry = zoo.entry(NETWORK).with_options(filters="half", first=64, dropout=0.2)
     train, valid, test = (
-        datasets.open("demo", split, entry.input_samples) for split in ("train", "valid", "test")
+        Feed(datasets.open("demo", split, entry.input_samples), entry) for split in ("train", "valid", "test")
     )
     if labels_of is not None:
-        for split in (train, valid):
-            split.labels = labels_of.permutation(split.labels)
+        for feed in (train, valid):
+            feed.split.labels = labels_of.permutation(feed.split.labels)
     schedule = replace(SCHEDULE, epochs_per_stage=epochs)
-    fit = Fit(entry.build(len(train.tags)), train, valid, schedule, seed=0)
+    fit = Fit(entry.build(len(train.split.tags)), train, valid, schedule, seed=0)
     for _ in fit:
         pass
-    return score(evaluate(fit.network, test).probabilities, test.labels, test.tags).roc_auc
+    return score(evaluate(fit.network, test).probabilities, test.split.labels, test.split.tags).roc_auc
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import copy
 import threading
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -15,9 +16,10 @@ import datasets
 import zoo
 from search import files, worker
 from search.evaluation import evaluate
+from search.feed import open_feed
 from search.metrics import score
-from search.optimizer import NesterovSGD
-from search.settings import SearchError, Training, TrialSettings
+from search.optimizer import Optimizer, make
+from search.settings import OPTIMIZERS, SearchError, Training, TrialSettings
 from search.training import Diverged, Fit
 from search.trial import Trial
 
@@ -28,8 +30,8 @@ NETWORK = "samplecnn_m3_n3_s729"
 def a_fit(training: Training = SMALL, network: str = NETWORK, segments: int = 24, seed: int = 1) -> Fit:
     torch.manual_seed(seed)
     entry = zoo.entry(network)
-    train, valid = (datasets.open("demo", split, entry.input_samples) for split in ("train", "valid"))
-    return Fit(entry.build(len(train.tags)), train, valid, training, seed, segments)
+    train, valid = (open_feed("demo", split, None, entry) for split in ("train", "valid"))
+    return Fit(entry.build(len(train.split.tags)), train, valid, training, seed, segments)
 
 
 def settings(training: Training = SMALL, seed: int = 3) -> TrialSettings:
@@ -68,7 +70,7 @@ def test_a_stage_starts_from_the_best_weights_with_a_fresh_optimizer() -> None:
     epoch = next(epoch for epoch in fit if fit.progress.starts_stage)
     assert not epoch.new_best
     fit._start_stage()
-    assert not fit.optimizer.velocities
+    assert not fit.optimizer.slots
     for name, value in fit.network.state_dict().items():
         assert torch.equal(value, fit.best[name]), name
 
@@ -76,21 +78,30 @@ def test_a_stage_starts_from_the_best_weights_with_a_fresh_optimizer() -> None:
 @pytest.mark.usefixtures("demo")
 def test_the_rate_decays_with_every_update_of_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     rates = []
-    step = NesterovSGD.step
-    monkeypatch.setattr(NesterovSGD, "step", lambda self, rate: (rates.append(rate), step(self, rate)))
+    step = Optimizer.step
+    monkeypatch.setattr(Optimizer, "step", lambda self, rate: (rates.append(rate), step(self, rate)))
     for _ in a_fit(replace(SMALL, lr_decay=0.1)):
         pass
     assert rates[:6] == [0.05 / (1 + 0.1 * update) for update in range(6)]
     assert rates[6:] == [0.01 / (1 + 0.1 * update) for update in range(6)]
 
 
-@pytest.mark.parametrize("momentum", [0.9, 0.0])
-def test_the_optimizer_takes_the_steps_of_torchs_own(momentum: float) -> None:
+TORCHS_OWN = {
+    "nesterov": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adagrad": torch.optim.Adagrad,
+}
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_optimizers_take_the_steps_of_torchs_own(name: str, weight_decay: float) -> None:
     torch.manual_seed(0)
     ours = torch.nn.Linear(7, 3)
     theirs = copy.deepcopy(ours)
-    own = NesterovSGD(ours.parameters(), momentum)
-    reference = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=momentum, nesterov=momentum > 0)
+    own = make(name, ours.parameters(), 0.9, weight_decay)
+    reference = TORCHS_OWN[name](theirs.parameters(), lr=0.1, weight_decay=weight_decay)
     for step in range(5):
         wave = torch.randn(4, 7)
         ours(wave).square().sum().backward()
@@ -99,17 +110,43 @@ def test_the_optimizer_takes_the_steps_of_torchs_own(momentum: float) -> None:
         reference.param_groups[0]["lr"] = 0.1 / (step + 1)
         reference.step()
         reference.zero_grad()
-        assert torch.equal(ours.weight, theirs.weight)
-        assert torch.equal(ours.bias, theirs.bias)
+        if name in ("nesterov", "sgd"):
+            assert torch.equal(ours.weight, theirs.weight)
+            assert torch.equal(ours.bias, theirs.bias)
+        assert torch.allclose(ours.weight, theirs.weight, rtol=1e-5, atol=1e-6)
+        assert torch.allclose(ours.bias, theirs.bias, rtol=1e-5, atol=1e-6)
+
+
+def test_nesterov_without_momentum_is_plain_descent() -> None:
+    layer = torch.nn.Linear(2, 1)
+    own = make("nesterov", layer.parameters(), momentum=0.0)
+    layer(torch.ones(1, 2)).sum().backward()
+    before = layer.weight.detach().clone()
+    own.step(0.5)
+    assert torch.equal(layer.weight, before - 0.5)
+    assert own.slots == {}
+
+
+def test_what_cannot_be_trained_is_left_alone() -> None:
+    layer = torch.nn.Linear(2, 1)
+    layer.weight.requires_grad_(False)
+    own = make("adam", layer.parameters())
+    layer(torch.ones(1, 2)).sum().backward()
+    before = layer.weight.clone()
+    own.step(0.1)
+    assert torch.equal(layer.weight, before)
+    assert len(own.slots["mean"]) == 1
 
 
 @pytest.mark.usefixtures("demo")
-def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit() -> None:
-    whole = list(a_fit())
+@pytest.mark.parametrize("optimizer", ["nesterov", "adam"])
+def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(optimizer: str) -> None:
+    schedule = replace(SMALL, optimizer=optimizer, learning_rates=(0.005, 0.001))
+    whole = list(a_fit(schedule))
     for stop in (1, 2, 3):
-        first = a_fit()
+        first = a_fit(schedule)
         head = list(islice(iter(first), stop))
-        second = a_fit(seed=1)
+        second = a_fit(schedule)
         second.restore(*first.state())
         tail = list(second)
         rows = without_time([vars(epoch) for epoch in [*head, *tail]])
@@ -171,10 +208,10 @@ def test_a_trial_leaves_scores_of_every_clip_and_a_checkpoint_that_tags() -> Non
     assert stored.column("split").to_pylist() == ["valid"] * 96 + ["test"] * 96
     ours = np.array(stored.column("probabilities").to_pylist()[96:])
     labels = np.array(stored.column("labels").to_pylist()[96:])
-    assert score(ours, labels, trial.fit.valid.tags).roc_auc == result["test"]["roc_auc"]
+    assert score(ours, labels, trial.fit.valid.split.tags).roc_auc == result["test"]["roc_auc"]
     tagger = zoo.load(str(trial.folder / files.CHECKPOINT))
     assert tagger.card.scores["test"]["roc_auc"] == result["test"]["roc_auc"]
-    test = datasets.open("demo", "test", tagger.segment_samples)
+    test = open_feed("demo", "test", None, zoo.entry(NETWORK))
     wanted = evaluate(trial.fit.network, test).probabilities[0]
     _, wave = next(iter(test.clips()))
     assert tagger.score(wave.flatten().numpy()) == pytest.approx(wanted, abs=1e-6)
@@ -250,7 +287,9 @@ CHANGED_TRAINING = (
     {"epochs_per_stage": 9},
     {"patience": 9},
     {"batch_size": 9},
+    {"optimizer": "adam"},
     {"momentum": 0.1},
+    {"weight_decay": 0.1},
     {"lr_decay": 0.1},
     {"norm_momentum": 0.1},
     {"crops": True},

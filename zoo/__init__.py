@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.entry import Entry, Family, Listing, Option
 from zoo.errors import CheckpointError, ZooError
-from zoo.facts import Certainty, Cost, PaperRow
+from zoo.facts import Certainty, Cost, Counted, HowTrained, PaperRow
 from zoo.registry import create, entry, names, register
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from zoo.checkpoint import read as read
     from zoo.checkpoint import save as save
     from zoo.frontends import calibrate as calibrate
+    from zoo.rates import Resampler as Resampler
     from zoo.tagger import Tagger as Tagger
     from zoo.tagger import load as load
 
@@ -28,8 +29,10 @@ __all__ = [
     "Certainty",
     "CheckpointError",
     "Cost",
+    "Counted",
     "Entry",
     "Family",
+    "HowTrained",
     "Listing",
     "Option",
     "PaperRow",
@@ -42,6 +45,7 @@ __all__ = [
 
 _LAZY = {
     "Card": "card",
+    "Resampler": "rates",
     "Tagger": "tagger",
     "calibrate": "frontends",
     "load": "tagger",

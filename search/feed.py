@@ -1,0 +1,49 @@
+"""A split as a network hears it: on its device, and at its own sample rate."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+import datasets
+import zoo
+from datasets.split import Split
+
+
+class Feed:
+    """The batches and clips of a split, moved to the device and resampled there where the rates differ.
+
+    entry:  whose `input_samples` at `sample_rate_hz` make a segment. split: opened with `entry.samples_at(its rate)`.
+    """
+
+    def __init__(self, split: Split, entry: zoo.Entry, device: str | torch.device = "cpu") -> None:
+        self.split, self.device = split, torch.device(device)
+        self.resample = zoo.Resampler(split.sample_rate_hz, entry).to(self.device)
+
+    def __len__(self) -> int:
+        """Number of segments."""
+        return len(self.split)
+
+    def batches(
+        self, batch_size: int, seed: int, epoch: int, crops: bool = False, limit: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch; see Split.batches."""
+        for wave, tags in self.split.batches(batch_size, seed, epoch, crops, limit):
+            yield self._heard(wave), tags.to(self.device)
+
+    def clips(self) -> Iterator[tuple[int, Tensor]]:
+        """(clip index, wave (segments, input_samples)) of each clip; see Split.clips."""
+        for clip, wave in self.split.clips():
+            yield clip, self._heard(wave)
+
+    @torch.no_grad()
+    def _heard(self, wave: Tensor) -> Tensor:
+        return self.resample(wave.to(self.device))
+
+
+def open_feed(
+    dataset: str, split: str, convention: str | None, entry: zoo.Entry, device: str | torch.device = "cpu"
+) -> Feed:
+    """Open a split of a data set for a network. raises: DatasetError as datasets.open and datasets.card do."""
+    samples = entry.samples_at(datasets.card(dataset).sample_rate_hz)
+    return Feed(datasets.open(dataset, split, samples, convention), entry, device)
