@@ -3,9 +3,10 @@
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+import zoo
 from search.job import PLANNED_EPOCHS, Job, Work
 from search.machine import local_cpus, local_gpus
-from search.settings import AUTO, LOCAL, Cluster, Settings, Training
+from search.settings import AUTO, LOCAL, Cluster, Settings, Training, TrialSettings
 
 # Forward multiply-adds a second that training and evaluation get through, where no trial has been timed yet:
 # one AVX2 core (samplecnn_m3_n9_s3, batch 23) and, computed from its memory traffic, one H200.
@@ -89,7 +90,7 @@ def _table(works: list[Work]) -> Table:
         table.add_column(title, justify="left" if title in ("network", "state") else "right", no_wrap=True)
     for each in works:
         table.add_row(
-            each.trial.network,
+            _label(each.trial),
             str(each.trial.seed),
             f"{each.parameters:,}",
             f"{each.multiply_adds / 1e6:,.1f}",
@@ -97,6 +98,12 @@ def _table(works: list[Work]) -> Table:
             "done" if each.done else "to train",
         )
     return table
+
+
+def _label(trial: TrialSettings) -> str:
+    """The network, and what of its options differs from the one of that name."""
+    changed = zoo.entry(trial.network).with_options(**dict(trial.options)).overrides
+    return " ".join([trial.network, *(f"{name}={value}" for name, value in changed.items())])
 
 
 def duration(seconds: float) -> str:

@@ -13,6 +13,9 @@ HELD_BYTES = 256 << 20
 def prepare(threads: int) -> None:
     """Settings of this process for training on the CPU with so many threads."""
     torch.set_num_threads(threads)
+    # Numbers below 1e-38 take a processor many times longer than others, and are nothing to a weight: with them a
+    # training by Adam took six times as long.
+    torch.set_flush_denormal(True)
     keep_blocks()
 
 

@@ -6,17 +6,27 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from zoo.frontends import LogMel, Spectrogram
+
 __all__ = ["counted"]
 
 
 def counted(build: Callable[[], nn.Module], input_samples: int) -> tuple[int, int]:
     """Build a network without memory (torch's meta device), send one segment through and count.
 
-    returns: trainable parameters; multiply-adds of convolutions and matrix products.
+    returns: trainable parameters; multiply-adds of convolutions and matrix products, those of a spectrogram left out.
     """
     with torch.device("meta"):
         network = build().eval()
         wave = torch.zeros(1, input_samples)
-    with torch.no_grad(), FlopCounterMode(display=False) as flops:
+    with torch.no_grad(), FlopCounterMode(display=False, depth=None) as flops:
         network(wave)
-    return sum(p.numel() for p in network.parameters() if p.requires_grad), flops.get_total_flops() // 2
+    by_layer = flops.get_flop_counts()
+    root = type(network).__name__
+    spectrograms = [
+        sum(by_layer.get(f"{root}.{name}", {}).values())
+        for name, layer in network.named_modules()
+        if isinstance(layer, LogMel | Spectrogram) and not name.endswith(".spectrogram")
+    ]
+    parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    return parameters, (flops.get_total_flops() - sum(spectrograms)) // 2

@@ -18,28 +18,54 @@ if TYPE_CHECKING:
 
 __all__ = ["create", "entry", "names", "register"]
 
+Range = tuple[float, float]  # least and most, both included
+
 _families: dict[str, Family] = {}
 _listed: dict[str, tuple[Family, Listing]] = {}
 
 
-def names(pattern: str = "*", table: str | None = None) -> list[str]:
-    """The names of the listed networks that match a shell pattern, in the order of the paper's tables.
+def names(
+    pattern: str = "*",
+    table: str | None = None,
+    *,
+    family: str | None = None,
+    m: int | None = None,
+    depth: Range | None = None,
+    parameters: Range | None = None,
+    input_ms: Range | None = None,
+) -> list[str]:
+    """The names of the listed networks that match, in the order of the paper's tables, then of the families.
 
     Any other name of a family's grammar works in `entry` and `create` too.
-    pattern: such as "samplecnn_m3*"; case counts.
-    table:   keep only the networks of this table of the paper, such as "table2".
-    returns: possibly an empty list. Needs no torch.
-    raises:  ZooError if no network stands in such a table.
+    pattern:    a shell pattern such as "samplecnn_m3*"; case counts.
+    table:      keep the networks of this table of the paper, such as "table2".
+    family:     keep those of this file, such as "short_chunk".
+    m:          keep the networks of the paper's rule with this filter length.
+    depth:      (least, most) layers with weights, the dense head not counted.
+    parameters: (least, most), for 50 tags. Needs torch where a family has no closed form.
+    input_ms:   (least, most) milliseconds of a segment.
+    returns:    possibly an empty list.
+    raises:     ZooError if there is no such table or family.
     """
     _load_all()
-    ordered = [listing for _, listing in sorted(_listed.values(), key=lambda found: _place(*found))]
-    tables = {row.table for listing in ordered for row in listing.paper}
+    ordered = sorted(_listed.values(), key=lambda found: _place(*found))
     if table is not None:
-        if table not in tables:
-            near = did_you_mean(table, tables) or f"; there are {', '.join(sorted(tables))}"
-            raise ZooError(f"no network stands in {table!r}{near}")
-        ordered = [listing for listing in ordered if any(row.table == table for row in listing.paper)]
-    return [listing.name for listing in ordered if fnmatchcase(listing.name, pattern)]
+        _check_known(
+            table, {row.table for _, listing in ordered for row in listing.paper}, "no network stands in"
+        )
+        ordered = [found for found in ordered if any(row.table == table for row in found[1].paper)]
+    if family is not None:
+        _check_known(family, set(_families), "no family is called")
+        ordered = [found for found in ordered if found[0].name == family]
+    entries = [rules.entry(listing) for rules, listing in ordered if fnmatchcase(listing.name, pattern)]
+    return [
+        each.name
+        for each in entries
+        if (m is None or each.options.get("m") == m)
+        and _within(each.depth, depth)
+        and _within(each.input_ms, input_ms)
+        and (parameters is None or _within(each.cost().parameters, parameters))
+    ]
 
 
 def entry(name: str) -> Entry:
@@ -92,6 +118,16 @@ def register(family: Family) -> None:
     _add(family)
 
 
+def _check_known(word: str, known: set[str], complaint: str) -> None:
+    if word not in known:
+        near = did_you_mean(word, known) or f"; there are {', '.join(sorted(known))}"
+        raise ZooError(f"{complaint} {word!r}{near}")
+
+
+def _within(value: float | None, wanted: Range | None) -> bool:
+    return wanted is None or (value is not None and wanted[0] <= value <= wanted[1])
+
+
 def _add(family: Family) -> None:
     taken = [listing.name for listing in family.listed if listing.name in _listed]
     own = [listing.name for listing in family.listed]
@@ -116,7 +152,7 @@ def _find(name: str, families: list[Family]) -> Entry | None:
 
 def _place(family: Family, listing: Listing) -> tuple[int, str, str, int]:
     """Sort key: networks of Table 2, then 3, ..., then those of no table; in each the family's own order."""
-    table = listing.paper[0].table if listing.paper else ""
+    table = next((row.table for row in listing.paper if row.table.startswith("table")), "")
     return (not table, table, family.name, family.listed.index(listing))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO
 
 from rich.console import Console
 from rich.table import Table
 
 from zoo.entry import Entry, Option
+from zoo.facts import GRADES, Counted, HowTrained, PaperRow
 
 __all__ = ["console", "info_lines", "list_table", "tag_table"]
 
@@ -29,24 +30,28 @@ def _table(columns: Sequence[str], numbers: Iterable[str]) -> Table:
     return table
 
 
-def published(entry: Entry) -> str:
-    """The published AUC of each table, `0.9055`, or `-`; a value that two tables share is written once."""
-    return " ".join(dict.fromkeys(f"{row.auc:.4f}" for row in entry.paper)) or "-"
+def published(entry: Entry, dataset: str) -> str:
+    """The published AUCs on one data set, `0.9055`, or `-`; a value that two sources share is written once."""
+    return " ".join(dict.fromkeys(f"{row.auc:.4f}" for row in entry.paper if row.dataset == dataset)) or "-"
 
 
 def list_table(entries: Iterable[Entry], n_tags: int) -> Table:
-    """One line a network: name, input in ms, parameters, multiply-adds, published AUC and its tables."""
-    numbers = ("input ms", "parameters", "multiply-adds", "AUC")
-    table = _table(("name", *numbers, "published in"), numbers)
+    """One line a network: name, input, size beside the published one, cost, published AUC and where it is printed."""
+    numbers = ("kHz", "input ms", "parameters", "published", "multiply-adds", "MTAT AUC", "MSD AUC")
+    table = _table(("name", *numbers, "published in", "sure"), numbers)
     for entry in entries:
         cost = entry.cost(n_tags)
         table.add_row(
             entry.name,
+            f"{entry.sample_rate_hz / 1000:g}",
             f"{entry.input_ms:.0f}",
             f"{cost.parameters:,}",
+            f"{entry.counted.parameters:,}" if entry.counted else "-",
             f"{cost.multiply_adds:,}",
-            published(entry),
-            ", ".join(row.table for row in entry.paper) or "-",
+            published(entry, "mtat"),
+            published(entry, "msd"),
+            ", ".join(dict.fromkeys(row.table for row in entry.paper)) or "-",
+            entry.certainty.grade,
         )
     return table
 
@@ -61,12 +66,45 @@ def info_lines(entry: Entry, n_tags: int) -> list[str]:
         ("input", f"{entry.input_samples} samples at {entry.sample_rate_hz} Hz ({entry.input_ms:.0f} ms)"),
         ("parameters", f"{cost.parameters:,} for {n_tags} tags"),
         ("multiply-adds", f"{cost.multiply_adds:,} a segment"),
-        *((row.table, f"AUC {row.auc:.4f} on {row.dataset}, {row.split} split") for row in entry.paper),
+        ("depth", "not counted" if entry.depth is None else f"{entry.depth} layers and the dense head"),
+        ("receptive field", _receptive_field(entry)),
+        *(_counted(entry.counted) if entry.counted else ()),
+        *((row.table, _published(row)) for row in entry.paper),
+        ("trained", _trained(entry.rules.trained)),
         ("certainty", str(entry.certainty)),
         ("source", entry.source),
         *((name, _option(value, entry.rules.options[name])) for name, value in entry.settings),
     ]
-    return [f"{label:<14} {words}" for label, words in facts]
+    return [f"{label:<15} {words}" for label, words in facts]
+
+
+def _receptive_field(entry: Entry) -> str:
+    samples = entry.receptive_field_samples
+    if samples is None:
+        return "the whole segment"
+    return (
+        f"{samples} samples ({1000 * samples / entry.sample_rate_hz:.3g} ms), of one frame of the last layer"
+    )
+
+
+def _counted(counted: Counted) -> Iterator[tuple[str, str]]:
+    yield (
+        "published",
+        f"{counted.parameters:,} parameters" + (f"; {counted.difference}" if counted.difference else ""),
+    )
+
+
+def _published(row: PaperRow) -> str:
+    unsure = "" if row.grade == "A" else f" ({row.grade}: {GRADES[row.grade]})"
+    return f"AUC {row.auc:.4f} on {row.dataset}, {row.split} split{unsure}"
+
+
+def _trained(how: HowTrained | None) -> str:
+    if how is None:
+        return "as the paper: nesterov, rate 0.01 in five stages, batches of 23"
+    decay = f", weight decay {how.weight_decay:g}" if how.weight_decay else ""
+    note = f"; {how.note}" if how.note else ""
+    return f"{how.optimizer}, rate {how.learning_rate:g}, batches of {how.batch_size}{decay}{note}"
 
 
 def _option(value: object, option: Option) -> str:

@@ -101,6 +101,23 @@ def table_grid(table: str) -> list[dict[str, str]]:
     return [{"network": name} for name in zoo.names(table=table)]
 
 
+def own_training(network: str) -> dict[str, Any]:
+    """What a network's own authors changed of the budget's training: for `Point.training`.
+
+    The budget keeps its stages and their length; its learning rates are scaled to begin with the authors' own.
+    """
+    how = zoo.entry(network).rules.trained
+    if how is None:
+        return {}
+    own = {
+        "optimizer": how.optimizer,
+        "first_learning_rate": how.learning_rate,
+        "batch_size": how.batch_size,
+        "weight_decay": how.weight_decay,
+    }
+    return own if how.norm_momentum is None else {**own, "norm_momentum": how.norm_momentum}
+
+
 def _from_package(name: str) -> ModuleType:
     if name not in names():
         near = nearest(name, names(), most=1, key="space=")
