@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 __all__ = ["GruLayer", "GruTop", "keras_gru"]
 
 
 class GruLayer(nn.Module):
-    """One layer of gated recurrent units, whose one output is its state at every frame.
+    """One layer of gated recurrent units, whose output is its state at every frame, zeros before the first.
 
-    torch's form: two biases, sigmoid gates, and the reset gate behind the product with the last state.
+    torch's form: two biases, sigmoid gates, and the reset gate behind the product with the last state. It is a cell
+    that is run along the frames, for torch's whole layer has warnings where a network is exported.
     """
 
     def __init__(self, width_in: int, units: int) -> None:
         super().__init__()
-        self.gru = nn.GRU(width_in, units, batch_first=True)
+        self.cell = nn.GRUCell(width_in, units)
 
     def forward(self, frames: Tensor) -> Tensor:
         """(batch, frames, width_in) -> (batch, frames, units)."""
-        states, _ = self.gru(frames)
-        return states
+        states = [self.cell(frames[:, 0])]
+        for i in range(1, frames.shape[1]):
+            states.append(self.cell(frames[:, i], states[-1]))
+        return torch.stack(states, dim=1)
 
 
 class GruTop(nn.Module):
@@ -38,9 +42,9 @@ class GruTop(nn.Module):
 
 def keras_gru(layer: GruLayer) -> None:
     """Draw the weights afresh as Keras 1 did, each gate alone: Glorot uniform, orthogonal between states, biases 0."""
-    for name, parameter in layer.gru.named_parameters():
-        if name.startswith("bias"):
-            nn.init.zeros_(parameter)
-            continue
-        for gate in parameter.chunk(3):
-            (nn.init.xavier_uniform_ if name == "weight_ih_l0" else nn.init.orthogonal_)(gate)
+    for gate in layer.cell.weight_ih.chunk(3):
+        nn.init.xavier_uniform_(gate)
+    for gate in layer.cell.weight_hh.chunk(3):
+        nn.init.orthogonal_(gate)
+    nn.init.zeros_(layer.cell.bias_ih)
+    nn.init.zeros_(layer.cell.bias_hh)
