@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.entry import Entry, Family, Listing, Option
 from zoo.errors import CheckpointError, ZooError
-from zoo.facts import Certainty, Cost, Counted, Headless, HowTrained, PaperRow
+from zoo.facts import Certainty, Cost, Counted, HowTrained, PaperRow
 from zoo.registry import create, entry, names, register
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ __all__ = [
     "Counted",
     "Entry",
     "Family",
-    "Headless",
     "HowTrained",
     "Listing",
     "Option",

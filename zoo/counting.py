@@ -19,7 +19,7 @@ def counted(build: Callable[[], nn.Module], input_samples: int) -> tuple[int, in
     with torch.device("meta"):
         network = build().eval()
         wave = torch.zeros(1, input_samples)
-    with torch.no_grad(), FlopCounterMode(display=False, depth=None) as flops:
+    with torch.no_grad(), FlopCounterMode(display=False) as flops:
         network(wave)
     by_layer = flops.get_flop_counts()
     root = type(network).__name__

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from zoo import costs
 from zoo.errors import ZooError, did_you_mean
-from zoo.facts import Certainty, Cost, Counted, Headless, HowTrained, PaperRow, Value
+from zoo.facts import Certainty, Cost, Counted, HowTrained, PaperRow, Value
 
 if TYPE_CHECKING:
     from torch import nn
@@ -56,7 +57,6 @@ class Listing:
     """A row of a family's table: one network's name, the options that differ, and what is known of it.
 
     counted: a published number of parameters, for 50 tags.
-    cost:    what the network costs with these options; None: by the family's closed form, or counted with torch.
     source:  where this network comes from, where that is not the family's source.
     """
 
@@ -66,7 +66,6 @@ class Listing:
     certainty: Certainty
     paper: tuple[PaperRow, ...] = ()
     counted: Counted | None = None
-    cost: Headless | None = None
     source: str = ""
 
 
@@ -118,7 +117,6 @@ class Family:
             source=listing.source or self.source,
             certainty=listing.certainty,
             counted=listing.counted,
-            headless=listing.cost,
             description=listing.description,
             rules=self,
             defaults=tuple(options.items()),
@@ -141,7 +139,6 @@ class Entry:
     sample_rate_hz: rate of that segment.
     paper:          published numbers; empty where none is known or the options are not the published ones.
     counted:        the published number of parameters, likewise.
-    headless:       the cost of the network but for its head, where it is written down.
     defaults:       the settings of the entry of this name before `with_options`.
     """
 
@@ -154,7 +151,6 @@ class Entry:
     source: str
     certainty: Certainty
     counted: Counted | None
-    headless: Headless | None
     description: str
     rules: Family = field(repr=False, compare=False)
     defaults: tuple[tuple[str, Value], ...] = field(repr=False)
@@ -226,8 +222,8 @@ class Entry:
         check_tags(n_tags)
         if self.rules.cost is not None:
             return self.rules.cost(self.options, n_tags)
-        if self.headless is not None and self.settings == self.defaults:
-            return self.headless.with_head(n_tags)
+        if self.settings == self.defaults and self.name in costs.known():
+            return costs.known()[self.name].with_head(n_tags)
         from zoo.counting import counted  # torch
 
         return Cost(*counted(lambda: self.build(n_tags), self.input_samples))

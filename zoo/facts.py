@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from zoo.errors import ZooError
 
-__all__ = ["Certainty", "Cost", "Counted", "Headless", "HowTrained", "PaperRow", "Value"]
+__all__ = ["Certainty", "Cost", "Counted", "HowTrained", "PaperRow", "Value"]
 
 Value = int | float | str
 GRADES = {
@@ -47,26 +47,6 @@ class Cost:
 
     parameters: int
     multiply_adds: int
-
-
-@dataclass(frozen=True)
-class Headless:
-    """The cost of all but the dense head, written down so that a plan needs no torch; a test counts it anew.
-
-    width:  of the embedding that the head reads. frames: how many embeddings it reads in one segment.
-    """
-
-    parameters: int
-    multiply_adds: int
-    width: int
-    frames: int = 1
-
-    def with_head(self, n_tags: int) -> Cost:
-        """The cost of the whole network."""
-        return Cost(
-            self.parameters + (self.width + 1) * n_tags,
-            self.multiply_adds + self.width * n_tags * self.frames,
-        )
 
 
 @dataclass(frozen=True)
