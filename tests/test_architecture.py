@@ -1,6 +1,7 @@
 """One way for the data: who may import whom, which library lives where, and what stays light."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -113,5 +114,8 @@ def test_nothing_is_unpickled_and_files_stay_short() -> None:
     for name, file in modules().items():
         text = file.read_text(encoding="utf-8")
         assert "pickle" not in {found.split(".")[0] for found in imports(file)}, name
-        assert "torch.load(" not in text, name
+        calls = re.findall(r"\btorch\.load\b.*", text)
+        # Only other people's weights come as pickles, and only their tensors are read.
+        assert not calls or name == "zoo.foreign", name
+        assert all("weights_only=True" in call for call in calls), name
         assert text.count("\n") <= 400, f"{name} has {text.count(chr(10))} lines"

@@ -221,7 +221,7 @@ def test_a_file_that_cannot_be_tagged_is_named_and_the_others_go_on(checkpoint, 
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["lst"], "no command is called 'lst'; did you mean list? (list, info, tag)"),
+        (["lst"], "no command is called 'lst'; did you mean list? (list, info, tag, export, import)"),
         (["list", "m3*"], "no network matches 'm3*'; python -m zoo lists all"),
         (["list", "a", "b"], "list takes one pattern, not 2; put it in quotes, or the shell replaces *"),
         (["list", "n_tags=0"], "n_tags=0 is not a whole number of 1 or more"),

@@ -5,11 +5,22 @@
     python -m zoo info samplecnn_m3_n9_s3         all that is known of one
     python -m zoo tag song.mp3 model=models:/demo-table2@champion top=10
                                                   the likeliest tags of audio files
+    python -m zoo export model=models:/demo-table2@champion format=onnx out=tagger.onnx
+                                                  a file that needs no wavezoo: waveforms in, probabilities out
+    python -m zoo import network=samplecnn_m3_n9_s3 weights=theirs.pth tags=tags.txt out=adopted
+                                                  a checkpoint with the weights of another program
 
 Words for `tag`: any number of files; model=, a checkpoint folder, runs:/<run>/checkpoint,
 models:/<name>@<alias> or models:/<name>/<version>; top=, how many tags to show (10); device= (cpu).
+Words for `export`: model=, as above; out=, the file; format=, onnx (the default; the file ends in .onnx) or
+torch-export (.pt2). The file is run before it gets its name, and its logits are compared with the network's.
+Words for `import`: network=, a name of the zoo; weights=, .safetensors, .pt, .pth, .bin or .ckpt with a state dict, or
+Keras's model.get_weights() as numpy.savez writes it (.npz); tags=, a text file of one tag a line, or a JSON list, in
+the order of the last layer; out=, the folder of the checkpoint; layout=, auto (the default), torch, keras or theano
+(Keras on Theano, whose kernels run backwards); epsilon=, of its batch norms, if not ours (Keras 2: 0.001);
+option=value, as `info` lists them. No code in the file is run.
 Words for `list` and `info`: n_tags=, the number of tags that costs are counted for (50).
-Exit codes: 0 done, 1 some files could not be tagged, 2 the words were wrong, 130 interrupted.
+Exit codes: 0 done, 1 some files could not be tagged, 2 the words or what they lead to were wrong, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -19,6 +30,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from zoo.commands import EXPORT_WORDS, IMPORT_WORDS, export_command, import_command
 from zoo.errors import ZooError, did_you_mean
 from zoo.registry import entry, names
 
@@ -38,7 +50,7 @@ def main(words: Sequence[str]) -> int:
     run, known = COMMANDS[command]
     try:
         return run(*_split(rest, known))
-    except ZooError as error:
+    except (ZooError, OSError) as error:  # such as a disk that is full, or a folder that must not be written
         return _wrong(str(error))
 
 
@@ -104,10 +116,13 @@ def _device(name: str) -> str:
     return name
 
 
+ANY = "option"  # among the words of a command: it takes the options of a network, whatever they are called
 COMMANDS: Mapping[str, tuple[Callable[[Sequence[str], Mapping[str, str]], int], tuple[str, ...]]] = {
     "list": (list_command, ("n_tags",)),
     "info": (info_command, ("n_tags",)),
     "tag": (tag_command, ("model", "top", "device")),
+    "export": (export_command, EXPORT_WORDS),
+    "import": (import_command, (*IMPORT_WORDS, ANY)),
 }
 
 
@@ -117,7 +132,7 @@ def _split(words: Sequence[str], known: Sequence[str]) -> tuple[list[str], Setti
     settings: Settings = {}
     for word in words:
         key, sign, value = word.partition("=")
-        if key in known and sign:
+        if sign and (key in known or (ANY in known and key.isidentifier())):
             settings[key] = value
         elif word.startswith("--") or (sign and not Path(word).exists()):
             near = did_you_mean(key.lstrip("-"), known) or f"; known: {', '.join(f'{k}=' for k in known)}"

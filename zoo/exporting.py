@@ -142,7 +142,7 @@ def _traced(network: nn.Module, samples: int) -> torch.export.ExportedProgram:
 
 
 def _write_onnx(program: torch.export.ExportedProgram, card: Card, part: Path) -> tuple[int, Runner]:
-    import onnxruntime  # type: ignore[import-untyped]
+    import onnxruntime
 
     made = torch.onnx.export(
         program,
@@ -217,6 +217,8 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r".*treespec, LeafSpec", FutureWarning)
             warnings.filterwarnings("ignore", "The given buffer is not writable", UserWarning)
+            # How recurrent layers keep their weights; they are parameters all the same, and so they are exported.
+            warnings.filterwarnings("ignore", r"The tensor attributes .*_flat_weights", UserWarning)
             yield
     finally:
         log.setLevel(level)
