@@ -11,6 +11,7 @@ from zoo.attention import AttentionTop, Pooler, SelfAttention, TransformerLayer,
 from zoo.blocks2d import ConvBlock2d, DenseBlock, FrameNorm, GlobalMax, ResidualBlock, choi_mel, won_mel
 from zoo.harmonic import HarmonicFilters, HarmonicFront, band_centres
 from zoo.pons import DenselyConnected, Filters, Horizontal, MaxAndMean, Vertical
+from zoo.receptive import frames_seen
 from zoo.recurrent import GruLayer, GruTop
 
 TOLERANCE = 1e-5
@@ -323,3 +324,28 @@ def test_the_class_token_goes_first_and_alone_into_the_pooler():
     with torch.no_grad():
         pooled = pooler(torch.from_numpy(tokens)).numpy()
     agree(pooled, np.tanh(linear(expected[:, 0], weights_of(pooler), "dense")))
+
+
+def test_a_higher_quality_makes_narrower_triangles():
+    filters = HarmonicFilters(16000, 257, 6)
+    wide = filters.filter_bank()
+    filters.quality.data.fill_(4.0)
+    narrow = filters.filter_bank()
+    assert (narrow <= wide).all()
+    assert (narrow > 0).sum() < (wide > 0).sum() / 2
+    assert wide.max() <= 1
+
+
+def test_frames_have_no_order_for_the_class_token():
+    torch.manual_seed(0)
+    top = AttentionTop(8, 2, 4, 16, 0.0, 0.0).eval()
+    image = torch.randn(1, 8, 1, 6)
+    with torch.no_grad():
+        assert torch.allclose(top(image)[:, 0], top(image.flip(3))[:, 0], atol=1e-6)
+
+
+def test_frames_seen_are_counted_from_the_end_to_the_start():
+    assert frames_seen([]) == 1
+    assert frames_seen([(3, 1), (3, 1)]) == 5
+    assert frames_seen([(3, 1), (2, 2), (3, 1), (2, 2)]) == 10
+    assert frames_seen([(3, 2), (3, 1)]) == 7

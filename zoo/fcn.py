@@ -60,7 +60,7 @@ OPTIONS: Mapping[str, Option] = {
     "dropout": Option(0.5, "share left out in training behind every convolution", low=0, high=0.95),
     "init": Option(
         "he_normal",
-        "scale of the first convolutions' weights: as in the authors' code, or torch's own",
+        "first weights of the convolutions: as the authors' code drew them, or torch's own",
         choices=("he_normal", "torch"),
         paper_silent=True,
     ),
