@@ -23,8 +23,8 @@ __all__ = ["Entry", "Family", "Listing", "Option"]
 class Option:
     """A parameter of a family: its default, its legal values and its meaning.
 
-    default:      also fixes the type: an int, a float (an int is taken too) or one of `choices`.
-    choices:      the legal words of a text option.
+    default:      also fixes the type: an int, a float (an int is taken too) or a text.
+    choices:      the legal words of a text option; none: any text, which the family's `input_samples` checks.
     low, high:    the legal range of a number, both ends included.
     in_name:      the network's name carries it, so it cannot be overridden.
     paper_silent: the paper leaves it open, so another value is still the published network.
@@ -44,6 +44,10 @@ class Option:
             if value in self.choices:
                 return str(value)
             raise ZooError(f"{name}={value!r} is not one of {', '.join(self.choices)}")
+        if isinstance(self.default, str):
+            if isinstance(value, str):
+                return value
+            raise ZooError(f"{name}={value!r} is not a text")
         whole = isinstance(self.default, int)
         if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
             raise ZooError(f"{name}={value!r} is not a {'whole number' if whole else 'number'}")

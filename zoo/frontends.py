@@ -98,8 +98,10 @@ class LogMel(nn.Module):
     mel:         "slaney", his mel scale and triangles of equal area, or "htk", that scale and triangles of height 1.
     compression: one of COMPRESSIONS, x being the mel spectrum.
     standardise: "whole" has one mean and deviation, "band" one of each band, "none" leaves the values as they are.
+    frozen:      `calibrate` leaves it alone: it belongs to a trained network inside another one.
     """
 
+    frozen = False
     mean: Tensor
     std: Tensor
     filter_bank: Tensor
@@ -167,7 +169,7 @@ def calibrate(network: nn.Module, waves: Iterable[Tensor]) -> None:
     source:  scalars over the entire training input, Lee et al. 2017, §5.2.
     """
     for front in (layer for layer in network.modules() if isinstance(layer, LogMel)):
-        if front.standardise != "none":
+        if front.standardise != "none" and not front.frozen:
             _measure(front, waves)
             return  # one front end a network; `waves` may be an iterator that is spent now
 
