@@ -54,6 +54,7 @@ class Exported:
     """
 
     file: Path
+    size_bytes: int
     format: str
     opset: int | None
     difference: float
@@ -61,7 +62,7 @@ class Exported:
 
     def __str__(self) -> str:
         """What there is to know of it, and three lines that use it."""
-        card, megabytes = self.card, self.file.stat().st_size / 1e6
+        card, megabytes = self.card, self.size_bytes / 1e6
         opset = f", opset {self.opset}" if self.opset else ""
         hint = HINTS[self.format].format(file=self.file.name)
         return (
@@ -90,12 +91,15 @@ def export(model: str | Path | Tagger, out: str | Path, format: str = "onnx") ->
         try:
             program = _traced(network, tagger.segment_samples)
             opset, run = (_write_onnx if format == "onnx" else _write_program)(program, tagger.card, part)
-        # torch, its compiler and onnxscript have no error class in common.
+            difference = _compare(network, run, tagger.card, format)
+        except ZooError:
+            raise
+        # torch, its compiler, onnxscript and onnxruntime have no error class in common.
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
             raise ZooError(f"{tagger.card.network} cannot be exported as {format}: {reason}") from error
-        difference = _compare(network, run, tagger.card, format)
-    return Exported(file, format, opset, difference, tagger.card)
+        size_bytes = part.stat().st_size
+    return Exported(file, size_bytes, format, opset, difference, tagger.card)
 
 
 def check_target(out: str | Path, format: str) -> Path:
