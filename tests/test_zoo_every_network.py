@@ -10,9 +10,12 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import zoo
+from search import worker
 from search.optimizer import make
 from zoo.counting import counted
 from zoo.network import WaveNetwork
+
+worker.keep_blocks()  # as in training: large activations, over and over
 
 TAGS = ("loud", "slow", "strange")
 

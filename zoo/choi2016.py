@@ -22,6 +22,5 @@ RELEASE = "https://github.com/keunwoochoi/music-auto_tagging-keras"
 TRAINED = HowTrained(
     optimizer="adam",
     learning_rate=0.001,
-    batch_size=32,
-    note="ADAM on binary cross-entropy, from memory; its learning rate is ADAM's usual one and the batch a guess",
+    note="ADAM on binary cross-entropy, from memory; its learning rate is ADAM's usual one, the batch is unknown",
 )

@@ -63,6 +63,7 @@ class HowTrained:
 
     optimizer:     one of "nesterov", "sgd", "adam", "adagrad".
     learning_rate: the first one.
+    batch_size:    None: unknown.
     norm_momentum: share of a new batch in batch norm's running statistics, as torch has it; None: no batch norm, or
                    unknown.
     note:          what these numbers leave out, and how sure they are.
@@ -70,7 +71,7 @@ class HowTrained:
 
     optimizer: str
     learning_rate: float
-    batch_size: int
+    batch_size: int | None = None
     weight_decay: float = 0.0
     norm_momentum: float | None = None
     note: str = ""

@@ -104,7 +104,8 @@ def _trained(how: HowTrained | None) -> str:
         return "as the paper: nesterov, rate 0.01 in five stages, batches of 23"
     decay = f", weight decay {how.weight_decay:g}" if how.weight_decay else ""
     note = f"; {how.note}" if how.note else ""
-    return f"{how.optimizer}, rate {how.learning_rate:g}, batches of {how.batch_size}{decay}{note}"
+    batches = "" if how.batch_size is None else f", batches of {how.batch_size}"
+    return f"{how.optimizer}, rate {how.learning_rate:g}{batches}{decay}{note}"
 
 
 def _option(value: object, option: Option) -> str:

@@ -114,8 +114,9 @@ def own_training(network: str) -> dict[str, Any]:
         "first_learning_rate": how.learning_rate,
         "batch_size": how.batch_size,
         "weight_decay": how.weight_decay,
+        "norm_momentum": how.norm_momentum,
     }
-    return own if how.norm_momentum is None else {**own, "norm_momentum": how.norm_momentum}
+    return {name: value for name, value in own.items() if value is not None}
 
 
 def _from_package(name: str) -> ModuleType:
