@@ -199,6 +199,14 @@ def test_the_scale_of_a_spectrogram_is_left_to_be_measured(tmp_path):
     )
 
 
+def test_the_scale_of_a_spectrogram_is_taken_if_it_is_there(tmp_path):
+    network = trained(MEL)
+    network.front.std.fill_(2)
+    adopted = adopt(MEL, saved(tmp_path, renamed(network, flat)), TAGS)
+    assert_same(adopted, network)
+    assert (adopted.network.front.std, adopted.notes) == (2, ())
+
+
 def test_a_recurrent_layer_is_taken_by_its_parts(tmp_path):
     from zoo.foreign_layers import laid_onto, torch_layers
 

@@ -43,6 +43,7 @@ WRAPPERS = (
 )  # where training states keep the weights
 PREFIXES = ("module.", "model.", "net.")  # of weights that were saved inside another module
 SPECTROGRAMS = ("spectrogram.window", "mel_scale.fb")  # torchaudio's constants; our options say the same
+SCALES = ("mean", "std")  # of a LogMel
 MOST_TAG_BYTES = 1 << 20
 # A file in double precision, with two moments of an optimizer for each weight, is six times as long as our weights.
 ROOM, SPARE_BYTES = 8, 64 << 20
@@ -125,7 +126,7 @@ def read_tags(path: str | Path) -> list[str]:
             raise ZooError(
                 f"{file} has {file.stat().st_size} bytes; a list of tags has at most {MOST_TAG_BYTES}"
             )
-        text = file.read_text("utf-8").strip()
+        text = file.read_text("utf-8-sig").strip()  # some editors put a mark in front
         tags = json.loads(text) if text.startswith("[") else text.splitlines()
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ZooError(f"{file} is no list of tags: {error}") from error
@@ -237,21 +238,23 @@ def _fill(
 ) -> tuple[list[tuple[Layer, Layer]], list[str]]:
     """Put the tensors into the network. Returns which layer came from which, and notes."""
     ours = network.state_dict()
-    scales = [
-        f"{name}.{scale}"
-        for name, layer in network.named_modules()
-        if isinstance(layer, LogMel) and layer.standardise != "none"
-        for scale in ("mean", "std")
-    ]
-    missing = [name for name in scales if name not in tensors]
-    wanted = {name: tensor for name, tensor in ours.items() if name not in missing}
     layers = torch_layers(tensors) if layout == "torch" else keras_layers(tensors)
+    measured = any(layer.parts.keys() == set(SCALES) for layer in layers)
+    missing = [] if measured else _scales(network)
+    wanted = {name: tensor for name, tensor in ours.items() if name not in missing}
     filled, pairs = laid_onto(wanted, layers, tensors, layout)
     network.load_state_dict(ours | {name: _like(ours[name], new, name) for name, new in filled.items()})
     notes = [
         f"{name} is not in the file: measure it with zoo.calibrate, on training waves" for name in missing
     ]
     return pairs, notes
+
+
+def _scales(network: nn.Module) -> list[str]:
+    """The tensors that `zoo.calibrate` measures; programs that train on ready-made spectrograms have none."""
+    fronts = [name for name, layer in network.named_modules() if isinstance(layer, LogMel)]
+    own = network.state_dict()
+    return [f"{front}.{scale}" for front in fronts for scale in SCALES if f"{front}.{scale}" in own]
 
 
 def _like(own: Tensor, tensor: Tensor, name: str) -> Tensor:
