@@ -69,7 +69,7 @@ class Exported:
             f"{self.file}: {card.network} as {self.format}{opset}, {megabytes:.1f} MB\n"
             f"its logits are the network's to {self.difference:.1g}, on noise, silence and full scale\n"
             f"waves are (batch, {card.segment_samples}) float32 in [-1, 1], mono at {card.sample_rate_hz} Hz; "
-            f"a clip's score is the mean of its segments':\n{hint}"
+            f"a clip's probabilities are the mean of those of its segments:\n{hint}"
         )
 
 
