@@ -8,6 +8,7 @@ Words (key=value):
     rate=22050      sample rate of the store in Hz
     workers=auto    processes; auto is one for each core
     out=FOLDER      home of all data; default: WAVEZOO_HOME, or ./wavezoo-data
+    and those of the data set itself, listed at the end
 
 Typing the same again after an interruption goes on where it stopped and ends in the same bytes.
 """
@@ -21,13 +22,14 @@ import shlex
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from datasets import recipe as recipes
+from datasets import words as typed
 from datasets.cards import CARD_FILE, Card, StoredFile, card, is_built, tag_hash
 from datasets.errors import DatasetError, nearest
 from datasets.home import folder_of
@@ -49,6 +51,7 @@ def build(
     out: str | Path | None = None,
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
     wait: bool = False,
+    words: Mapping[str, str] | None = None,
 ) -> Card:
     """Build data set `name` and return its card.
 
@@ -58,17 +61,20 @@ def build(
     out:     home of all data instead of datasets.home().
     say:     hears the lines of the report.
     wait:    if another process builds the same, wait for it and take what it built, instead of refusing.
+    words:   the data set's own words, as Recipe.words lists them.
     raises:  DatasetError for anything about the name, the source or the target that can't be.
     """
-    recipe = recipes.find(name)
+    recipe = recipes.own(name)
+    words = recipe.known(words or {})
     rate_hz = recipe.rate_hz if rate_hz is None else rate_hz
     if not LOWEST_HZ <= rate_hz <= HIGHEST_HZ:
         raise DatasetError(f"rate={rate_hz}: give a sample rate of {LOWEST_HZ} to {HIGHEST_HZ} Hz")
-    plan = recipe.plan(None if source is None else Path(source), rate_hz)
+    plan = recipe.plan(None if source is None else Path(source), rate_hz, **words)
     if not plan.clips:
         raise DatasetError(f"none of the {len(plan.skipped)} clips of {name} has audio in {plan.source}")
     for note in plan.notes:
         say(note)
+    name = plan.stored_as
     folder = folder_of(name, None if out is None else Path(out).expanduser().absolute())
     with _only_builder(folder, wait):
         if wait and out is None and is_built(name):
@@ -142,7 +148,8 @@ def _card(
     checksums = "\n".join(file.sha256 for file in (*shards, index))
     counts = {name: Counter(columns[f"split:{name}"]) for name in plan.conventions}
     return Card(
-        name=recipe.name,
+        name=plan.stored_as,
+        recipe=recipe.name,
         fingerprint=hashlib.sha256(checksums.encode()).hexdigest()[:16],
         sample_rate_hz=plan.sample_rate_hz,
         tags=plan.tags,
@@ -219,19 +226,25 @@ def _remove_parts(folder: Path) -> None:
 
 def parse_words(words: list[str]) -> dict[str, str]:
     """`key=value` words of the command line; DatasetError with the nearest for a word it doesn't know."""
-    given: dict[str, str] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if key not in WORDS:
-            raise DatasetError(f"{word!r} is no word of this command; {nearest(key, WORDS)} (see --help)")
-        if not equals or not value:
-            raise DatasetError(f"{word!r} has no value; write {key}=...")
-        if key in given:
-            raise DatasetError(f"{key}= is given twice; once is enough")
-        given[key] = value
-    if "name" not in given:
-        raise DatasetError(f"which data set? write name=...; {nearest('', recipes.names())}")
-    return given
+    name = next((word[len("name=") :] for word in words if word.startswith("name=")), "")
+    belongs = {key: recipe for recipe in recipes.recipe_names() for key in recipes.own(recipe).words}
+    if not name:
+        typed.parse(words, (*WORDS, *belongs))
+        raise DatasetError(f"which data set? write name=...; {nearest('', recipes.recipe_names())}")
+    known = (*WORDS, *recipes.own(name).words)
+    for key in (word.partition("=")[0] for word in words):
+        if key in belongs and key not in known:
+            raise DatasetError(f"{key}= is a word of name={belongs[key]}, not of name={name}")
+    return typed.parse(words, known)
+
+
+def _help() -> str:
+    own = [recipes.own(name) for name in recipes.recipe_names()]
+    lines = [f"\nData sets: {', '.join(recipe.name for recipe in own)}"]
+    for recipe in own:
+        lines += [f"\nWords of name={recipe.name}:"] if recipe.words else []
+        lines += [f"    {key + '=...':15} {said}" for key, said in recipe.words.items()]
+    return f"{__doc__}" + "\n".join(lines)
 
 
 def _whole_number(given: dict[str, str], key: str) -> int | None:
@@ -246,12 +259,13 @@ def _whole_number(given: dict[str, str], key: str) -> int | None:
 def main(words: list[str]) -> int:
     """Command line; returns the exit code: 0 built, 2 refused with one line, 130 interrupted."""
     if {"--help", "-h", "help"} & set(words):
-        print(f"{__doc__}\nData sets: {', '.join(recipes.names())}")
+        print(_help())
         return 0
     try:
         given = parse_words(words)
         rate, workers = _whole_number(given, "rate"), _whole_number(given, "workers")
-        build(given["name"], given.get("source"), rate, workers, given.get("out"))
+        own = {key: value for key, value in given.items() if key not in WORDS}
+        build(given["name"], given.get("source"), rate, workers, given.get("out"), words=own)
     except DatasetError as problem:
         print(problem, file=sys.stderr)
         return 2

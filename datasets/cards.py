@@ -38,6 +38,7 @@ class Card:
     clip_samples:      length of the longest clip.
     hours:             audio in the store.
     skipped:           how many listed clips are not in the store, by reason.
+    recipe:            name of the recipe that built it; another than `name` where the store has a name of its own.
     clipped_clips:     clips with at least one sample beyond full scale, which was clipped to it.
     """
 
@@ -61,6 +62,7 @@ class Card:
     clips: int
     clipped_clips: int
     skipped: dict[str, int]
+    recipe: str = ""
 
     def to_json(self) -> str:
         """The same words for the same content: nothing in it depends on when or where it was built."""

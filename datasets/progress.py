@@ -6,17 +6,17 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Yield the function to call with the number of clips just finished, out of `total`."""
+def progress(label: str, total: int, unit: str = "clips") -> Iterator[Callable[[int], None]]:
+    """Yield the function to call with the number of clips (or what `unit` says) just finished, of `total`."""
     if sys.stderr.isatty():
-        with _bar(label, total) as advance:
+        with _bar(label, total, unit) as advance:
             yield advance
     else:
-        yield _Tenths(label, total)
+        yield _Tenths(label, total, unit)
 
 
 @contextmanager
-def _bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
+def _bar(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -24,7 +24,7 @@ def _bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
         TextColumn(label),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("clips"),
+        TextColumn(unit),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
@@ -35,12 +35,12 @@ def _bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
 class _Tenths:
     """Say how far the job is each time another tenth is done."""
 
-    def __init__(self, label: str, total: int) -> None:
-        self.label, self.total, self.done, self.said = label, total, 0, -1
+    def __init__(self, label: str, total: int, unit: str) -> None:
+        self.label, self.total, self.unit, self.done, self.said = label, total, unit, 0, -1
 
     def __call__(self, clips: int) -> None:
         self.done += clips
         tenth = 10 * self.done // max(1, self.total)
         if tenth > self.said:
             self.said = tenth
-            print(f"{self.label}: {self.done} of {self.total} clips", file=sys.stderr, flush=True)
+            print(f"{self.label}: {self.done} of {self.total} {self.unit}", file=sys.stderr, flush=True)

@@ -7,18 +7,20 @@ import hashlib
 import importlib
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from datasets.errors import DatasetError, nearest
+from datasets.home import home
 
 STORE_FORMAT = 1
 SPLITS = ("train", "valid", "test")
 MARK = re.compile(r"^DATASET\b.*=", re.MULTILINE)
+STORE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Plan:
     conventions:       names of the ways to split, the default first.
     listed:            clips of each convention and split before any file was looked for.
     notes:             lines for the person who builds.
+    called:            name of the store where it is not the recipe's; no part of the plan's identity.
     """
 
     name: str
@@ -81,6 +84,7 @@ class Plan:
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
     clips_per_shard: int = 64
+    called: str = ""
 
     def __post_init__(self) -> None:
         wanted = (len(self.clips), len(self.tags))
@@ -90,6 +94,11 @@ class Plan:
             )
         if len(set(self.tags)) != len(self.tags):
             raise DatasetError(f"a tag of {self.name} is listed twice; tags are addressed by name")
+
+    @property
+    def stored_as(self) -> str:
+        """Name under which the store lies and is opened."""
+        return self.called or self.name
 
     @cached_property
     def id(self) -> str:
@@ -108,8 +117,12 @@ class Recipe:
     """A data set as its file declares it.
 
     version:   changes when the same source would give other samples or labels.
-    plan:      from a source folder (None if none was given) and a rate in Hz; refuses with DatasetError.
+    plan:      from a source folder (None if none was given), a rate in Hz and the recipe's own words as
+               keyword arguments, all text; refuses with DatasetError.
     automatic: needs no source, so it is built when it is first opened.
+    words:     what else can be typed to build it, each with one line of help.
+    example:   the words that its command needs.
+    called:    name of a store that it built, where that is another than its own.
     """
 
     name: str
@@ -117,29 +130,80 @@ class Recipe:
     rate_hz: int
     licence: str
     citation: str
-    plan: Callable[[Path | None, int], Plan]
+    plan: Callable[..., Plan]
     automatic: bool = False
+    words: Mapping[str, str] = field(default_factory=dict)
+    example: str = "source=FOLDER"
+    called: str = ""
 
     @property
     def command(self) -> str:
         """What to type to build it."""
-        source = "" if self.automatic else " source=FOLDER"
-        return f"python -m datasets.build name={self.name}{source}"
+        parts = [f"name={self.name}", f"called={self.called}" if self.called else ""]
+        parts += ["" if self.automatic else self.example]
+        return " ".join(["python -m datasets.build", *filter(None, parts)])
+
+    def known(self, words: Mapping[str, str]) -> dict[str, str]:
+        """The words, all of which the recipe has; DatasetError with the nearest for another."""
+        for key in words:
+            if key not in self.words:
+                raise DatasetError(f"name={self.name} has no word {key!r}; {nearest(key, self.words)}")
+        return dict(words)
 
 
-def names() -> list[str]:
+def recipe_names() -> list[str]:
     """Names of the data sets this package can build, in alphabetical order."""
     # Reading is enough: importing every file here to ask it would cost what a fast `plan=true` can't pay.
     files = Path(__file__).parent.glob("*.py")
     return sorted(file.stem for file in files if MARK.search(file.read_text(encoding="utf-8")))
 
 
+def names() -> list[str]:
+    """recipe_names(), and the stores in home() that were built under a name of their own (called=)."""
+    stores = {card.parent.name for card in home().glob("datasets/*/card.json")}
+    recipes = recipe_names()
+    return sorted({*recipes, *(store for store in stores if _builder_of(store) in recipes)})
+
+
+def own(name: str) -> Recipe:
+    """The recipe that is called `name` itself.
+
+    raises: DatasetError with its neighbours if there is none, or with the command if a store is called so.
+    """
+    if name in recipe_names():
+        recipe = importlib.import_module(f"datasets.{name}").DATASET
+        assert isinstance(recipe, Recipe)
+        return recipe
+    if name in names():
+        raise DatasetError(f"{name} is what a store is called; to build it again: {find(name).command}")
+    raise DatasetError(
+        f"no data set is called {name!r}; {nearest(name, names())} (a new one is a file in datasets/)"
+    )
+
+
 def find(name: str) -> Recipe:
-    """The recipe called `name`; DatasetError with its neighbours if there is none."""
-    if name not in names():
-        raise DatasetError(
-            f"no data set is called {name!r}; {nearest(name, names())} (a new one is a file in datasets/)"
-        )
-    recipe = importlib.import_module(f"datasets.{name}").DATASET
-    assert isinstance(recipe, Recipe)
-    return recipe
+    """The recipe of data set `name`, be that its own name or a store's; DatasetError if there is none."""
+    builder = _builder_of(name)
+    if name not in recipe_names() and builder in recipe_names():
+        return replace(own(builder), called=name)
+    return own(name)
+
+
+def store_name(text: str, recipe: str) -> str:
+    """A name for a store built by `recipe`; DatasetError if it is no plain word or another recipe's name."""
+    if not STORE_NAME.fullmatch(text):
+        raise DatasetError(f"called={text}: give up to 100 letters, digits, dots, dashes and underscores")
+    if text != recipe and text in recipe_names():
+        raise DatasetError(f"called={text}: that is a data set of its own; choose another name")
+    return text
+
+
+def _builder_of(store: str) -> str:
+    """Name of the recipe that built a store with called=, as its card says; empty if nothing says so."""
+    if not STORE_NAME.fullmatch(store):
+        return ""
+    try:
+        card = json.loads((home() / "datasets" / store / "card.json").read_text(encoding="utf-8"))
+        return str(card["recipe"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""

@@ -1,0 +1,21 @@
+"""`key=value` words of this package's command lines."""
+
+from collections.abc import Iterable, Sequence
+
+from datasets.errors import DatasetError, nearest
+
+
+def parse(words: Sequence[str], known: Iterable[str]) -> dict[str, str]:
+    """Value by key. raises: DatasetError for a word that isn't known (with the nearest), empty, or repeated."""
+    known = tuple(known)
+    given: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key not in known:
+            raise DatasetError(f"{word!r} is no word of this command; {nearest(key, known)} (see --help)")
+        if not equals or not value:
+            raise DatasetError(f"{word!r} has no value; write {key}=...")
+        if key in given:
+            raise DatasetError(f"{key}= is given twice; once is enough")
+        given[key] = value
+    return given
