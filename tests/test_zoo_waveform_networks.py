@@ -186,16 +186,6 @@ def test_a_gradient_reaches_every_parameter(name):
         assert key.endswith("bias") or parameter.grad.abs().max() > 0, key
 
 
-@pytest.mark.parametrize("name", [*SHORT, "samplecnn_res1", "samplecnn_se_multi"])
-def test_in_eval_a_segment_is_tagged_alike_in_any_batch(name):
-    torch.manual_seed(0)
-    network = zoo.create(name).eval()
-    waves = torch.rand(2, network.input_samples) * 2 - 1
-    with torch.no_grad():
-        alone = torch.cat([network(wave[None]) for wave in waves])
-        assert torch.allclose(network(waves), alone, atol=1e-5)
-
-
 def test_norms_are_those_of_keras_2():
     network = on_meta("samplecnn_rese2_multi")
     norms = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm1d)]
@@ -253,17 +243,6 @@ def test_no_mel_band_is_empty(name):
     network = zoo.create(name)
     front = next(layer for layer in network.modules() if isinstance(layer, LogMel))
     assert front.filter_bank.sum(dim=1).min() > 0
-
-
-@pytest.mark.parametrize("name", ["dieleman_mel", "persistent_cnn_p1", "samplecnn_res2_multi"])
-def test_a_checkpoint_gives_the_network_back(name, tmp_path):
-    torch.manual_seed(0)
-    network = zoo.create(name, n_tags=3).eval()
-    zoo.save(network, tmp_path / name, zoo.Card.of(network, ["a", "b", "c"]))
-    again, _ = zoo.read(tmp_path / name)
-    wave = torch.rand(1, network.input_samples)
-    with torch.no_grad():
-        assert torch.equal(again(wave), network(wave))
 
 
 def test_names_in_a_checkpoint_are_readable():
