@@ -17,6 +17,8 @@ from datasets.home import home
 from datasets.recipe import names
 
 if TYPE_CHECKING:
+    import torch
+
     from datasets.split import Split
 
 __all__ = [
@@ -35,7 +37,13 @@ __all__ = [
 
 
 def open(
-    name: str, split: str = "train", segment_samples: int = 59049, convention: str | None = None
+    name: str,
+    split: str = "train",
+    segment_samples: int = 59049,
+    convention: str | None = None,
+    *,
+    device: "str | torch.device" = "cpu",
+    resident: str = "auto",
 ) -> "Split":
     """Open one split of a built data set; no sample is read before it is asked for.
 
@@ -43,12 +51,15 @@ def open(
     split:           train, valid or test.
     segment_samples: length of a segment; see Split for where segments start.
     convention:      which clips form a split; None is the data set's default (mtat: the paper's lists).
+    device:          where its batches are wanted.
+    resident:        put all samples of the split into that device's memory, once: "yes", "no", or "auto", which does
+                     so on a GPU with twice the room.
     raises: DatasetError for unknown words (with the nearest), for a data set not built (with the command to
             type), and for a damaged store (naming the file).
     """
     from datasets.split import open_split
 
-    return open_split(name, split, segment_samples, convention)
+    return open_split(name, split, segment_samples, convention, device, resident)
 
 
 def __getattr__(name: str) -> object:

@@ -1,6 +1,6 @@
-"""Serving: one split of a built data set as batches of segments, straight from the memory map."""
+"""Serving: one split of a built data set as batches of segments, straight from the memory map or a GPU's memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -13,8 +13,17 @@ from datasets import store
 from datasets.cards import Card, card
 from datasets.errors import DatasetError, nearest
 from datasets.home import folder_of
+from datasets.mapping import SAMPLE_BYTES
+from datasets.music import Music, Stored
+from datasets.prefetch import Prefetch
 
-SCALE = np.float32(1 / 32768)
+SCALE = 1 / 32768
+BUFFERS = 3  # one in use, two filled ahead
+AUTO = "auto"
+RESIDENT = (AUTO, "yes", "no")
+RESIDENT_SHARE = 0.5  # of a GPU's free memory; the network's activations need the rest
+
+Job = tuple[np.ndarray, np.ndarray]  # of a batch: clips, and where in each the segment starts
 
 
 class Split:
@@ -22,13 +31,24 @@ class Split:
 
     A clip's segments are the authors': fixed, non-overlapping, from sample 0, within the data set's
     `segmented_samples`; what is left over at its end is not served. A clip shorter than one segment is one
-    segment, filled with zeros. Made by datasets.open; holds no more memory than its index.
+    segment, filled with zeros. Made by datasets.open; holds no more memory than its index, and on a GPU the
+    samples where `resident` says so.
 
     labels: (clips, tags) uint8, in the order of `tags`.
+    device: where batches and clips are served.
     """
 
-    def __init__(self, about: Card, folder: Path, split: str, segment_samples: int, convention: str) -> None:
-        self.card = about
+    def __init__(
+        self,
+        about: Card,
+        folder: Path,
+        split: str,
+        segment_samples: int,
+        convention: str,
+        device: str | torch.device = "cpu",
+        resident: str = AUTO,
+    ) -> None:
+        self.card, self.device = about, torch.device(device)
         self.name, self.split, self.convention = about.name, split, convention
         self.segment_samples = segment_samples
         self.sample_rate_hz, self.tags, self.tag_hash = about.sample_rate_hz, about.tags, about.tag_hash
@@ -37,16 +57,16 @@ class Split:
         self.clip_ids: list[str] = [columns["clip_id"][row] for row in kept]
         self.artists: list[str] = [columns["artist"][row] for row in kept]
         self.labels: np.ndarray = labels[kept]
-        self._waves = _map_clips(
-            about, folder, [(columns["shard"][row], columns["row"][row]) for row in kept]
-        )
-        lengths = np.array([len(wave) for wave in self._waves], np.int64)
+        places = [(columns["shard"][row], columns["row"][row]) for row in kept]
+        self.music: Music = _stored(about, folder, places, segment_samples)
+        lengths = self.music.lengths
         usable = lengths if about.segmented_samples is None else np.minimum(lengths, about.segmented_samples)
-        self._lengths = lengths
         self._counts = np.maximum(usable // segment_samples, 1)
         self._clip_of = np.repeat(np.arange(len(kept)), self._counts)
         first = np.cumsum(self._counts) - self._counts
         self._start_of = (np.arange(len(self._clip_of)) - first[self._clip_of]) * segment_samples
+        if _is_resident(resident, self.music.n_bytes, self.device):
+            self.music = self.music.moved(self.device)
 
     def __len__(self) -> int:
         """Number of segments."""
@@ -68,7 +88,16 @@ class Split:
         return max(1, total // batch_size)
 
     def batches(
-        self, batch_size: int, seed: int, epoch: int, crops: bool = False, limit: int | None = None
+        self,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+        crops: bool = False,
+        limit: int | None = None,
+        *,
+        skip: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch: (wave (batch, segment_samples) in [-1, 1), tags (batch, n_tags)), both float32.
 
@@ -76,24 +105,52 @@ class Split:
         authors do; an epoch of less than one batch is one smaller batch.
         crops: start each segment at a random sample of its clip instead of its fixed place.
         limit: serve at most so many segments, the first of this epoch's order.
+        skip:  leave out the first batches of the epoch; the others are what they would have been.
+        rank:  of `ranks` processes that share every batch, which one this is; batch_size counts for all of them.
         raises: DatasetError, at the call, if a batch would have one segment: batch norm needs two.
         """
         total = self._segments_served(batch_size, limit)
-        if seed < 0 or epoch < 0:
-            raise DatasetError(f"seed={seed}, epoch={epoch}: both count from 0")
+        if seed < 0 or epoch < 0 or skip < 0:
+            raise DatasetError(f"seed={seed}, epoch={epoch}, skip={skip}: all count from 0")
+        size = min(batch_size, total)
+        if not 0 <= rank < ranks or size < 2 * ranks:
+            raise DatasetError(
+                f"rank={rank} of {ranks} can't share batches of {size}: ranks count from 0, and each needs 2 segments"
+            )
         random = np.random.default_rng((seed, epoch))
         order = random.permutation(len(self))
         starts = self._random_starts(random) if crops else self._start_of
-        size = min(batch_size, total)
-        return self._serve(order[: total - total % size].reshape(-1, size), starts)
+        segments = order[: total - total % size].reshape(-1, size)[skip:]
+        mine = np.array_split(segments, ranks, axis=1)[rank]
+        return self._serve([(self._clip_of[rows], starts[rows]) for rows in mine])
 
     def clips(self) -> Iterator[tuple[int, Tensor]]:
         """(clip index, wave (segments, segment_samples) float32) of each clip: all its fixed segments."""
-        for clip, count in enumerate(self._counts):
-            wave = np.empty((count, self.segment_samples), np.float32)
-            for row in range(count):
-                self._fill(wave[row], clip, row * self.segment_samples)
-            yield clip, torch.from_numpy(wave)
+        for clip, count in enumerate(self._counts.tolist()):
+            samples = self.music.whole(clip, count * self.segment_samples)
+            yield clip, _as_floats(samples.to(self.device)).reshape(count, self.segment_samples)
+
+    def _serve(self, jobs: Sequence[Job]) -> Iterator[tuple[Tensor, Tensor]]:
+        labels = torch.from_numpy(self.labels.astype(np.float32)).to(self.device)
+        for (clips, _), segments in self._gathered(jobs):
+            yield _as_floats(segments), labels[torch.from_numpy(clips).to(self.device)]
+
+    def _gathered(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Tensor]]:
+        """(job, its segments as int16 on the device); they are overwritten once the next but one is asked for."""
+        music, rows = self.music, max((len(clips) for clips, _ in jobs), default=0)
+        if not isinstance(music, Stored):  # on the device already: a gather there waits for nothing
+            buffer = music.new_buffer(rows)
+            for clips, starts in jobs:
+                music.gather(clips, starts, buffer)
+                yield (clips, starts), buffer
+            return
+        music.look()
+        on_gpu = self.device.type == "cuda"
+        buffers = [music.new_buffer(rows, pinned=on_gpu) for _ in range(BUFFERS)]
+        for job, buffer in Prefetch(jobs, buffers, lambda job, out: music.gather(*job, out)):
+            yield job, buffer.to(self.device, non_blocking=on_gpu)
+            if on_gpu:  # the buffer is filled again once its copy has left
+                torch.cuda.current_stream(self.device).synchronize()
 
     def _segments_served(self, batch_size: int, limit: int | None) -> int:
         if batch_size < 2:
@@ -109,25 +166,35 @@ class Split:
         return total
 
     def _random_starts(self, random: np.random.Generator) -> np.ndarray:
-        room = np.maximum(self._lengths - self.segment_samples, 0)[self._clip_of]
+        room = np.maximum(self.music.lengths - self.segment_samples, 0)[self._clip_of]
         return random.integers(0, room, endpoint=True)
 
-    def _serve(self, batches: np.ndarray, starts: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
-        for segments in batches:
-            clips = self._clip_of[segments]
-            wave = np.empty((len(segments), self.segment_samples), np.float32)
-            for row, (clip, start) in enumerate(zip(clips.tolist(), starts[segments].tolist(), strict=True)):
-                self._fill(wave[row], clip, start)
-            yield torch.from_numpy(wave), torch.from_numpy(self.labels[clips].astype(np.float32))
 
-    def _fill(self, row: np.ndarray, clip: int, start: int) -> None:
-        """One row of a batch, scaled on the way: the only pass between the file's pages and the batch."""
-        part = self._waves[clip][start : start + len(row)]
-        np.multiply(part, SCALE, out=row[: len(part)])
-        row[len(part) :] = 0
+def _as_floats(samples: Tensor) -> Tensor:
+    """int16 -> new float32 in [-1, 1)."""
+    return samples.to(torch.float32, copy=True).mul_(SCALE)
 
 
-def open_split(name: str, split: str, segment_samples: int, convention: str | None) -> Split:
+def _is_resident(resident: str, n_bytes: int, device: torch.device) -> bool:
+    """Whether the samples are to be put on the device. raises: DatasetError for another word."""
+    if resident not in RESIDENT:
+        raise DatasetError(f"resident={resident!r} is no choice; {nearest(str(resident), RESIDENT)}")
+    if resident != AUTO:
+        return resident == "yes"
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return n_bytes <= free * RESIDENT_SHARE
+
+
+def open_split(
+    name: str,
+    split: str,
+    segment_samples: int,
+    convention: str | None,
+    device: str | torch.device = "cpu",
+    resident: str = AUTO,
+) -> Split:
     """See datasets.open."""
     if segment_samples < 1:
         raise DatasetError(f"segment_samples={segment_samples}: a segment has at least 1 sample")
@@ -140,7 +207,7 @@ def open_split(name: str, split: str, segment_samples: int, convention: str | No
         )
     if split not in recipes.SPLITS:
         raise DatasetError(f"{name} has no split {split!r}; {nearest(split, recipes.SPLITS)}")
-    return Split(about, folder_of(name), split, segment_samples, convention)
+    return Split(about, folder_of(name), split, segment_samples, convention, device, resident)
 
 
 def _build_if_automatic(name: str) -> None:
@@ -153,13 +220,19 @@ def _build_if_automatic(name: str) -> None:
         build(name, workers=1, wait=True)
 
 
-def _map_clips(about: Card, folder: Path, places: list[tuple[int, int]]) -> list[np.ndarray]:
-    """Each clip's samples as a view on its shard; only the shards needed are opened."""
-    shards = {
-        number: store.read_shard(
-            folder / about.shards[number].file, about.plan_id, about.shards[number].bytes
-        )
-        for number in sorted({number for number, _ in places})
-    }
-    offsets = {number: shard.offsets.tolist() for number, shard in shards.items()}
-    return [shards[n].values[offsets[n][row] : offsets[n][row + 1]] for n, row in places]
+def _stored(about: Card, folder: Path, places: list[tuple[int, int]], segment_samples: int) -> Stored:
+    """The clips at (shard, row); only the shards needed are opened."""
+    used = sorted({number for number, _ in places})
+    shards = [
+        store.read_shard(folder / about.shards[number].file, about.plan_id, about.shards[number].bytes)
+        for number in used
+    ]
+    position = {number: i for i, number in enumerate(used)}
+    shard_of = np.array([position[number] for number, _ in places], np.int64)
+    row_of = [row for _, row in places]
+    offsets = [shard.offsets for shard in shards]
+    ends = [(offsets[i][row], offsets[i][row + 1]) for i, row in zip(shard_of.tolist(), row_of, strict=True)]
+    begin, end = np.array(ends, np.int64).reshape(-1, 2).T
+    at_bytes = np.array([shard.begin_bytes for shard in shards], np.int64)[shard_of] + begin * SAMPLE_BYTES
+    files = [folder / about.shards[number].file for number in used]
+    return Stored(files, shard_of, at_bytes, end - begin, segment_samples)

@@ -30,12 +30,14 @@ class Shard:
     """A memory-mapped shard.
 
     values:  (all samples of the shard,) int16, in 1/32768 of full scale; a view, nothing is read yet.
+    begin_bytes: where in the file the values begin.
     offsets: (clips + 1,) int64: clip `row` is values[offsets[row]:offsets[row + 1]].
     clipped: (clips,) samples of each clip that were beyond full scale.
     skipped: [clip id, path, reason, detail] of the planned clips that gave no samples.
     """
 
     values: np.ndarray
+    begin_bytes: int
     offsets: np.ndarray
     clip_ids: list[str]
     clipped: np.ndarray
@@ -64,10 +66,11 @@ def read_shard(file: Path, plan_id: str, n_bytes: int | None = None) -> Shard:
     raises:  DatasetError naming the file if it is missing, of another size, no Arrow file, of another plan.
     """
     _check_outside(file, n_bytes)
-    batch = _map_batch(file)
+    batch, address = _map_batch(file)
     _check_plan(batch, plan_id, file)
     samples = batch.column("samples")
     return Shard(
+        begin_bytes=samples.values.buffers()[1].address - address,
         values=samples.values.to_numpy(zero_copy_only=True),
         offsets=samples.offsets.to_numpy(zero_copy_only=True),
         clip_ids=batch.column("clip_id").to_pylist(),
@@ -91,7 +94,7 @@ def write_index(
 def read_index(file: Path, plan_id: str, n_bytes: int) -> tuple[dict[str, list[Any]], np.ndarray]:
     """Columns of the index by name, and labels (clips, tags) uint8; refusals as in read_shard."""
     _check_outside(file, n_bytes)
-    batch = _map_batch(file)
+    batch, _ = _map_batch(file)
     _check_plan(batch, plan_id, file)
     labels = batch.column("labels")
     matrix = labels.values.to_numpy().reshape(len(labels), labels.type.list_size).copy()
@@ -136,11 +139,12 @@ def _check_plan(batch: pa.RecordBatch, plan_id: str, file: Path) -> None:
         raise DatasetError(f"{file} belongs to another build (plan {found}, wanted {plan_id}); build again")
 
 
-def _map_batch(file: Path) -> pa.RecordBatch:
+def _map_batch(file: Path) -> tuple[pa.RecordBatch, int]:
+    """The record batch of a file, and the address that the file's first byte has in memory."""
     try:
         # Closing the file keeps the mapping, which lives as long as its arrays, and frees the descriptor:
         # a thousand shards would pass the usual limit of open files.
         with pa.memory_map(str(file)) as source:
-            return pa.ipc.open_file(source).get_batch(0)
+            return pa.ipc.open_file(source).get_batch(0), source.read_buffer().address
     except (pa.ArrowException, KeyError, ValueError) as problem:
         raise DatasetError(f"{file} can't be read as Arrow ({problem}); build again") from problem

@@ -1,4 +1,4 @@
-"""A split as a network hears it: on its device, and at its own sample rate."""
+"""A split as a network hears it: at its own sample rate."""
 
 from collections.abc import Iterator
 
@@ -11,14 +11,14 @@ from datasets.split import Split
 
 
 class Feed:
-    """The batches and clips of a split, moved to the device and resampled there where the rates differ.
+    """The batches and clips of a split, resampled on its device where the rates differ.
 
     entry:  whose `input_samples` at `sample_rate_hz` make a segment. split: opened with `entry.samples_at(its rate)`.
     """
 
-    def __init__(self, split: Split, entry: zoo.Entry, device: str | torch.device = "cpu") -> None:
-        self.split, self.device = split, torch.device(device)
-        self.resample = zoo.Resampler(split.sample_rate_hz, entry).to(self.device)
+    def __init__(self, split: Split, entry: zoo.Entry) -> None:
+        self.split = split
+        self.resample = zoo.Resampler(split.sample_rate_hz, entry).to(split.device)
 
     def __len__(self) -> int:
         """Number of segments."""
@@ -29,7 +29,7 @@ class Feed:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch; see Split.batches."""
         for wave, tags in self.split.batches(batch_size, seed, epoch, crops, limit):
-            yield self._heard(wave), tags.to(self.device)
+            yield self._heard(wave), tags
 
     def clips(self) -> Iterator[tuple[int, Tensor]]:
         """(clip index, wave (segments, input_samples)) of each clip; see Split.clips."""
@@ -38,7 +38,7 @@ class Feed:
 
     @torch.no_grad()
     def _heard(self, wave: Tensor) -> Tensor:
-        return self.resample(wave.to(self.device))
+        return self.resample(wave)
 
 
 def open_feed(
@@ -46,4 +46,4 @@ def open_feed(
 ) -> Feed:
     """Open a split of a data set for a network. raises: DatasetError as datasets.open and datasets.card do."""
     samples = entry.samples_at(datasets.card(dataset).sample_rate_hz)
-    return Feed(datasets.open(dataset, split, samples, convention), entry, device)
+    return Feed(datasets.open(dataset, split, samples, convention, device=device), entry)

@@ -1,21 +1,25 @@
 """Serving: which segments there are, in which order they come, and which samples are in a batch."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mtat_tree import Clip, music, write_tree
+from mtat_tree import Clip, write_tree
+from mtat_tree import music as music_of
 
 import datasets
+from datasets import music
 from datasets.build import build
+from datasets.mapping import SampleMap
 
 LENGTHS = (9_000, 5_500, 4_999, 700, 8_000, 12_345)
 
 
 @pytest.fixture(scope="module")
 def waves() -> list[np.ndarray]:
-    return [np.round(music(length, seed) * 32768) / 32768 for seed, length in enumerate(LENGTHS)]
+    return [np.round(music_of(length, seed) * 32768) / 32768 for seed, length in enumerate(LENGTHS)]
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +28,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, waves: list[np.ndarray]) -> P
     folder = tmp_path_factory.mktemp("home")
     tags = [("rock", "slow"), ("rock",), ("slow",), ("guitar",), ("techno", "rock"), ("choral",)]
     clips = [Clip(i, f"0/{i}.mp3", tags[i], wave) for i, wave in enumerate(waves)]
-    clips.append(Clip(99, "c/valid.mp3", ("rock",), music(5_000)))
+    clips.append(Clip(99, "c/valid.mp3", ("rock",), music_of(5_000)))
     build("mtat", write_tree(folder / "source", clips), workers=1, out=folder)
     return folder
 
@@ -56,7 +60,7 @@ def find(segment: torch.Tensor, waves: list[np.ndarray]) -> tuple[int, int]:
 def full_length_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with one clip of 29.1 s and a bit."""
     folder = tmp_path_factory.mktemp("full-length")
-    clip = Clip(2, "0/a.mp3", audio=music(645_000))
+    clip = Clip(2, "0/a.mp3", audio=music_of(645_000))
     build("mtat", write_tree(folder / "source", [clip]), workers=1, out=folder)
     return folder
 
@@ -184,7 +188,7 @@ def test_batches_are_refused_where_batch_norm_could_not_work(train: datasets.Spl
         datasets.DatasetError, match=r"mtat has 1 segment\(s\) of 5000 samples in valid \(paper\)"
     ):
         valid.batches(4, 0, 0)
-    with pytest.raises(datasets.DatasetError, match="seed=-1, epoch=0: both count from 0"):
+    with pytest.raises(datasets.DatasetError, match="seed=-1, epoch=0, skip=0: all count from 0"):
         train.batches(4, -1, 0)
 
 
@@ -217,3 +221,102 @@ def test_a_data_set_that_is_not_built_is_answered_with_the_command(
         f"mtat has not been built in {tmp_path}/datasets/mtat; "
         "type: python -m datasets.build name=mtat source=FOLDER"
     )
+
+
+def test_an_epoch_taken_up_in_its_middle_gives_the_rest_of_that_epoch(train: datasets.Split) -> None:
+    whole = epoch_of(train)
+    assert torch.equal(epoch_of(train, skip=3), whole[3 * 4 :])
+    assert list(train.batches(4, seed=0, epoch=0, skip=9)) == []
+
+
+def test_ranks_share_every_batch_without_a_gap_or_a_double(train: datasets.Split) -> None:
+    whole = [wave for wave, _ in train.batches(8, seed=3, epoch=1)]
+    parts = [[wave for wave, _ in train.batches(8, seed=3, epoch=1, rank=rank, ranks=3)] for rank in range(3)]
+    assert [len(part[0]) for part in parts] == [3, 3, 2]
+    for batch, shares in zip(whole, zip(*parts, strict=True), strict=True):
+        assert torch.equal(torch.cat(shares), batch)
+
+
+@pytest.mark.parametrize(("rank", "ranks"), [(2, 2), (-1, 2), (0, 3)])
+def test_ranks_that_could_not_share_a_batch_are_refused(train: datasets.Split, rank: int, ranks: int) -> None:
+    with pytest.raises(datasets.DatasetError, match=f"rank={rank} of {ranks} can't share batches of 4"):
+        train.batches(4, seed=0, epoch=0, rank=rank, ranks=ranks)
+
+
+@pytest.mark.parametrize("crops", [False, True])
+def test_music_that_is_not_in_memory_yet_is_served_the_same(
+    train: datasets.Split, monkeypatch: pytest.MonkeyPatch, crops: bool
+) -> None:
+    warm = epoch_of(train, crops=crops)
+    monkeypatch.setattr(music, "WARM_SHARE", 2.0)  # as if nothing ever were
+    cold = epoch_of(train, crops=crops)
+    assert isinstance(train.music, music.Stored)
+    assert train.music.cold
+    assert torch.equal(cold, warm)
+
+
+@pytest.mark.parametrize("crops", [False, True])
+def test_samples_put_on_a_device_are_served_the_same(train: datasets.Split, crops: bool) -> None:
+    resident = datasets.open("mtat", "train", 1_000, resident="yes")
+    assert not isinstance(resident.music, music.Stored)
+    assert torch.equal(epoch_of(resident, crops=crops), epoch_of(train, crops=crops))
+    for (_, here), (_, there) in zip(resident.clips(), train.clips(), strict=True):
+        assert torch.equal(here, there)
+
+
+def test_without_a_gpu_nothing_is_made_resident_by_itself(train: datasets.Split) -> None:
+    assert isinstance(train.music, music.Stored)
+    with pytest.raises(datasets.DatasetError, match="resident='maybe' is no choice"):
+        datasets.open("mtat", "train", 1_000, resident="maybe")
+
+
+def test_a_batch_is_its_owners_to_keep(train: datasets.Split) -> None:
+    kept = [wave for wave, _ in train.batches(4, seed=0, epoch=0)]
+    assert torch.equal(torch.cat(kept), epoch_of(train))
+
+
+def test_leaving_an_epoch_early_ends_its_thread(train: datasets.Split) -> None:
+    batches = train.batches(4, seed=0, epoch=0)
+    next(batches)
+    assert any(thread.name == "prefetch" for thread in threading.enumerate())
+    batches.close()
+    assert not any(thread.name == "prefetch" for thread in threading.enumerate())
+
+
+def test_what_goes_wrong_in_the_background_is_told_where_the_batch_is_asked_for(
+    train: datasets.Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(train.music, "gather", fail)
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(train.batches(4, seed=0, epoch=0))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("resident", ["yes", "no"])
+def test_a_gpu_gets_the_same_batches(train: datasets.Split, resident: str) -> None:
+    there = datasets.open("mtat", "train", 1_000, device="cuda", resident=resident)
+    served = epoch_of(there)
+    assert served.device.type == "cuda"
+    assert torch.equal(served.cpu(), epoch_of(train))
+
+
+def test_files_of_any_length_lie_side_by_side(tmp_path: Path) -> None:
+    arrays = [np.arange(n, dtype=np.int16) + 1 for n in (1, 2048, 2049, 5000)]
+    files = [tmp_path / f"{i}" for i in range(len(arrays))]
+    for file, array in zip(files, arrays, strict=True):
+        file.write_bytes(array.tobytes())
+    mapped = SampleMap(files, spare_samples=100)
+    for start, array in zip(mapped.starts, arrays, strict=True):
+        assert np.array_equal(mapped.samples[start : start + len(array)].numpy(), array)
+    assert not mapped.samples[-100:].any()
+    assert mapped.resident_share() == 1.0  # just written
+
+
+def test_an_empty_file_cannot_be_mapped_and_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    with pytest.raises(datasets.DatasetError, match="empty can't be mapped into memory: Invalid argument"):
+        SampleMap([tmp_path / "empty"], spare_samples=100)

@@ -1,0 +1,115 @@
+"""The samples of a split's clips, and segments gathered from them: from the store, or from a device's own memory."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.cold import read_segments
+from datasets.mapping import SAMPLE_BYTES, SampleMap
+
+__all__ = ["Music", "Stored"]
+
+# Below this share of pages in memory, reading segments at their places beats waiting for page faults.
+WARM_SHARE = 0.9
+
+
+class Music:
+    """Clips one after the other in one array of int16, of which a batch is one gather.
+
+    samples: (samples,) int16, with `segment_samples` more behind the last clip; on any device.
+    begins:  (clips,) where each clip begins. lengths: (clips,) samples of each.
+    """
+
+    def __init__(
+        self, samples: Tensor, begins: np.ndarray, lengths: np.ndarray, segment_samples: int
+    ) -> None:
+        self.begins, self.lengths, self.segment_samples = begins, lengths, segment_samples
+        # Row i holds the segment that begins at sample i: a view, not a copy.
+        self._segments = samples.as_strided((len(samples) - segment_samples + 1, segment_samples), (1, 1))
+        self.samples = samples
+
+    @property
+    def device(self) -> torch.device:
+        """Where the samples are."""
+        return self.samples.device
+
+    def new_buffer(self, rows: int, pinned: bool = False) -> Tensor:
+        """Room for so many segments; pinned memory goes to a GPU without the processor's help."""
+        return torch.empty(
+            rows, self.segment_samples, dtype=torch.int16, device=self.device, pin_memory=pinned
+        )
+
+    def gather(self, clips: np.ndarray, starts: np.ndarray, out: Tensor) -> None:
+        """Fill the rows of `out` with the segments of `clips` that begin at sample `starts` of their clip.
+
+        What a clip is too short for is zero. out: (rows, segment_samples) int16 on this device.
+        """
+        self._copy(clips, starts, out)
+        missing = starts + self.segment_samples - self.lengths[clips]
+        if (missing > 0).any():
+            sound = torch.from_numpy(self.segment_samples - missing).to(self.device).unsqueeze(1)
+            out.masked_fill_(torch.arange(self.segment_samples, device=self.device) >= sound, 0)
+
+    def _copy(self, clips: np.ndarray, starts: np.ndarray, out: Tensor) -> None:
+        rows = torch.from_numpy(self.begins[clips] + starts).to(self.device)
+        torch.index_select(self._segments, 0, rows, out=out)
+
+    def whole(self, clip: int, samples: int) -> Tensor:
+        """(samples,) int16: a view of the clip from its beginning, or a copy filled up with zeros."""
+        begin, there = int(self.begins[clip]), int(self.lengths[clip])
+        if there >= samples:
+            return self.samples[begin : begin + samples]
+        filled = torch.zeros(samples, dtype=torch.int16, device=self.device)
+        filled[:there] = self.samples[begin : begin + there]
+        return filled
+
+    def moved(self, device: torch.device) -> "Music":
+        """The same clips packed into the memory of a device, read in the order of the store."""
+        ends = np.cumsum(self.lengths)
+        begins = ends - self.lengths
+        room = int(self.lengths.sum()) + self.segment_samples
+        packed = torch.empty(room, dtype=torch.int16, device=device)
+        packed[room - self.segment_samples :] = 0
+        for clip in np.argsort(self.begins, kind="stable").tolist():
+            packed[begins[clip] : ends[clip]] = self.whole(clip, int(self.lengths[clip]))
+        return Music(packed, begins, self.lengths, self.segment_samples)
+
+    @property
+    def n_bytes(self) -> int:
+        """What `moved` takes of a device's memory."""
+        return (int(self.lengths.sum()) + self.segment_samples) * SAMPLE_BYTES
+
+
+class Stored(Music):
+    """The clips as they lie in their shards: mapped into memory, or read at their places while that is quicker.
+
+    files:    the shards. shard_of: (clips,) index into files.
+    at_bytes: (clips,) where in its file each clip begins.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        shard_of: np.ndarray,
+        at_bytes: np.ndarray,
+        lengths: np.ndarray,
+        segment_samples: int,
+    ) -> None:
+        self.map = SampleMap(files, spare_samples=segment_samples)
+        self.shard_of, self.at_samples = shard_of, at_bytes // SAMPLE_BYTES
+        begins = np.array(self.map.starts, np.int64)[shard_of] + self.at_samples
+        super().__init__(self.map.samples, begins, lengths, segment_samples)
+        self.cold = False
+
+    def look(self) -> None:
+        """See whether the files are in memory by now; to be called once in a while, such as at each epoch."""
+        self.cold = self.map.resident_share() < WARM_SHARE
+
+    def _copy(self, clips: np.ndarray, starts: np.ndarray, out: Tensor) -> None:
+        if not self.cold:
+            return super()._copy(clips, starts, out)
+        files = [self.map.files[shard] for shard in self.shard_of[clips].tolist()]
+        read_segments(files, self.at_samples[clips] + starts, out.numpy())
