@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import asdict
+from functools import partial
 
 from datasets.whole import written_whole
 from zoo.costs import FILE, Headless
@@ -26,7 +27,7 @@ def main() -> None:
 def count(each: Entry) -> Headless:
     """The cost of all but the head, from what one tag more costs: width + 1 parameters, width times frames products."""
     (one, products), (two, more) = (
-        counted(lambda tags=tags: each.build(tags), each.input_samples) for tags in (1, 2)
+        counted(partial(each.build, tags), each.input_samples) for tags in (1, 2)
     )
     width = two - one - 1
     return Headless(one - width - 1, 2 * products - more, width, (more - products) // width)
