@@ -8,16 +8,19 @@ Words (key=value):
     rate=22050      sample rate of the store in Hz
     workers=auto    processes; auto is one for each core
     out=FOLDER      home of all data; default: WAVEZOO_HOME, or ./wavezoo-data
+    address=ADDRESS build on a Ray cluster: auto or HOST:PORT; all nodes see the same source and home
+    seconds_per_clip=60  a clip that takes longer is given up; given, it tries such clips again
     and those of the data set itself, listed at the end
 
-Typing the same again after an interruption goes on where it stopped and ends in the same bytes.
+Typing the same again after an interruption goes on where it stopped and ends in the same bytes. A shard that
+was damaged since (see python -m datasets.verify) is made again, and no other.
 """
 
 import csv
+import errno
 import fcntl
 import hashlib
 import io
-import os
 import shlex
 import shutil
 import sys
@@ -30,16 +33,19 @@ import numpy as np
 
 from datasets import recipe as recipes
 from datasets import words as typed
-from datasets.cards import CARD_FILE, Card, StoredFile, card, is_built, tag_hash
+from datasets.cards import CARD_FILE, Card, StoredFile, card, is_built, parse, tag_hash
 from datasets.errors import DatasetError, nearest
 from datasets.home import folder_of
+from datasets.making import Means, announcement, make_all
 from datasets.progress import progress
 from datasets.recipe import Plan, Recipe, Skipped
-from datasets.shards import Task, make_all, shard_folder, tasks
+from datasets.shards import Task, shard_folder, tasks
 from datasets.whole import written_whole
+from datasets.workers import SECONDS_PER_CLIP
 
-WORDS = ("name", "source", "rate", "workers", "out")
+WORDS = ("name", "source", "rate", "workers", "out", "address", "seconds_per_clip")
 LOWEST_HZ, HIGHEST_HZ = 4_000, 192_000
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 SKIPPED_FILE, INDEX_FILE = "skipped.csv", "index.arrow"
 
 
@@ -52,17 +58,24 @@ def build(
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
     wait: bool = False,
     words: Mapping[str, str] | None = None,
+    address: str | None = None,
+    seconds_per_clip: float | None = None,
+    protected: bool = False,
 ) -> Card:
     """Build data set `name` and return its card.
 
     source:  folder of its files (None for rendered data sets).
     rate_hz: sample rate of the store; None takes the data set's own.
-    workers: processes; None takes one for each core this process may use.
+    workers: processes; None takes one for each core this process may use, 1 works in this very process.
     out:     home of all data instead of datasets.home().
     say:     hears the lines of the report.
     wait:    if another process builds the same, wait for it and take what it built, instead of refusing.
     words:   the data set's own words, as Recipe.words lists them.
-    raises:  DatasetError for anything about the name, the source or the target that can't be.
+    address: of a Ray cluster to build on, `auto` or HOST:PORT; workers= is then how many tasks at once.
+    seconds_per_clip: a clip that takes longer is given up (60); given, clips given up before are tried again.
+    protected: use a worker process even for one worker, so that no clip can end the build.
+    raises:  DatasetError for anything about the name, the source or the target that can't be; OSError of the
+             target's disk.
     """
     recipe = recipes.own(name)
     words = recipe.known(words or {})
@@ -79,10 +92,12 @@ def build(
     with _only_builder(folder, wait):
         if wait and out is None and is_built(name):
             return card(name)
-        todo = tasks(plan, folder)
+        todo = tasks(plan, folder, _checksums(folder), try_again=seconds_per_clip is not None)
+        means = Means(workers, address, seconds_per_clip or SECONDS_PER_CLIP, protected)
         _remove_parts(folder)
+        say(announcement(todo, means))
         with progress(f"building {name}", len(plan.clips)) as done:
-            shards = make_all(todo, workers or _cores(), done)
+            shards = make_all(todo, means, done)
         built = _finish(recipe, plan, folder, todo, shards)
     for line in _report(plan, built, folder):
         say(line)
@@ -214,9 +229,13 @@ def _only_builder(folder: Path, wait: bool) -> Iterator[None]:
         yield
 
 
-def _cores() -> int:
-    """Cores this process may use; not every system tells them apart from those there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _checksums(folder: Path) -> dict[str, str]:
+    """Checksum by path of the shards that the last finished build wrote."""
+    file = folder / CARD_FILE
+    try:
+        return {shard.file: shard.sha256 for shard in parse(file.read_text(encoding="utf-8"), file).shards}
+    except (FileNotFoundError, UnicodeDecodeError, DatasetError):
+        return {}  # no finished build, or a card that nobody can read: shards are judged by themselves
 
 
 def _remove_parts(folder: Path) -> None:
@@ -256,21 +275,39 @@ def _whole_number(given: dict[str, str], key: str) -> int | None:
     return int(text)
 
 
+def _build_as(given: dict[str, str]) -> None:
+    build(
+        given["name"],
+        given.get("source"),
+        _whole_number(given, "rate"),
+        _whole_number(given, "workers"),
+        given.get("out"),
+        words={key: value for key, value in given.items() if key not in WORDS},
+        address=given.get("address"),
+        seconds_per_clip=_whole_number(given, "seconds_per_clip"),
+        protected=True,
+    )
+
+
+def _trouble(problem: OSError) -> str:
+    if problem.errno in NO_ROOM:
+        place = f" for {problem.filename}" if problem.filename else ""
+        return f"there is no room left{place} ({problem.strerror}): free some, what was half-written is gone"
+    return f"{problem}; when that is put right"
+
+
 def main(words: list[str]) -> int:
     """Command line; returns the exit code: 0 built, 2 refused with one line, 130 interrupted."""
     if {"--help", "-h", "help"} & set(words):
         print(_help())
         return 0
     try:
-        given = parse_words(words)
-        rate, workers = _whole_number(given, "rate"), _whole_number(given, "workers")
-        own = {key: value for key, value in given.items() if key not in WORDS}
-        build(given["name"], given.get("source"), rate, workers, given.get("out"), words=own)
+        _build_as(parse_words(words))
     except DatasetError as problem:
         print(problem, file=sys.stderr)
         return 2
     except OSError as problem:
-        print(f"{problem}; when that is put right, the same command goes on", file=sys.stderr)
+        print(f"{_trouble(problem)}; the same command goes on", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"interrupted; to go on: python -m datasets.build {shlex.join(words)}", file=sys.stderr)

@@ -1,19 +1,15 @@
-"""From a plan to its shards, on all cores; each shard is a function of the plan alone.
+"""From a plan to its shards; each shard is a function of the plan alone.
 
 So a build that was interrupted, kill -9 included, goes on with the shards that are not there yet and ends
-in the same bytes. Names carry nothing of time, host or number of workers.
+in the same bytes. Names carry nothing of time, host or number of workers, and neither do the reasons for
+which a clip is left out.
 """
 
+import errno
 import json
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +19,35 @@ from datasets.errors import AudioError, DatasetError
 from datasets.recipe import Plan, PlannedClip, Reader
 
 FULL_SCALE = 32768
+# Errors of the system that are about one file; all others (no space, no descriptors) are about the machine.
+OF_ONE_FILE = {
+    None,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+}
+# Reasons to leave out a clip that only a process of its own could find; see datasets.workers.
+GIVEN_UP = {
+    "hung": "it is not decoded within the time limit",
+    "crashed": "it ends the process that decodes it",
+    "too large": "it needs more memory than a clip may take",
+}
+LEAST_CLIP_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
 class Task:
-    """One shard to be made: all that a worker process needs, and nothing it could disagree about."""
+    """One shard to be made: all that a worker process needs, and nothing it could disagree about.
+
+    sha256:    what the shard had when it was last finished, if it ever was: damage shows by it.
+    try_again: make the shard anew if clips in it were given up on.
+    """
 
     folder: Path
     number: int
@@ -37,10 +57,24 @@ class Task:
     read: Reader
     sample_rate_hz: int
     clip_samples: int
+    sha256: str | None = None
+    try_again: bool = False
 
     @property
     def file(self) -> Path:
         return self.folder / shard_folder(self.plan_id) / f"{self.number:05d}.arrow"
+
+    @property
+    def shard_bytes(self) -> int:
+        """The most that the samples of the shard take, in memory as on disk."""
+        return len(self.clips) * self.clip_samples * 2
+
+    @property
+    def clip_bytes(self) -> int:
+        """The most that decoding one clip may take."""
+        seconds = self.clip_samples / self.sample_rate_hz
+        # A stereo file at 48 kHz as float32, and three copies: decoded, mixed, resampled, scaled.
+        return max(LEAST_CLIP_BYTES, round(seconds * 48_000 * 2 * 4 * 4))
 
 
 def shard_folder(plan_id: str) -> str:
@@ -48,61 +82,127 @@ def shard_folder(plan_id: str) -> str:
     return f"shards-{plan_id}"
 
 
-def tasks(plan: Plan, folder: Path) -> list[Task]:
-    """The plan's shards, in order."""
+def tasks(
+    plan: Plan, folder: Path, finished: Mapping[str, str] | None = None, try_again: bool = False
+) -> list[Task]:
+    """The plan's shards, in order. finished: checksum by path below `folder`, of shards finished before."""
     size = plan.clips_per_shard
     parts = [plan.clips[start : start + size] for start in range(0, len(plan.clips), size)]
     fixed = (plan.read, plan.sample_rate_hz, plan.clip_samples)
-    plan_id = plan.id
-    return [Task(folder, number, plan_id, plan.source, part, *fixed) for number, part in enumerate(parts)]
+    made = []
+    for number, part in enumerate(parts):
+        name = f"{shard_folder(plan.id)}/{number:05d}.arrow"
+        sha256 = (finished or {}).get(name)
+        made.append(Task(folder, number, plan.id, plan.source, part, *fixed, sha256, try_again))
+    return made
 
 
-def make_all(todo: list[Task], workers: int, done: Callable[[int], None]) -> list[StoredFile]:
-    """Make the shards that are missing, in `workers` processes; `done` hears the clips of each finished one.
+def make(
+    task: Task,
+    given_up: Mapping[int, str] | None = None,
+    at: Callable[[int], None] = lambda position: None,
+) -> StoredFile:
+    """Make one shard unless it is there already, whole, undamaged and of this plan.
 
-    raises: DatasetError if a worker process dies; KeyboardInterrupt at once, without the shards at work.
+    given_up: position of each clip that is not to be read again, with why (a key of GIVEN_UP).
+    at:       hears the position of the clip about to be read; -1 when the last one has been.
+    raises:   DatasetError if the source is gone, MemoryError, OSError of the target.
     """
-    made: dict[int, StoredFile] = {}
-    for number, file in _finished(todo, min(workers, len(todo))):
-        made[number] = file
-        done(len(todo[number].clips))
-    return [made[task.number] for task in todo]
+    from datasets import store
+
+    kept = None if given_up else _kept(task)
+    if kept is None:
+        _write(task, given_up or {}, at)
+        kept = store.stored(task.file, below=task.folder)
+    return kept
 
 
-def make(task: Task) -> StoredFile:
-    """Make one shard unless it is there already, whole and of this plan."""
+def _kept(task: Task) -> StoredFile | None:
+    """The shard that is there, if it may stay."""
     from datasets import store
 
     try:
-        store.read_shard(task.file, task.plan_id)
+        shard = store.read_shard(task.file, task.plan_id)
     except DatasetError:
-        _write(task)
-    return store.stored(task.file, below=task.folder)
+        return None
+    if task.try_again and any(reason in GIVEN_UP for _, _, reason, _ in shard.skipped):
+        return None
+    found = store.stored(task.file, below=task.folder)
+    return found if task.sha256 in (None, found.sha256) else None
+
+
+def samples(task: Task, clip: PlannedClip) -> tuple[np.ndarray, int]:
+    """int16 samples of a clip, and how many of them were clipped to full scale.
+
+    raises: AudioError for whatever is wrong with this clip alone, also if its reader fails in a way of its
+            own; DatasetError, OSError and MemoryError for what is wrong with the source or the machine.
+    """
+    wave = _read(task, clip)[: task.clip_samples]
+    try:
+        return quantise(wave)
+    except ValueError as problem:
+        raise AudioError(clip.path, "undecodable", str(problem)) from problem
+
+
+def _read(task: Task, clip: PlannedClip) -> np.ndarray:
+    """Waveform of a clip, float32 (samples,); refusals as in samples()."""
+    try:
+        wave = task.read(task.source, clip, task.sample_rate_hz, task.clip_samples / task.sample_rate_hz)
+    except AudioError as problem:
+        if problem.reason == "missing":
+            _check_source(task)
+        raise
+    except (DatasetError, MemoryError):
+        raise
+    except OSError as problem:
+        if problem.errno not in OF_ONE_FILE:
+            raise
+        raise AudioError(clip.path, "undecodable", problem.strerror or "it can't be read") from problem
+    except Exception as problem:
+        _tell(clip, problem)
+        # The words of a stranger's error may hold an address or a time: they would change the bytes.
+        why = f"its reader failed ({type(problem).__name__})"
+        raise AudioError(clip.path, "undecodable", why) from problem
+    if not (isinstance(wave, np.ndarray) and wave.ndim == 1 and wave.dtype == np.float32 and len(wave)):
+        raise AudioError(clip.path, "undecodable", "its reader gave no float32 (samples,)")
+    return wave
 
 
 def quantise(wave: np.ndarray) -> tuple[np.ndarray, int]:
-    """int16 of a float wave, and how many samples were beyond full scale: clipped to it, never wrapped."""
-    scaled = np.rint(wave * np.float32(FULL_SCALE))
-    beyond = int(np.count_nonzero((scaled > FULL_SCALE - 1) | (scaled < -FULL_SCALE)))
-    return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16), beyond
+    """int16 of a float wave, and how many samples were beyond full scale: clipped to it, never wrapped.
+
+    raises: ValueError if a sample is not a number.
+    """
+    scaled = wave * np.float32(FULL_SCALE)
+    np.rint(scaled, out=scaled)
+    lowest, highest, beyond = scaled.min(), scaled.max(), 0
+    if not (np.isfinite(lowest) and np.isfinite(highest)):
+        raise ValueError("some samples are not numbers")
+    if lowest < -FULL_SCALE or highest > FULL_SCALE - 1:
+        beyond = int(np.count_nonzero((scaled > FULL_SCALE - 1) | (scaled < -FULL_SCALE)))
+        np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1, out=scaled)
+    return scaled.astype(np.int16), beyond
 
 
-def _write(task: Task) -> None:
+def _write(task: Task, given_up: Mapping[int, str], at: Callable[[int], None]) -> None:
     from datasets import store
 
     values = np.empty(len(task.clips) * task.clip_samples, np.int16)
     offsets, clip_ids, clipped, skipped = [0], [], [], []
-    for clip in task.clips:
+    for position, clip in enumerate(task.clips):
+        at(position)
         try:
-            wave = task.read(task.source, clip, task.sample_rate_hz, task.clip_samples / task.sample_rate_hz)
+            if position in given_up:
+                raise AudioError(clip.path, given_up[position], GIVEN_UP[given_up[position]])
+            wave, beyond = samples(task, clip)
         except AudioError as problem:
             skipped.append([clip.clip_id, clip.path, problem.reason, problem.detail])
             continue
-        samples, beyond = quantise(wave[: task.clip_samples])
-        values[offsets[-1] : offsets[-1] + len(samples)] = samples
-        offsets.append(offsets[-1] + len(samples))
+        values[offsets[-1] : offsets[-1] + len(wave)] = wave
+        offsets.append(offsets[-1] + len(wave))
         clip_ids.append(clip.clip_id)
         clipped.append(beyond)
+    at(-1)
     metadata = {
         "plan": task.plan_id,
         "sample_rate_hz": str(task.sample_rate_hz),
@@ -113,40 +213,17 @@ def _write(task: Task) -> None:
     )
 
 
-def _finished(todo: list[Task], workers: int) -> Iterator[tuple[int, StoredFile]]:
-    """(number, file) of each shard as it is finished; in this process if one worker is enough."""
-    if workers <= 1:
-        yield from ((task.number, make(task)) for task in todo)
-        return
-    others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
-    try:
-        futures = {pool.submit(make, task): task.number for task in todo}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool as problem:
-        raise DatasetError(
-            "a worker process died (out of memory?); type the same again with fewer workers=, it goes on"
-        ) from problem
-    except BaseException:
-        # The pool would first finish what it has fetched, up to two shards a worker; nothing is lost by
-        # ending it, since a shard has no name before it is whole.
-        for worker in set(multiprocessing.active_children()) - others:
-            worker.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _check_source(task: Task) -> None:
+    # A disk that was unplugged would otherwise cost every clip that is left, one by one.
+    if Path(task.source).is_absolute() and not Path(task.source).exists():
+        raise DatasetError(f"{task.source} is gone; when it is back, the same command goes on")
 
 
-def _start_worker() -> None:
-    # Ctrl-C reaches the whole process group; the driver alone answers it, with one line.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A pool's idle workers outlive a driver that was killed: each holds the other end of its own queue.
-    threading.Thread(target=_end_with_driver, daemon=True).start()
+def _tell(clip: PlannedClip, problem: Exception) -> None:
+    """Say the first error of its kind in this process: the store has only its type."""
+    if type(problem) not in _told:
+        _told.add(type(problem))
+        print(f"clip {clip.clip_id} ({clip.path}): {type(problem).__name__}: {problem}", file=sys.stderr)
 
 
-def _end_with_driver() -> None:
-    driver = multiprocessing.parent_process()
-    if driver is not None:
-        wait([driver.sentinel])
-        os._exit(1)
+_told: set[type[Exception]] = set()

@@ -1,18 +1,15 @@
 """Building: the words, the report, and that no interruption changes a byte."""
 
 import csv
-import errno
 import os
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from mtat_tree import Clip, mp3, music, reader_that_dies, wav, write_tree
+from mtat_tree import Clip, music, wav, write_tree
 
 import datasets
 from datasets import build as building
@@ -20,6 +17,7 @@ from datasets import mtat, shards
 from datasets.build import build, main
 from datasets.cards import Card
 from datasets.errors import DatasetError
+from datasets.recipe import recipe_names
 
 COMMAND = [sys.executable, "-m", "datasets.build"]
 
@@ -77,7 +75,6 @@ def test_ctrl_c_keeps_the_finished_shards_and_the_next_build_ends_in_the_same_by
     undisturbed: dict[str, bytes],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture,
     after: int,
 ) -> None:
     decoded = []
@@ -90,10 +87,8 @@ def test_ctrl_c_keeps_the_finished_shards_and_the_next_build_ends_in_the_same_by
 
     whole = mtat.decode
     monkeypatch.setattr(mtat, "decode", interrupted)
-    words = ["name=mtat", f"source={tree}", "workers=1", f"out={tmp_path}"]
-    assert main(words) == 130
-    expected = f"interrupted; to go on: python -m datasets.build {' '.join(words)}"
-    assert capsys.readouterr().err.splitlines()[-1] == expected
+    with pytest.raises(KeyboardInterrupt):
+        build("mtat", tree, workers=1, out=tmp_path)
     assert len(shard_files(tmp_path)) == after // 64
     assert not (tmp_path / "datasets" / "mtat" / "card.json").exists()
     monkeypatch.setattr(mtat, "decode", whole)
@@ -101,44 +96,16 @@ def test_ctrl_c_keeps_the_finished_shards_and_the_next_build_ends_in_the_same_by
     assert content(tmp_path) == undisturbed
 
 
-def test_kill_9_leaves_no_worker_behind_and_the_next_build_ends_in_the_same_bytes(tmp_path: Path) -> None:
-    song = tmp_path / "song.mp3"
-    song.write_bytes(mp3(music(16_000 * 10)))
-    clips = [Clip(i, f"0/{i}.mp3", audio=song) for i in range(64 * 5)]
-    tree = write_tree(tmp_path / "tree", clips)
-    words = [*COMMAND, "name=mtat", f"source={tree}", "workers=2", f"out={tmp_path}"]
-    process = subprocess.Popen(words, start_new_session=True, stderr=subprocess.DEVNULL)
-    wait_until(lambda: shard_files(tmp_path))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    wait_until(lambda: not alive_in_group(process.pid))
-    kept = {file: file.stat().st_ino for file in shard_files(tmp_path)}
-    assert 0 < len(kept) < 5
-    build("mtat", tree, workers=1, out=tmp_path)
-    assert {file: file.stat().st_ino for file in kept} == kept
-    killed = content(tmp_path)
-    build("mtat", tree, workers=1, out=tmp_path / "again")
-    assert killed == content(tmp_path / "again")
+def test_ctrl_c_ends_with_130_and_the_command_that_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def interrupted(*words: object, **more: object) -> None:
+        raise KeyboardInterrupt
 
-
-def wait_until(condition, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "this never came true"
-        time.sleep(0.02)
-
-
-def alive_in_group(group: int) -> list[str]:
-    """Processes of a group, without those that have ended and only wait to be noticed."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, process_group = status.read_text().rsplit(")", 1)[1].split()[:3]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(process_group) == group and state not in "ZX":
-            found.append(status.parent.name)
-    return found
+    monkeypatch.setattr(building, "build", interrupted)
+    assert main(["name=mtat", "source=/my music"]) == 130
+    expected = "interrupted; to go on: python -m datasets.build name=mtat 'source=/my music'\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_shards_of_other_settings_are_not_taken_for_ones_own(tree: Path, tmp_path: Path) -> None:
@@ -248,12 +215,13 @@ def test_of_two_builds_into_one_target_the_second_is_refused(tree: Path, tmp_pat
         (["name"], "'name' has no value; write name=..."),
         (["name="], "'name=' has no value; write name=..."),
         (["name=mtat", "name=demo"], "name= is given twice; once is enough"),
-        (["source=/music"], "which data set? write name=...; known: demo, mtat"),
+        (["source=/music"], f"which data set? write name=...; known: {', '.join(recipe_names())}"),
         (
             ["name=mtatt"],
             "no data set is called 'mtatt'; did you mean mtat? (a new one is a file in datasets/)",
         ),
         (["name=demo", "rate=fast"], "rate=fast: give a whole number from 1, or auto"),
+        (["name=demo", "seconds_per_clip=0"], "seconds_per_clip=0: give a whole number from 1, or auto"),
         (["name=demo", "workers=0"], "workers=0: give a whole number from 1, or auto"),
         (["name=demo", "rate=100"], "rate=100: give a sample rate of 4000 to 192000 Hz"),
         (["name=mtat"], "mtat is read from its files: python -m datasets.build name=mtat source=FOLDER"),
@@ -270,7 +238,7 @@ def test_help_shows_the_words_and_the_data_sets(capsys: pytest.CaptureFixture) -
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
     assert "python -m datasets.build name=mtat source=/music/mtat" in text
-    assert text.endswith("Data sets: demo, mtat\n")
+    assert f"Data sets: {', '.join(recipe_names())}\n" in text
 
 
 def test_the_command_line_ends_with_its_exit_code(tmp_path: Path) -> None:
@@ -288,27 +256,6 @@ def test_real_clips_become_29_seconds_each(test_data: Path, tmp_path: Path) -> N
     (source / "annotations_final.csv").symlink_to(annotations)
     card = build("mtat", source, workers=1, out=tmp_path)
     assert (card.clips, card.clip_samples, card.skipped) == (4, 641_655, {"missing": 303})
-
-
-def test_a_worker_that_dies_is_one_clear_line(tree: Path, tmp_path: Path) -> None:
-    plan = replace(mtat.plan(tree, 22_050), read=reader_that_dies)
-    with pytest.raises(
-        DatasetError, match=r"a worker process died \(out of memory\?\); type the same again with"
-    ):
-        shards.make_all(shards.tasks(plan, tmp_path), workers=2, done=lambda clips: None)
-
-
-def test_a_full_disk_is_one_clear_line(
-    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    def full(*words: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    assert main(["name=mtat", f"source={tree}", "workers=1", f"out={tmp_path}"]) == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last == "[Errno 28] No space left on device; when that is put right, the same command goes on"
-    assert not shard_files(tmp_path)
 
 
 def test_a_plan_whose_labels_do_not_fit_is_refused(tree: Path) -> None:
