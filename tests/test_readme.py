@@ -30,6 +30,14 @@ ELSEWHERE = {
         "tests/test_search_whole.py",
         '"zoo", "tag"',
     ),
+    "uv run python -m zoo export model=models:/demo-table2@champion format=onnx out=tagger.onnx": (
+        "tests/test_zoo_export.py",
+        'main(["export"',
+    ),
+    "uv run python -m zoo import network=samplecnn_m3_n9_s3 weights=theirs.pth tags=tags.txt out=adopted": (
+        "tests/test_zoo_foreign.py",
+        'main(["import"',
+    ),
     "export WAVEZOO_HOME=/shared/wavezoo RAY_AUTH_MODE=token": (
         "tests/test_search_cluster.py",
         "RAY_AUTH_MODE",

@@ -12,6 +12,7 @@ import pytest
 
 import zoo
 from zoo import melcnn, samplecnn
+from zoo.__main__ import main
 
 SPEC = os.environ.get("WAVEZOO_TEST_SPEC")
 
@@ -71,6 +72,29 @@ def test_names_are_chosen_by_what_the_networks_are():
     )
     with pytest.raises(zoo.ZooError, match="no family is called 'melcn'; did you mean melcnn"):
         zoo.names(family="melcn")
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [("m=5", 6), ("family=melcnn", 5), ("depth=..3", 3), ("table=table4 input_ms=29120", 4)],
+)
+def test_the_list_on_the_command_line_is_chosen_the_same_way(words, count, capsys):
+    assert main(["list", *words.split()]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == count + 1
+
+
+@pytest.mark.parametrize(
+    ("word", "answer"),
+    [
+        ("depth=many", "depth=many is no range; write depth=LOW..HIGH, or one number"),
+        ("m=0", "m=0 is not a whole number of 1 or more"),
+        ("depth=99", "no network matches * depth=99; python -m zoo lists all"),
+        ("table=table9", "no network stands in 'table9'; did you mean table4"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_answered_in_one_line(word, answer, capsys):
+    assert main(["list", word]) == 2
+    assert capsys.readouterr().err.startswith(answer)
 
 
 def test_a_receptive_field_follows_the_layers():

@@ -1,6 +1,7 @@
 """Trained networks in use: scores of a song, addresses, and the command line."""
 
 import io
+import re
 import subprocess
 import sys
 
@@ -151,17 +152,23 @@ def test_a_registered_model_loads_without_ray(checkpoint, tmp_path, monkeypatch)
 def test_the_list_has_a_line_for_each_network(capsys):
     assert main([]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
-    assert head.split() == ["name", "input", "ms", "parameters", "multiply-adds", "AUC", "published", "in"]
+    columns = "name, kHz, input ms, parameters, published, multiply-adds, MTAT AUC, MSD AUC, published in, sure"
+    assert re.split("  +", head.strip()) == columns.split(", ")
     assert [line.split()[0] for line in lines] == zoo.names()
     row = next(line for line in lines if line.startswith("samplecnn_m3_n9_s3 "))
     assert row.split() == [
         "samplecnn_m3_n9_s3",
+        "22.05",
         "2678",
         "1,869,874",
+        "1,863,986",
         "1,728,067,712",
         "0.9055",
+        "0.8812",
         "table2,",
-        "table3",
+        "table3,",
+        "table4",
+        "A",
     ]
 
 
@@ -193,10 +200,12 @@ def test_info_tells_all_about_a_network(capsys):
         "44,491,136",
         "59049 samples at 22050 Hz (2678 ms)",
         "AUC 0.8742 on mtat",
+        "7 layers and the dense head",
+        "trained         as the paper",
         "1703.01789",
     ):
         assert fact in shown
-    assert "certainty      G (a guess or a design choice of this project): window" in shown
+    assert "certainty       G (a guess or a design choice of this project): window" in shown
     for option in zoo.entry("samplecnn_m3_n5_s243_w729").options:
         assert f"\n{option} " in shown
 
@@ -222,7 +231,7 @@ def test_a_file_that_cannot_be_tagged_is_named_and_the_others_go_on(checkpoint, 
     ("words", "error"),
     [
         (["lst"], "no command is called 'lst'; did you mean list? (list, info, tag, export, import)"),
-        (["list", "m3*"], "no network matches 'm3*'; python -m zoo lists all"),
+        (["list", "m3*"], "no network matches m3*; python -m zoo lists all"),
         (["list", "a", "b"], "list takes one pattern, not 2; put it in quotes, or the shell replaces *"),
         (["list", "n_tags=0"], "n_tags=0 is not a whole number of 1 or more"),
         (["info"], "info takes the name of one network: python -m zoo info samplecnn_m3_n9_s3"),

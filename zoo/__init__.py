@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from zoo.card import Card as Card
     from zoo.checkpoint import read as read
     from zoo.checkpoint import save as save
+    from zoo.exporting import export as export
+    from zoo.foreign import adopt as adopt
     from zoo.frontends import calibrate as calibrate
+    from zoo.multilevel import load_bases as load_bases
     from zoo.rates import Resampler as Resampler
     from zoo.tagger import Tagger as Tagger
     from zoo.tagger import load as load
@@ -47,7 +50,10 @@ _LAZY = {
     "Card": "card",
     "Resampler": "rates",
     "Tagger": "tagger",
+    "adopt": "foreign",
     "calibrate": "frontends",
+    "export": "exporting",
+    "load_bases": "multilevel",
     "load": "tagger",
     "read": "checkpoint",
     "save": "checkpoint",

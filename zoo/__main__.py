@@ -1,7 +1,9 @@
 """The zoo on the command line.
 
-    python -m zoo                                 list every network of the paper
+    python -m zoo                                 list every network, with its size and what was published of it
     python -m zoo list "samplecnn_m3*"            those whose names match a pattern
+    python -m zoo list m=3 depth=8..11 input_ms=2000..3000
+                                                  those that are like that
     python -m zoo info samplecnn_m3_n9_s3         all that is known of one
     python -m zoo tag song.mp3 model=models:/demo-table2@champion top=10
                                                   the likeliest tags of audio files
@@ -19,7 +21,9 @@ Keras's model.get_weights() as numpy.savez writes it (.npz); tags=, a text file 
 the order of the last layer; out=, the folder of the checkpoint; layout=, auto (the default), torch, keras or theano
 (Keras on Theano, whose kernels run backwards); epsilon=, of its batch norms, if not ours (Keras 2: 0.001);
 option=value, as `info` lists them. No code in the file is run.
-Words for `list` and `info`: n_tags=, the number of tags that costs are counted for (50).
+Words for `list`: table=, a table of the paper such as table2; family=, as `info` tells it; m=, filter length of the
+paper's rule; depth=, layers with weights; parameters=, for 50 tags; input_ms=, length of a segment. The last three take
+a number or LOW..HIGH, either end left out. `list` and `info` take n_tags=, the tags that costs are counted for (50).
 Exit codes: 0 done, 1 some files could not be tagged, 2 the words or what they lead to were wrong, 130 interrupted.
 """
 
@@ -30,9 +34,17 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from zoo.commands import EXPORT_WORDS, IMPORT_WORDS, export_command, import_command
+from zoo.commands import (
+    EXPORT_WORDS,
+    IMPORT_WORDS,
+    LIST_WORDS,
+    export_command,
+    import_command,
+    info_command,
+    list_command,
+    whole_number,
+)
 from zoo.errors import ZooError, did_you_mean
-from zoo.registry import entry, names
 
 Settings = dict[str, str]
 
@@ -54,40 +66,12 @@ def main(words: Sequence[str]) -> int:
         return _wrong(str(error))
 
 
-def list_command(patterns: Sequence[str], settings: Mapping[str, str]) -> int:
-    """Print the table of the networks that match."""
-    from zoo.screens import console, list_table
-
-    if len(patterns) > 1:
-        raise ZooError(
-            f"list takes one pattern, not {len(patterns)}; put it in quotes, or the shell replaces *"
-        )
-    pattern = patterns[0] if patterns else "*"
-    found = names(pattern)
-    if not found:
-        raise ZooError(
-            f"no network matches {pattern!r}{did_you_mean(pattern, names())}; python -m zoo lists all"
-        )
-    console().print(list_table((entry(name) for name in found), _number(settings, "n_tags", 50)))
-    return 0
-
-
-def info_command(wanted: Sequence[str], settings: Mapping[str, str]) -> int:
-    """Print all that is known of one network."""
-    from zoo.screens import console, info_lines
-
-    if len(wanted) != 1:
-        raise ZooError("info takes the name of one network: python -m zoo info samplecnn_m3_n9_s3")
-    console().print("\n".join(info_lines(entry(wanted[0]), _number(settings, "n_tags", 50))))
-    return 0
-
-
 def tag_command(files: Sequence[str], settings: Mapping[str, str]) -> int:
     """Print the likeliest tags of each file; one that cannot be tagged is reported and left out."""
     if not files or "model" not in settings:
         missing = "a model" if files else "audio files"
         raise ZooError(f"tag needs {missing}: python -m zoo tag song.mp3 model=models:/demo-table2@champion")
-    top = _number(settings, "top", 10)
+    top = whole_number(settings, "top", 10)
     import zoo
     from zoo.screens import console, tag_table
 
@@ -118,7 +102,7 @@ def _device(name: str) -> str:
 
 ANY = "option"  # among the words of a command: it takes the options of a network, whatever they are called
 COMMANDS: Mapping[str, tuple[Callable[[Sequence[str], Mapping[str, str]], int], tuple[str, ...]]] = {
-    "list": (list_command, ("n_tags",)),
+    "list": (list_command, LIST_WORDS),
     "info": (info_command, ("n_tags",)),
     "tag": (tag_command, ("model", "top", "device")),
     "export": (export_command, EXPORT_WORDS),
@@ -140,13 +124,6 @@ def _split(words: Sequence[str], known: Sequence[str]) -> tuple[list[str], Setti
         else:
             plain.append(word)
     return plain, settings
-
-
-def _number(settings: Mapping[str, str], key: str, default: int) -> int:
-    text = settings.get(key, str(default))
-    if not text.isascii() or not text.isdigit() or not int(text[:9]) >= 1:
-        raise ZooError(f"{key}={text} is not a whole number of 1 or more")
-    return int(text[:9])
 
 
 def _wrong(message: str) -> int:

@@ -1,16 +1,28 @@
-"""The commands of `python -m zoo` that move networks in and out: `export` and `import`."""
+"""The commands of `python -m zoo` about networks: `list`, `info`, `export`, `import`."""
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 
 from zoo.entry import Entry, Option
-from zoo.errors import ZooError
+from zoo.errors import ZooError, did_you_mean
 from zoo.facts import Value
-from zoo.registry import entry
+from zoo.registry import entry, names
 
-__all__ = ["EXPORT_WORDS", "IMPORT_WORDS", "export_command", "import_command"]
+__all__ = [
+    "EXPORT_WORDS",
+    "IMPORT_WORDS",
+    "LIST_WORDS",
+    "export_command",
+    "import_command",
+    "info_command",
+    "list_command",
+    "whole_number",
+]
+
+LIST_WORDS = ("n_tags", "table", "family", "m", "depth", "parameters", "input_ms")
 
 EXPORT_WORDS = ("model", "format", "out")
 IMPORT_WORDS = ("network", "weights", "tags", "out", "layout", "epsilon")
@@ -18,6 +30,63 @@ EXPORT_EXAMPLE = "python -m zoo export model=models:/demo-table2@champion format
 IMPORT_EXAMPLE = (
     "python -m zoo import network=samplecnn_m3_n9_s3 weights=theirs.pth tags=tags.txt out=adopted"
 )
+
+
+def list_command(patterns: Sequence[str], settings: Mapping[str, str]) -> int:
+    """Print the table of the networks that match."""
+    from zoo.screens import console, list_table
+
+    if len(patterns) > 1:
+        raise ZooError(
+            f"list takes one pattern, not {len(patterns)}; put it in quotes, or the shell replaces *"
+        )
+    pattern = patterns[0] if patterns else "*"
+    found = names(
+        pattern,
+        settings.get("table"),
+        family=settings.get("family"),
+        m=whole_number(settings, "m", 0) if "m" in settings else None,
+        depth=_range(settings, "depth"),
+        parameters=_range(settings, "parameters"),
+        input_ms=_range(settings, "input_ms"),
+    )
+    if not found:
+        near = did_you_mean(pattern, names())
+        words = " ".join([pattern, *(f"{key}={settings[key]}" for key in LIST_WORDS[1:] if key in settings)])
+        raise ZooError(f"no network matches {words}{near}; python -m zoo lists all")
+    console().print(list_table((entry(name) for name in found), whole_number(settings, "n_tags", 50)))
+    return 0
+
+
+def info_command(wanted: Sequence[str], settings: Mapping[str, str]) -> int:
+    """Print all that is known of one network."""
+    from zoo.screens import console, info_lines
+
+    if len(wanted) != 1:
+        raise ZooError("info takes the name of one network: python -m zoo info samplecnn_m3_n9_s3")
+    console().print("\n".join(info_lines(entry(wanted[0]), whole_number(settings, "n_tags", 50))))
+    return 0
+
+
+def whole_number(settings: Mapping[str, str], key: str, default: int) -> int:
+    """A setting of 1 or more, or its default. Raises ZooError for anything else."""
+    text = settings.get(key, str(default))
+    if not text.isascii() or not text.isdigit() or not int(text[:9]) >= 1:
+        raise ZooError(f"{key}={text} is not a whole number of 1 or more")
+    return int(text[:9])
+
+
+def _range(settings: Mapping[str, str], key: str) -> tuple[float, float] | None:
+    """`LOW..HIGH`, either end left out, or one number; None where it is not asked for."""
+    if key not in settings:
+        return None
+    low, dots, high = settings[key].partition("..")
+    try:
+        least = float(low) if low else 0.0
+        most = (float(high) if high else math.inf) if dots else least
+    except ValueError:
+        raise ZooError(f"{key}={settings[key]} is no range; write {key}=LOW..HIGH, or one number") from None
+    return least, most
 
 
 def export_command(others: Sequence[str], settings: Mapping[str, str]) -> int:
@@ -70,7 +139,7 @@ def _need(
 
 def _option(wanted: Entry, name: str, text: str) -> Value:
     option: Option = wanted.rules.option(name)
-    return text if option.choices else _number(name, text)
+    return text if isinstance(option.default, str) else _number(name, text)
 
 
 def _number(name: str, text: str) -> int | float:

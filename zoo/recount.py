@@ -26,9 +26,7 @@ def main() -> None:
 
 def count(each: Entry) -> Headless:
     """The cost of all but the head, from what one tag more costs: width + 1 parameters, width times frames products."""
-    (one, products), (two, more) = (
-        counted(partial(each.build, tags), each.input_samples) for tags in (1, 2)
-    )
+    (one, products), (two, more) = (counted(partial(each.build, tags), each.input_samples) for tags in (1, 2))
     width = two - one - 1
     return Headless(one - width - 1, 2 * products - more, width, (more - products) // width)
 
