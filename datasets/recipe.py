@@ -147,7 +147,8 @@ class Recipe:
         """The words, all of which the recipe has; DatasetError with the nearest for another."""
         for key in words:
             if key not in self.words:
-                raise DatasetError(f"name={self.name} has no word {key!r}; {nearest(key, self.words)}")
+                hint = nearest(key, self.words) if self.words else "nor any other of its own"
+                raise DatasetError(f"name={self.name} has no word {key!r}; {hint}")
         return dict(words)
 
 

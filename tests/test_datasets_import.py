@@ -54,7 +54,7 @@ def test_the_imported_datasets_is_ours() -> None:
 
 
 def test_data_sets_are_the_files_that_say_so() -> None:
-    assert datasets.names() == ["demo", "mtat"]
+    assert datasets.names() == ["demo", "folder", "msd", "mtat"]
 
 
 def test_home_is_the_folder_the_environment_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

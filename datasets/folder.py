@@ -1,0 +1,292 @@
+"""folder: your own music, any tree of wav, flac, ogg, mp3 and m4a with a CSV that says what is on it.
+
+    python -m datasets.build name=folder source=/my/music csv=/my/tags.csv called=mymusic
+
+The CSV (UTF-8) has a line of column names, then one row a clip:
+    path    where the file lies below source, such as jazz/song.flac; links are followed
+    tags    separated by ; or |, as many as hold, none too; case and spelling are kept
+    split   (may be left out) train, valid or test
+    artist  (may be left out) who plays
+    rate    (may be left out) Hz of the file; only compared with what the file has
+Its problems are all told at once, with their lines. The tags are stored in alphabetical order.
+
+Without a split column, clips are split by artist, 12 : 1 : 3, nobody being on two sides: convention `artist`.
+Who is where follows from the names and their numbers of clips alone; a clip without an artist is an artist of
+its own. With the column, the convention is `given`. Of each clip the first 30 seconds are stored (seconds=).
+A clip is known by its path and size: one replaced by another of the same size to the byte is not noticed.
+"""
+
+import hashlib
+import math
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from datasets.audio import decode
+from datasets.errors import DatasetError, nearest
+from datasets.folder_files import Problems, Row, Table, read_table
+from datasets.m4a import decode_m4a
+from datasets.progress import progress
+from datasets.recipe import SPLITS, Plan, PlannedClip, Recipe, Skipped, store_name
+
+SHARES = {"train": 12, "valid": 1, "test": 3}
+WAYS, MISSING = ("auto", "given", "artist"), ("refuse", "skip")
+LONGEST_SECONDS = 3600
+MOST_NAMED = 5
+# Longer clips make shards of fewer of them: a worker holds one shard, up to 128 MB of int16.
+SHARD_SAMPLES = 64_000_000
+
+
+def plan(
+    source: Path | None,
+    rate_hz: int,
+    csv: str = "",
+    called: str = "folder",
+    split: str = "auto",
+    seconds: str = "30",
+    missing: str = "refuse",
+) -> Plan:
+    """Which clips there are, how they are tagged and split; see the head of this file.
+
+    raises: DatasetError for a word, the CSV (all its problems, by line), or files that aren't there.
+    """
+    for key, value, known in (("split", split, WAYS), ("missing", missing, MISSING)):
+        if value not in known:
+            raise DatasetError(f"{key}={value}: {nearest(value, known)}")
+    called, clip_samples = store_name(called, DATASET.name), round(_seconds(seconds) * rate_hz)
+    source = _source(source)
+    file = Path(csv).expanduser().absolute() if csv else source / "tags.csv"
+    table = read_table(file)
+    convention, notes = _convention(table, split), list(_oddities(table))
+    rows, sizes = _look_for(source, table, missing)
+    splits = _by_artist(rows) if convention == "artist" else {row.path: row.split for row in rows}
+    listed = Counter(splits.values())
+    if empty := [name for name in SPLITS if not listed[name]]:
+        raise DatasetError(f"{file}: no clip is in {' and '.join(empty)}; a split column has all three in it")
+    notes += _split_notes(rows, splits, convention)
+    kept = [row for row in rows if sizes[row.path]]
+    return Plan(
+        name=DATASET.name,
+        version=DATASET.version,
+        source=str(source),
+        sample_rate_hz=rate_hz,
+        clip_samples=clip_samples,
+        segmented_samples=None,
+        tags=(tags := _vocabulary(rows, file)),
+        labels=_labels(kept, tags),
+        clips=tuple(_clip(row, sizes[row.path], {convention: splits[row.path]}) for row in kept),
+        conventions=(convention,),
+        read=read_clip,
+        listed={convention: {name: listed[name] for name in SPLITS}},
+        skipped=tuple(_skipped(row.path, sizes[row.path]) for row in rows if not sizes[row.path]),
+        notes=tuple(notes),
+        clips_per_shard=min(64, max(1, SHARD_SAMPLES // clip_samples)),
+        called="" if called == DATASET.name else called,
+    )
+
+
+def read_clip(source: str, clip: PlannedClip, rate_hz: int, max_seconds: float) -> np.ndarray:
+    """Decode one file; see datasets.audio.decode and, for m4a, datasets.m4a."""
+    file = Path(source) / clip.path
+    return (decode_m4a if file.suffix.lower() == ".m4a" else decode)(file, rate_hz, max_seconds)
+
+
+def split_by_artist(clips: Mapping[str, int]) -> dict[str, str]:
+    """Split of each artist, given how many clips each has; sizes near SHARES, nobody on two sides.
+
+    A function of names and numbers alone, whatever the order. With three artists or more no split is empty.
+    raises: DatasetError for fewer.
+    """
+    if len(clips) < len(SPLITS):
+        raise DatasetError(
+            f"{len(clips)} artist{'s' * (len(clips) != 1)}: three splits need three; add a column split or artist"
+        )
+    total = sum(clips.values())
+    need = {name: total * share / sum(SHARES.values()) for name, share in SHARES.items()}
+    order = sorted(clips, key=lambda artist: hashlib.sha256(artist.encode()).digest())
+    splits = {}
+    for artist in order:
+        # Where there is room, and of those where most is lacking for its size; so no side is off by more than
+        # one artist's clips.
+        roomy = [name for name in SPLITS if clips[artist] <= need[name]]
+        side = (
+            max(roomy, key=lambda name: need[name] / SHARES[name])
+            if roomy
+            else max(SPLITS, key=need.__getitem__)
+        )
+        splits[artist] = side
+        need[side] -= clips[artist]
+    for name in SPLITS:
+        if name not in splits.values():
+            sides = Counter(splits.values())
+            spare = [artist for artist in order if sides[splits[artist]] > 1]
+            splits[min(spare, key=lambda artist: clips[artist])] = name
+    return splits
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0.1 <= seconds <= LONGEST_SECONDS:
+        raise DatasetError(f"seconds={text}: give how much of a clip is stored, 0.1 to {LONGEST_SECONDS}")
+    return seconds
+
+
+def _source(source: Path | None) -> Path:
+    if source is None:
+        raise DatasetError(f"your own music is read from its files: {DATASET.command}")
+    source = source.expanduser().absolute()
+    if not source.is_dir():
+        raise DatasetError(f"source={source} is no folder; give the one that the paths of the CSV start from")
+    return source
+
+
+def _convention(table: Table, way: str) -> str:
+    if way == "given" and "split" not in table.columns:
+        raise DatasetError(f"{table.problems.file} line 1: split=given, but there is no column split")
+    return "given" if way != "artist" and "split" in table.columns else "artist"
+
+
+def _look_for(source: Path, table: Table, missing: str) -> tuple[list[Row], dict[str, int | None]]:
+    """Rows in the order of their paths, and the size of each one's file, None where there is none."""
+    problems, rows, sizes = table.problems, list[Row](), dict[str, int | None]()
+    for row in table.rows:
+        path, size = _on_disk(source, row, problems)
+        if path in sizes:
+            problems.add(row.line, f"{row.path} is the same file as another line's")
+        rows.append(Row(row.line, path, row.tags, row.split, row.artist, row.rate_hz))
+        sizes[path] = size
+    lost = [row for row in rows if sizes[row.path] is None]
+    if lost and missing == "refuse":
+        named = ", ".join(f"{row.path} (line {row.line})" for row in lost[:MOST_NAMED])
+        rest = f" and {len(lost) - MOST_NAMED:,} more" if len(lost) > MOST_NAMED else ""
+        words = f"{len(lost):,} of {len(rows):,} files are not below {source}: {named}{rest}; missing=skip goes on"
+        problems.add(lost[0].line, words)
+    _check_rates(source, [row for row in rows if sizes[row.path] and row.rate_hz], problems)
+    problems.refuse_if_any()
+    return sorted(rows, key=lambda row: row.path), sizes
+
+
+def _on_disk(source: Path, row: Row, problems: Problems) -> tuple[str, int | None]:
+    """Path as the disk spells it, and its size."""
+    # macOS writes an accent as a sign of its own, a table usually does not.
+    for path in dict.fromkeys([row.path, *(unicodedata.normalize(way, row.path) for way in ("NFC", "NFD"))]):
+        try:
+            found = (source / path).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as problem:
+            problems.add(row.line, f"{row.path} can't be read: {problem.strerror}")
+            return row.path, 0
+        if not (source / path).is_file():
+            problems.add(row.line, f"{row.path} is no file")
+        return path, found.st_size
+    return row.path, None
+
+
+def _check_rates(source: Path, rows: list[Row], problems: Problems) -> None:
+    if not rows:
+        return
+    import soundfile
+
+    with progress("comparing rates", len(rows)) as done:
+        for row in rows:
+            try:
+                found = soundfile.info(source / row.path).samplerate
+            except soundfile.SoundFileError:  # the build will say why
+                found = row.rate_hz
+            if found != row.rate_hz:
+                problems.add(row.line, f"{row.path} has {found} Hz, its rate column says {row.rate_hz}")
+            done(1)
+
+
+def _artist_key(row: Row) -> str:
+    """What stands for the artist: spelled alike if only case differs; a clip without one is its own."""
+    return f"artist {row.artist.casefold()}" if row.artist else f"path {row.path}"
+
+
+def _by_artist(rows: Sequence[Row]) -> dict[str, str]:
+    """Split of each path."""
+    splits = split_by_artist(Counter(map(_artist_key, rows)))
+    return {row.path: splits[_artist_key(row)] for row in rows}
+
+
+def _vocabulary(rows: Iterable[Row], file: Path) -> tuple[str, ...]:
+    tags = tuple(sorted({tag for row in rows for tag in row.tags}))
+    if not tags:
+        raise DatasetError(f"{file}: no clip has a tag; there is nothing to learn")
+    return tags
+
+
+def _labels(rows: Sequence[Row], tags: Sequence[str]) -> np.ndarray:
+    column = {tag: number for number, tag in enumerate(tags)}
+    labels = np.zeros((len(rows), len(tags)), np.uint8)
+    for number, row in enumerate(rows):
+        labels[number, [column[tag] for tag in row.tags]] = 1
+    return labels
+
+
+def _clip(row: Row, size: int | None, splits: dict[str, str]) -> PlannedClip:
+    return PlannedClip(row.path, row.path, size or 0, splits, row.artist or None)
+
+
+def _skipped(path: str, size: int | None) -> Skipped:
+    if size is None:
+        return Skipped(path, path, "missing", "there is no such file")
+    return Skipped(path, path, "empty", "the file has no bytes")
+
+
+def _oddities(table: Table) -> Iterator[str]:
+    """What is no mistake, but perhaps not meant."""
+    file = table.problems.file
+    if table.ignored:
+        yield f"{file}: not read: the column {' and the column '.join(table.ignored)}"
+    spellings: dict[str, set[str]] = {}
+    for tag in {tag for row in table.rows for tag in row.tags}:
+        spellings.setdefault(tag.casefold(), set()).add(tag)
+    twins = sorted("/".join(sorted(group)) for group in spellings.values() if len(group) > 1)
+    if twins:
+        yield f"{file}: tags that differ in case alone stay two: {', '.join(twins[:MOST_NAMED])}"
+
+
+def _split_notes(rows: Sequence[Row], splits: Mapping[str, str], convention: str) -> Iterator[str]:
+    sides: dict[str, set[str]] = {}
+    for row in rows:
+        sides.setdefault(_artist_key(row), set()).add(splits[row.path])
+    nameless = sum(not row.artist for row in rows)
+    if convention == "artist":
+        own = f" ({nameless:,} of them clips that name none)" if nameless else ""
+        yield f"split by artist: {len(sides):,} artists{own}, none on two sides"
+        return
+    crossing = Counter(
+        "+".join(s for s in SPLITS if s in where) for where in sides.values() if len(where) > 1
+    )
+    if crossing:
+        named = ", ".join(f"{where} {count:,}" for where, count in sorted(crossing.items()))
+        yield (
+            f"{sum(crossing.values()):,} of {len(sides) - nameless:,} artists are on more than one side ({named}): "
+            "scores will be better than on unknown artists; split=artist splits anew"
+        )
+
+
+DATASET = Recipe(
+    name="folder",
+    version="1",
+    rate_hz=22_050,
+    licence="that of your own files",
+    citation="",
+    plan=plan,
+    words={
+        "csv": "columns path, tags and, if you like, split, artist, rate; default: tags.csv in source",
+        "called": "name of the store, as datasets.open and dataset= take it; default: folder",
+        "split": "given (by the column split), artist, or auto: given if there is such a column",
+        "seconds": "how much of a clip is stored; default: 30",
+        "missing": "refuse, or skip the rows whose file isn't there; default: refuse",
+    },
+    example="source=FOLDER csv=FILE",
+)

@@ -1,0 +1,200 @@
+"""The CSV beside your own music: one row a clip, read with all its problems at once."""
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from datasets.errors import DatasetError, nearest
+from datasets.recipe import SPLITS
+
+NEEDED, OPTIONAL = ("path", "tags"), ("split", "artist", "rate")
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
+BETWEEN_TAGS = re.compile(r"[;|]")
+MOST_SAID = 20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One clip as the CSV has it.
+
+    path:    below the source folder, with slashes, without ./ and the like.
+    split:   train, valid, test, or empty where there is no such column.
+    artist:  empty where nobody is named.
+    rate_hz: what the file is said to have, None where nothing is said.
+    """
+
+    line: int
+    path: str
+    tags: tuple[str, ...]
+    split: str
+    artist: str
+    rate_hz: int | None
+
+
+@dataclass
+class Problems:
+    """What is wrong with a file, by line: collected, so that one look at the file is enough."""
+
+    file: Path
+    found: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, line: int, words: str) -> None:
+        self.found.append((line, words))
+
+    def refuse_if_any(self) -> None:
+        """raises: DatasetError with the first MOST_SAID problems in the order of the lines, and their number."""
+        if not self.found:
+            return
+        said = [f"line {line}: {words}" for line, words in sorted(self.found)]
+        if len(said) == 1:
+            raise DatasetError(f"{self.file} {said[0]}")
+        rest = [f"and {len(said) - MOST_SAID:,} more"] if len(said) > MOST_SAID else []
+        lines = "\n  ".join([*said[:MOST_SAID], *rest])
+        raise DatasetError(f"{self.file} has {len(said):,} problems:\n  {lines}")
+
+
+@dataclass(frozen=True)
+class Table:
+    """ignored: columns that nobody reads. problems: of single rows, which are then not among `rows`."""
+
+    rows: tuple[Row, ...]
+    columns: tuple[str, ...]
+    ignored: tuple[str, ...]
+    problems: Problems
+
+
+def read_table(file: Path) -> Table:
+    """Rows of the CSV; DatasetError naming file and line if it is no table of clips at all.
+
+    UTF-8 with or without a mark at its beginning, comma separated, fields quoted where they have to be.
+    """
+    problems = Problems(file)
+    lines = _lines(_text(file), problems)
+    _, header = next(lines, (1, []))
+    names = [name.strip().lower() for name in header]
+    _check_header(names, file)
+    rows, seen = [], dict[str, int]()
+    for line, cells in lines:
+        if len(cells) != len(names):
+            problems.add(
+                line, f"{_columns(cells)}, the first line has {len(names)} (quote a field with a comma)"
+            )
+        elif row := _row(line, dict(zip(names, map(str.strip, cells), strict=True)), problems):
+            if row.path in seen:
+                problems.add(line, f"{row.path} stands in line {seen[row.path]} already")
+                continue
+            seen[row.path] = line
+            rows.append(row)
+    if not rows and not problems.found:
+        raise DatasetError(f"{file} has no rows below its first line")
+    ignored = tuple(name for name in names if name not in NEEDED + OPTIONAL)
+    return Table(tuple(rows), tuple(names), ignored, problems)
+
+
+def _text(file: Path) -> str:
+    try:
+        content = file.read_bytes()
+    except OSError as problem:
+        raise DatasetError(f"csv={file} can't be read: {problem.strerror}") from problem
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        line = content[: problem.start].count(b"\n") + 1
+        raise DatasetError(f"{file} line {line}: not UTF-8; save the file as CSV in UTF-8") from problem
+
+
+def _lines(text: str, problems: Problems) -> Iterator[tuple[int, list[str]]]:
+    """(number of its first line, cells) of each row; a quoted field may go over several lines."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as problem:
+            # Whatever follows a quote that is not closed can't be told apart.
+            problems.add(line, f"no CSV from here on ({problem})")
+            return
+        if any(cell.strip() for cell in cells):
+            yield line, cells
+
+
+def _check_header(names: list[str], file: Path) -> None:
+    for name in NEEDED:
+        if name not in names:
+            found = ", ".join(names) or "nothing"
+            other = len(names) == 1 and any(mark in found for mark in ";\t")
+            hint = "separate columns by commas" if other else f"wanted {', '.join(NEEDED)}; {_may()}"
+            raise DatasetError(f"{file} line 1: no column {name}; found {found}; {hint}")
+    for name in NEEDED + OPTIONAL:
+        if names.count(name) > 1:
+            raise DatasetError(f"{file} line 1: the column {name} is there twice")
+
+
+def _may() -> str:
+    return f"{', '.join(OPTIONAL[:-1])} and {OPTIONAL[-1]} may be there too"
+
+
+def _columns(cells: list[str]) -> str:
+    return f"{len(cells)} column{'s' if len(cells) != 1 else ''}"
+
+
+def _row(line: int, cells: dict[str, str], problems: Problems) -> Row | None:
+    """The row, or None where it has problems, all of which are noted."""
+    before = len(problems.found)
+    path = _path(line, cells["path"], problems)
+    tags = _tags(line, cells["tags"], problems)
+    split = _split(line, cells.get("split"), problems)
+    rate_hz = _rate(line, cells.get("rate", ""), problems)
+    artist = " ".join(unicodedata.normalize("NFC", cells.get("artist", "")).split())
+    return Row(line, path, tags, split, artist, rate_hz) if len(problems.found) == before else None
+
+
+def _path(line: int, text: str, problems: Problems) -> str:
+    path = PurePosixPath(text)
+    # A drive letter is checked everywhere: the same table is to mean the same on every system.
+    outside = path.is_absolute() or ".." in path.parts or PureWindowsPath(text).drive
+    if not text:
+        problems.add(line, "no path")
+    elif _has_control(text):
+        problems.add(line, f"path {text!r} has a control character in it")
+    elif outside or ".." in PureWindowsPath(text).parts:
+        problems.add(line, f"path {text!r} leads out of the source folder; write it from that folder on")
+    elif path.suffix.lower() not in SUFFIXES:
+        problems.add(line, f"{text} is none of {', '.join(suffix[1:] for suffix in SUFFIXES)}")
+    return str(path)
+
+
+def _tags(line: int, text: str, problems: Problems) -> tuple[str, ...]:
+    """Tags of a cell in their order, each once; none is as good as any."""
+    if _has_control(text):
+        problems.add(line, f"tags {text!r} have a control character in them")
+    parts = (" ".join(part.split()) for part in BETWEEN_TAGS.split(unicodedata.normalize("NFC", text)))
+    return tuple(dict.fromkeys(part for part in parts if part))
+
+
+def _split(line: int, text: str | None, problems: Problems) -> str:
+    if text is None:
+        return ""
+    if text.lower() not in SPLITS:
+        said = f"unknown split {text!r}" if text else "no split"
+        problems.add(line, f"{said}; {nearest(text.lower(), SPLITS)}")
+    return text.lower()
+
+
+def _rate(line: int, text: str, problems: Problems) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 10_000_000):
+        problems.add(line, f"rate {text!r}; wanted the file's whole Hz, such as 44100")
+        return None
+    return int(text)
+
+
+def _has_control(text: str) -> bool:
+    return any(unicodedata.category(sign) == "Cc" for sign in text)
