@@ -145,6 +145,8 @@ def _collect(
         "path": [clip.path for clip in clips],
         "artist": [clip.artist or "" for clip in clips],
     }
+    if any(clip.recording for clip in clips):
+        columns["recording"] = [clip.recording or "" for clip in clips]
     for convention in plan.conventions:
         columns[f"split:{convention}"] = [clip.splits.get(convention, "") for clip in clips]
     for position, name in enumerate(("n_samples", "clipped_samples", "shard", "row")):

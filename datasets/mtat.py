@@ -17,7 +17,7 @@ import numpy as np
 
 from datasets.audio import decode
 from datasets.errors import DatasetError
-from datasets.mtat_files import Annotations, read_annotations, read_artists
+from datasets.mtat_files import Annotations, ClipInfo, read_annotations, read_clip_info
 from datasets.recipe import SPLITS, Plan, PlannedClip, Recipe, Skipped
 
 # By count over all 25,863 rows, ties in the order of the columns. Fixed, because a subset of the rows would
@@ -60,7 +60,7 @@ def plan(source: Path | None, rate_hz: int) -> Plan:
     splits = [splits_of(*row) for row in zip(annotations.clip_ids, annotations.paths, labels, strict=True)]
     listed = _count(splits)
     note = _check(annotations, listed)
-    artists = read_artists(source)
+    known = read_clip_info(source)
     audio = source / "mp3" if (source / "mp3").is_dir() else source
     sizes = [_size(audio / path) for path in annotations.paths]
     rows = list(zip(annotations.clip_ids, annotations.paths, sizes, splits, strict=True))
@@ -73,13 +73,21 @@ def plan(source: Path | None, rate_hz: int) -> Plan:
         segmented_samples=int(SEGMENTED_SECONDS * rate_hz + 1e-6),
         tags=TOP_50,
         labels=labels[[row for row, size in enumerate(sizes) if size]],
-        clips=tuple(PlannedClip(i, path, n, split, artists.get(i)) for i, path, n, split in rows if n),
+        clips=tuple(_planned(i, path, n, split, known.get(i)) for i, path, n, split in rows if n),
         conventions=CONVENTIONS,
         read=read_clip,
         listed=listed,
         skipped=tuple(_skipped(i, path, n) for i, path, n, _ in rows if not n),
         notes=(note,),
     )
+
+
+def _planned(
+    clip_id: str, path: str, n_bytes: int, splits: dict[str, str], known: ClipInfo | None
+) -> PlannedClip:
+    if known is None:
+        return PlannedClip(clip_id, path, n_bytes, splits)
+    return PlannedClip(clip_id, path, n_bytes, splits, known.artist, known.recording)
 
 
 def splits_of(clip_id: str, path: str, labels: np.ndarray) -> dict[str, str]:

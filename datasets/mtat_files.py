@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -66,17 +67,44 @@ def read_annotations(folder: Path) -> Annotations:
     return Annotations(file, digest, clip_ids, tuple(row[-1] for row in rows), tuple(header[1:-1]), matrix)
 
 
-def read_artists(folder: Path) -> dict[str, str]:
-    """Artist by clip id, from clip_info_final.csv or its .gz; empty if the folder has neither."""
+@dataclass(frozen=True)
+class ClipInfo:
+    """What clip_info_final.csv says of a clip.
+
+    recording: the same for the same seconds of the same piece, also where an album and a sampler hold it both.
+    """
+
+    artist: str
+    recording: str
+
+
+def read_clip_info(folder: Path) -> dict[str, ClipInfo]:
+    """What is known of the clips by clip id, from clip_info_final.csv or its .gz; empty if the folder has neither."""
     file = _find(folder, "clip_info_final.csv")
     if file is None:
         return {}
     header, *rows = _rows(_content(file), file)
-    lacking = [name for name in ("clip_id", "artist") if name not in header]
-    if lacking:
+    wanted = ("clip_id", "artist", "original_url", "segmentStart")
+    if lacking := [name for name in wanted if name not in header]:
         raise DatasetError(f"{file} line 1: no column {' and no column '.join(lacking)}; is it the original?")
-    key, artist = header.index("clip_id"), header.index("artist")
-    return {row[key]: row[artist] for row in rows if len(row) == len(header)}
+    key, artist, url, start = (header.index(name) for name in wanted)
+    return {
+        row[key]: ClipInfo(row[artist], recording_of(row[url], row[start]))
+        for row in rows
+        if len(row) == len(header)
+    }
+
+
+def recording_of(original_url: str, start_s: str) -> str:
+    """The piece and the second from which a clip is cut; empty where the address names no piece.
+
+    Albums repeat tracks of other albums under another number, spelling and artist ("Various Artists"), so a piece is
+    known by the letters of its title alone, the second part of ".../05-Title-Artist.mp3". Two pieces of one title
+    count as one: rather a few clips too many are left out than one too few.
+    """
+    name = unquote(original_url.rpartition("/")[2]).removesuffix(".mp3")
+    parts = [letters for part in re.split("-+", name) if (letters := re.sub("[^a-z0-9]", "", part.lower()))]
+    return f"{parts[min(1, len(parts) - 1)]}@{start_s}" if parts else ""
 
 
 def _check_row(row: list[str], n_columns: int, where: str) -> None:

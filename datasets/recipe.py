@@ -31,6 +31,7 @@ class PlannedClip:
     bytes:  size of that file: a clip whose file was replaced makes another plan.
     splits: split by convention; a convention that leaves the clip out does not name it.
     artist: None where nobody knows.
+    recording: the same for two clips of the same seconds of the same piece; None where nobody knows.
     """
 
     clip_id: str
@@ -38,6 +39,7 @@ class PlannedClip:
     bytes: int
     splits: dict[str, str]
     artist: str | None = None
+    recording: str | None = None
 
 
 @dataclass(frozen=True)

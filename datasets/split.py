@@ -16,6 +16,7 @@ from datasets.home import folder_of
 from datasets.mapping import SAMPLE_BYTES
 from datasets.music import Music, Stored
 from datasets.prefetch import Prefetch
+from datasets.subsets import subsets
 
 SCALE = 1 / 32768
 BUFFERS = 3  # one in use, two filled ahead
@@ -35,6 +36,7 @@ class Split:
     samples where `resident` says so.
 
     labels: (clips, tags) uint8, in the order of `tags`.
+    subsets: masks (clips,) by name, of clips that nothing in training resembles; see datasets/subsets.py.
     device: where batches and clips are served.
     """
 
@@ -57,6 +59,8 @@ class Split:
         self.clip_ids: list[str] = [columns["clip_id"][row] for row in kept]
         self.artists: list[str] = [columns["artist"][row] for row in kept]
         self.labels: np.ndarray = labels[kept]
+        train = [row for row, name in enumerate(columns[f"split:{convention}"]) if name == "train"]
+        self.subsets = {} if split == "train" else subsets(columns, kept, train)
         places = [(columns["shard"][row], columns["row"][row]) for row in kept]
         self.music: Music = _stored(about, folder, places, segment_samples)
         lengths = self.music.lengths

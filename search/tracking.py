@@ -276,6 +276,8 @@ def _log_result(mlflow: "MlflowClient", run_id: str, result: dict[str, Any]) -> 
     now = int(time.time() * 1000)
     numbers = {**{f"best_valid_{key}": value for key, value in result["valid"].items()}}
     numbers |= {f"test_{key}": value for key, value in result["test"].items()}
+    for name, scores in result.get("subsets", {}).items():
+        numbers |= {f"test_{name}_{key}": value for key, value in scores.items()}
     tags = [RunTag(f"protocol.{key}", str(value)) for key, value in result["protocol"].items()]
     mlflow.log_batch(
         run_id,

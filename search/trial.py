@@ -1,5 +1,6 @@
 """One trial: a network trained epoch by epoch in its own folder, so that nothing is lost between two epochs."""
 
+import contextlib
 import json
 from dataclasses import asdict
 from typing import Any
@@ -16,7 +17,7 @@ from datasets.whole import written_whole
 from search import files, scores
 from search.evaluation import Evaluation, evaluate
 from search.feed import Feed, open_feed
-from search.metrics import Scores, roc_auc_interval, score
+from search.metrics import NoScore, Scores, roc_auc_interval, score
 from search.settings import SearchError, TrialSettings
 from search.training import Epoch, Fit
 
@@ -140,6 +141,7 @@ class Trial:
             "seconds": sum(row["seconds"] for row in self.history),
             "valid": {**_macro(valid_scores), "loss": on_valid.loss},
             "test": {**_macro(test_scores), "loss": on_test.loss, "roc_auc_low": low, "roc_auc_high": high},
+            "subsets": _subset_scores(test, on_test),
             "tags": [asdict(tag) for tag in test_scores.tags],
             "protocol": {**protocol(self.settings, test), "tags_scored": test_scores.tags_scored},
         }
@@ -164,6 +166,16 @@ class Trial:
 
 def _macro(scores: Scores) -> dict[str, float]:
     return {"roc_auc": scores.roc_auc, "pr_auc": scores.pr_auc, "tags_scored": scores.tags_scored}
+
+
+def _subset_scores(test: Split, said: Evaluation) -> dict[str, dict[str, float]]:
+    """Scores over parts of the test clips, such as those of artists that training never heard."""
+    found = {}
+    for name, part in test.subsets.items():
+        with contextlib.suppress(NoScore):  # a part in which no tag has both classes
+            scores = score(said.probabilities[part], test.labels[part], test.tags)
+            found[name] = {**_macro(scores), "clips": int(part.sum())}
+    return found
 
 
 def protocol(settings: TrialSettings, test: Split) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from mtat_tree import COLUMNS, Clip, music, write_table, write_tree
 from datasets import mtat
 from datasets.errors import DatasetError
 from datasets.mtat import BROKEN, NOT_IN_PAPER, PUBLISHED, TOP_50, plan, splits_of
-from datasets.mtat_files import Annotations, read_annotations, read_artists
+from datasets.mtat_files import Annotations, read_annotations, read_clip_info, recording_of
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +108,43 @@ def test_mp3_folders_lie_beside_the_lists_or_below_mp3(tmp_path: Path, below: st
 
 
 def test_artists_come_from_clip_info_where_there_is_one(tmp_path: Path) -> None:
-    assert read_artists(tmp_path) == {}
-    write_table(tmp_path / "clip_info_final.csv", [("clip_id", "artist"), ("2", "American Bach Soloists")])
-    assert read_artists(tmp_path) == {"2": "American Bach Soloists"}
+    assert read_clip_info(tmp_path) == {}
+    url = "http://he3.magnatune.com/all/01--BWV54%20-%20I%20Aria--ABS.mp3"
+    header = ("clip_id", "artist", "segmentStart", "original_url")
+    write_table(tmp_path / "clip_info_final.csv", [header, ("2", "American Bach Soloists", "30", url)])
+    info = read_clip_info(tmp_path)["2"]
+    assert (info.artist, info.recording) == ("American Bach Soloists", "bwv54@30")
+
+
+@pytest.mark.parametrize(
+    ("album", "sampler"),
+    [
+        ("01-Lenten%20is%20come-Briddes%20Roune.mp3", "07-Lenten%20Is%20Come-Shira%20Kammen.mp3"),
+        ("03-March%20Thirty-One%20(Falling%20You)-Magnatune.mp3", "06-march%20thirty-one-Falling%20You.mp3"),
+        ("07-Arabesque-Hans%20Christian.mp3", "08-Arabesque-Hans%20Christian-DJ%20Cary.mp3"),
+    ],
+)
+def test_a_piece_is_known_again_on_a_sampler(album: str, sampler: str) -> None:
+    assert recording_of(f"http://x/{album}", "59") == recording_of(f"http://x/{sampler}", "59")
+    assert recording_of(f"http://x/{album}", "59") != recording_of(f"http://x/{album}", "88")
+
+
+@pytest.mark.parametrize("url", ["", "http://x/", "http://x/-.mp3"])
+def test_an_address_without_a_title_names_no_piece(url: str) -> None:
+    assert recording_of(url, "0") == ""
+
+
+def test_the_real_list_has_102_test_clips_whose_twin_is_in_training(test_data: Path) -> None:
+    known = read_clip_info(test_data / "mtat-annotations")
+    annotations = read_annotations(test_data / "mtat-annotations")
+    train, test = (
+        [known[i] for i, path in zip(annotations.clip_ids, annotations.paths, strict=True) if path[0] in side]
+        for side in ("0123456789ab", "def")
+    )
+    heard = {clip.recording for clip in train}
+    assert sum(clip.recording in heard for clip in test) == 102
+    artists = {clip.artist for clip in train}
+    assert sum(clip.artist not in artists for clip in test) == 2_045
 
 
 def test_compressed_lists_are_read_as_they_are(tmp_path: Path) -> None:
@@ -188,9 +222,9 @@ def test_an_original_that_gives_other_tags_or_counts_than_published_is_refused(
 def test_a_clip_info_without_artists_is_refused(tmp_path: Path) -> None:
     write_table(tmp_path / "clip_info_final.csv", [("clip_id", "title"), ("2", "BWV54")])
     with pytest.raises(
-        DatasetError, match=r"clip_info_final\.csv line 1: no column artist; is it the original"
+        DatasetError, match=r"clip_info_final\.csv line 1: no column artist and no column original_url .*original"
     ):
-        read_artists(tmp_path)
+        read_clip_info(tmp_path)
 
 
 def test_lists_that_are_no_text_or_no_gzip_are_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mtat_tree import Clip, write_tree
+from mtat_tree import Clip, write_table, write_tree
 from mtat_tree import music as music_of
 
 import datasets
@@ -320,3 +320,37 @@ def test_an_empty_file_cannot_be_mapped_and_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     with pytest.raises(datasets.DatasetError, match="empty can't be mapped into memory: Invalid argument"):
         SampleMap([tmp_path / "empty"], spare_samples=100)
+
+
+def test_parts_of_the_test_clips_that_training_never_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = [
+        Clip(i, f"{side}/{i}.mp3", ("rock",), music_of(1_000, i))
+        for i, side in enumerate(("0", "1", "d", "e", "f"))
+    ]
+    source = write_tree(tmp_path / "source", clips)
+    url = "http://x/01-{}-Somebody.mp3"
+    rows = [
+        ("0", "Ann", "0", url.format("One")),
+        ("1", "Bob", "29", url.format("Two")),
+        ("2", "Ann", "29", url.format("One")),  # a known artist, other seconds
+        ("3", "Cid", "29", url.format("two")),  # an unknown artist, the same recording
+        ("4", "", "59", url.format("Three")),  # nobody knows whose
+    ]
+    write_table(
+        source / "clip_info_final.csv", [("clip_id", "artist", "segmentStart", "original_url"), *rows]
+    )
+    monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path))
+    build("mtat", source, workers=1)
+    test = datasets.open("mtat", "test", 1_000)
+    assert {name: mask.tolist() for name, mask in test.subsets.items()} == {
+        "unseen_artist": [False, True, False],
+        "twin_free": [True, False, True],
+    }
+    assert datasets.open("mtat", "train", 1_000).subsets == {}
+
+
+def test_a_part_that_holds_all_clips_or_none_is_no_part(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAVEZOO_HOME", str(home))
+    assert datasets.open("mtat", "valid", 1_000).subsets == {}
