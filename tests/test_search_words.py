@@ -1,11 +1,13 @@
 """The command line: what the words mean, and what is said of those that mean nothing."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import zoo
 from search import spaces
 from search.run import main
 from search.settings import ConfigError, Training, without_password
@@ -134,6 +136,44 @@ def test_every_space_of_the_package_is_a_lab_note() -> None:
 def test_the_tables_of_the_paper_are_complete() -> None:
     assert len(spaces.load("table2").points()) == 42
     assert len(spaces.load("table3").points()) == 13
+    rows = {
+        row.auc
+        for name in zoo.names(table="table4")
+        for row in zoo.entry(name).paper
+        if row.table == "table4"
+    }
+    assert rows == {0.9013, 0.894, 0.851, 0.862, 0.9059, 0.8487, 0.9055, 0.8812}
+    assert {point.network for point in spaces.load("table4").points()} == set(zoo.names(table="table4"))
+
+
+def test_a_rival_is_trained_as_its_authors_did_in_the_stages_of_the_budget() -> None:
+    points = {point.network: point for point in spaces.load("table4").points()}
+    assert points["samplecnn_m3_n9_s3"].training == {}
+    changed = Training().changed(**points["persistent_cnn"].training)
+    assert (changed.optimizer, changed.batch_size, changed.learning_rates[:2]) == (
+        "adagrad",
+        10,
+        (0.01, 0.002),
+    )
+    changed = Training().changed(
+        **{point.network: point for point in spaces.load("rivals").points()}["cnnsa"].training
+    )
+    assert (changed.optimizer, changed.learning_rates[0], changed.weight_decay) == ("adam", 1e-4, 1e-4)
+
+
+def test_the_study_of_filters_varies_the_first_layer_and_the_plan() -> None:
+    points = spaces.load("filters").points()
+    assert len({json.dumps(point.options, sort_keys=True) for point in points}) == len(points) == 10
+    assert {16, 32, 64, 128} < {point.options["first"] for point in points}
+    for point in points:
+        zoo.entry(point.network).with_options(**point.options)
+
+
+def test_a_plan_tells_apart_what_differs_in_options_only(
+    demo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["space=filters", "plan=true", "budget=small", "dataset=demo"]) == 0
+    assert "samplecnn_m3_n9_s3 filters=ramp first=16 " in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("demo")
@@ -168,7 +208,8 @@ def test_help_names_every_choice(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_plan_and_a_wrong_word_load_nothing_heavy(fresh_home: Path) -> None:
     code = (
         "import sys; from search.run import main\n"
-        "main(['plan=true', 'dataset=demo']); main(['spce=1'])\n"
+        "for space in ('table2', 'table4', 'rivals'): main([f'space={space}', 'plan=true', 'dataset=demo'])\n"
+        "main(['spce=1'])\n"
         "heavy = {'torch', 'ray', 'mlflow', 'sklearn', 'pyarrow', 'torchaudio'} & set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
