@@ -1,7 +1,8 @@
 """mtat: MagnaTagATune as it is distributed, for the 50 tags everyone reports.
 
 The folder given as source holds annotations_final.csv (and clip_info_final.csv for the artists), as they are
-or as .csv.gz, and the mp3 folders 0 to f, either beside them or below mp3/. Links are followed.
+or as .csv.gz, and the mp3 folders 0 to f, either beside them or below mp3/, or else mp3.zip.001 to .003, which
+are unpacked into mp3/ once. Links are followed. `python -m datasets.get name=mtat` downloads all of it.
 
 Clips are split by folder (0-b train, c valid, d-f test) under three conventions, none of which has the three
 mp3 that are empty in the distribution:
@@ -18,6 +19,7 @@ import numpy as np
 from datasets.audio import decode
 from datasets.errors import DatasetError
 from datasets.mtat_files import Annotations, ClipInfo, read_annotations, read_clip_info
+from datasets.mtat_parts import audio_folder
 from datasets.recipe import SPLITS, Plan, PlannedClip, Recipe, Skipped
 
 # By count over all 25,863 rows, ties in the order of the columns. Fixed, because a subset of the rows would
@@ -61,7 +63,7 @@ def plan(source: Path | None, rate_hz: int) -> Plan:
     listed = _count(splits)
     note = _check(annotations, listed)
     known = read_clip_info(source)
-    audio = source / "mp3" if (source / "mp3").is_dir() else source
+    audio = audio_folder(source)
     sizes = [_size(audio / path) for path in annotations.paths]
     rows = list(zip(annotations.clip_ids, annotations.paths, sizes, splits, strict=True))
     return Plan(
