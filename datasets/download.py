@@ -260,6 +260,7 @@ class _OnlyWeb(urllib.request.HTTPRedirectHandler):
     ):
         scheme, before = urlsplit(newurl).scheme, urlsplit(req.full_url).scheme
         if scheme not in ("http", "https") or (before, scheme) == ("https", "http"):
+            fp.close()
             raise DatasetError(
                 f"{req.full_url} leads to {newurl}; only http and https are followed, never back to http"
             )
