@@ -19,8 +19,8 @@ was damaged since (see python -m datasets.verify) is made again, and no other.
 import csv
 import errno
 import fcntl
-import hashlib
 import io
+import os
 import shlex
 import shutil
 import sys
@@ -33,7 +33,17 @@ import numpy as np
 
 from datasets import recipe as recipes
 from datasets import words as typed
-from datasets.cards import CARD_FILE, Card, StoredFile, card, is_built, parse, tag_hash
+from datasets.cards import (
+    CARD_FILE,
+    SKIPPED_FILE,
+    Card,
+    StoredFile,
+    card,
+    fingerprint,
+    is_built,
+    parse,
+    tag_hash,
+)
 from datasets.errors import DatasetError, nearest
 from datasets.home import folder_of
 from datasets.making import Means, announcement, make_all
@@ -46,7 +56,7 @@ from datasets.workers import SECONDS_PER_CLIP
 WORDS = ("name", "source", "rate", "workers", "out", "address", "seconds_per_clip")
 LOWEST_HZ, HIGHEST_HZ = 4_000, 192_000
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-SKIPPED_FILE, INDEX_FILE = "skipped.csv", "index.arrow"
+INDEX_FILE = "index.arrow"
 
 
 def build(
@@ -162,12 +172,11 @@ def _card(
     columns: dict[str, list],
     skipped: list[Skipped],
 ) -> Card:
-    checksums = "\n".join(file.sha256 for file in (*shards, index))
     counts = {name: Counter(columns[f"split:{name}"]) for name in plan.conventions}
     return Card(
         name=plan.stored_as,
         recipe=recipe.name,
-        fingerprint=hashlib.sha256(checksums.encode()).hexdigest()[:16],
+        fingerprint=fingerprint((*shards, index)),
         sample_rate_hz=plan.sample_rate_hz,
         tags=plan.tags,
         tag_hash=tag_hash(plan.tags),
@@ -203,7 +212,7 @@ def _report(plan: Plan, built: Card, folder: Path) -> Iterator[str]:
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in built.skipped.items()) or "nothing"
     yield (
         f"{built.name}: {built.clips:,} clips, {built.hours:.2f} hours at {built.sample_rate_hz} Hz, "
-        f"{len(built.tags)} tags ({untagged:,} without any of them), in {folder}"
+        f"{len(built.tags)} tags ({untagged:,} without any of them), fingerprint {built.fingerprint}, in {folder}"
     )
     yield (
         f"skipped: {reasons}; each is named in {folder / SKIPPED_FILE}"
@@ -294,8 +303,9 @@ def _build_as(given: dict[str, str]) -> None:
 def _trouble(problem: OSError) -> str:
     if problem.errno in NO_ROOM:
         place = f" for {problem.filename}" if problem.filename else ""
-        return f"there is no room left{place} ({problem.strerror}): free some, what was half-written is gone"
-    return f"{problem}; when that is put right"
+        why = os.strerror(problem.errno or 0)
+        return f"there is no room left{place} ({why}); free some: nothing half-written was kept, and"
+    return f"{problem}; when that is put right,"
 
 
 def main(words: list[str]) -> int:
@@ -309,7 +319,7 @@ def main(words: list[str]) -> int:
         print(problem, file=sys.stderr)
         return 2
     except OSError as problem:
-        print(f"{_trouble(problem)}; the same command goes on", file=sys.stderr)
+        print(f"{_trouble(problem)} the same command goes on", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"interrupted; to go on: python -m datasets.build {shlex.join(words)}", file=sys.stderr)

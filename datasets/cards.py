@@ -11,6 +11,7 @@ from datasets.errors import DatasetError
 from datasets.home import folder_of
 
 CARD_FILE = "card.json"
+SKIPPED_FILE = "skipped.csv"  # clips without samples: clip_id, path, reason, detail
 
 
 def tag_hash(tags: Sequence[str]) -> str:
@@ -25,6 +26,11 @@ class StoredFile:
     file: str
     bytes: int
     sha256: str
+
+
+def fingerprint(files: Sequence[StoredFile]) -> str:
+    """16 hex digits over the checksums of a store's shards, in order, and of its index."""
+    return hashlib.sha256("\n".join(file.sha256 for file in files).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

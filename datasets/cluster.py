@@ -63,6 +63,7 @@ def _collect(task: Task, ready: ray.ObjectRef) -> tuple[Task, StoredFile]:
 
 @contextmanager
 def _connected(address: str) -> Iterator[None]:
+    _knock(address)
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, RayError) as problem:
@@ -73,6 +74,19 @@ def _connected(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Refuse an address where nobody listens: Ray itself would go on trying for many minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise DatasetError(f"address={address}: give HOST:PORT of the cluster's head, or auto")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as problem:
+        raise DatasetError(f"can't reach Ray at address={address}: {problem}") from problem
 
 
 _SHARE = "all nodes must see the same source= and the same home (WAVEZOO_HOME or out=), on a shared disk"

@@ -7,6 +7,7 @@ which a clip is left out.
 
 import errno
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -208,9 +209,13 @@ def _write(task: Task, given_up: Mapping[int, str], at: Callable[[int], None]) -
         "sample_rate_hz": str(task.sample_rate_hz),
         "skipped": json.dumps(skipped),
     }
-    store.write_shard(
-        task.file, values[: offsets[-1]], np.array(offsets, np.int64), clip_ids, clipped, metadata
-    )
+    try:
+        store.write_shard(
+            task.file, values[: offsets[-1]], np.array(offsets, np.int64), clip_ids, clipped, metadata
+        )
+    except OSError as problem:  # Arrow's own words name neither the file nor, plainly, what is the matter
+        code = problem.errno or errno.EIO
+        raise OSError(code, os.strerror(code), str(task.file)) from problem
 
 
 def _check_source(task: Task) -> None:

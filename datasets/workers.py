@@ -30,7 +30,7 @@ IDLE = -1  # no clip is being read: the worker starts, or writes its shard
 LOST_TRIES = 3
 # Nobody's decoder sends these: whoever kills a process from outside does, the kernel out of memory first.
 FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}
-PROGRAM_BYTES = 224 * 2**20  # Python, NumPy, Arrow and the decoders, with room to move
+PROGRAM_BYTES = 192 * 2**20  # Python, NumPy, Arrow and the decoders, with room to move
 SPAWN = multiprocessing.get_context("spawn")
 
 

@@ -15,7 +15,7 @@ import datasets
 from datasets import build as building
 from datasets import mtat, shards
 from datasets.build import build, main
-from datasets.cards import Card
+from datasets.cards import Card, parse
 from datasets.errors import DatasetError
 from datasets.recipe import recipe_names
 
@@ -158,8 +158,10 @@ def test_a_file_that_is_not_audio_costs_that_clip_alone_and_is_reported(
         ("3", "0/text.mp3", "undecodable", "no audio is found in it"),
     ]
     folder = tmp_path / "datasets" / "mtat"
+    built = parse((folder / "card.json").read_text(), folder)
     assert capsys.readouterr().err.splitlines()[-6:] == [
-        f"mtat: 3 clips, 0.00 hours at 22050 Hz, 50 tags (1 without any of them), in {folder}",
+        f"mtat: 3 clips, 0.00 hours at 22050 Hz, 50 tags (1 without any of them), "
+        f"fingerprint {built.fingerprint}, in {folder}",
         f"skipped: 1 empty, 1 missing, 1 undecodable; each is named in {folder / 'skipped.csv'}",
         "clips with peaks beyond full scale, which were clipped to it: 1",
         "split paper: train 1 of 2, valid 0 of 1, test 1 of 2",

@@ -1,18 +1,29 @@
 """What can go wrong with one clip costs that clip, and what goes wrong with the machine costs nothing built."""
 
 import csv
+import errno
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import faulty_build
 import faulty_readers
+import numpy as np
 import pytest
-from mtat_tree import Clip, music, write_tree
+from mtat_tree import Clip, music, wav, write_tree
 
 from datasets import mtat
 from datasets.build import build
 from datasets.cards import Card
 from datasets.errors import DatasetError
-from datasets.recipe import Plan
+from datasets.shards import tasks
+from datasets.verify import stored_card, verify
+from datasets.workers import PROGRAM_BYTES, Pool, memory_bytes
 
 SECONDS = 2  # of which a fresh process on a busy machine may need one to load its decoder
 REASONS = {
@@ -34,12 +45,7 @@ REASONS = {
 @pytest.fixture(autouse=True)
 def _faulty_mtat(monkeypatch: pytest.MonkeyPatch) -> None:
     """mtat, read by faulty_readers; four clips a shard."""
-
-    def plan(source: Path | None, rate_hz: int) -> Plan:
-        return replace(whole(source, rate_hz), read=faulty_readers.read, clips_per_shard=4)
-
-    whole = mtat.plan
-    monkeypatch.setattr(mtat, "DATASET", replace(mtat.DATASET, plan=plan))
+    monkeypatch.setattr(mtat, "DATASET", replace(mtat.DATASET, plan=faulty_build.plan))
 
 
 def tree(folder: Path, *faults: str) -> Path:
@@ -73,21 +79,17 @@ def test_a_clip_that_hangs_crashes_or_is_no_audio_costs_itself_alone(tmp_path: P
 
 
 def test_what_was_given_up_changes_no_byte_between_two_builds(tmp_path: Path) -> None:
-    faults = ("odd", "abort", "eat", "hang", "segfault")
+    faults = ("odd", "abort", "eat")
     build_it(tree(tmp_path / "source", *faults), tmp_path / "one", workers=1)
     build_it(tree(tmp_path / "moved", *faults), tmp_path / "two", workers=2)
     assert content(tmp_path / "one") == content(tmp_path / "two")
 
 
 def test_a_shard_whose_clips_all_crash_is_made_all_the_same(tmp_path: Path) -> None:
-    source = tree(tmp_path / "source", "good", "good", "abort", "abort")
-    (source / "annotations_final.csv").write_text(
-        (source / "annotations_final.csv").read_text().replace("good-abort", "segfault-abort")
-    )
-    for file in (source / "mp3" / "0").glob("good-abort*"):
-        file.rename(file.with_name(file.name.replace("good-abort", "segfault-abort")))
-    card = build_it(source, tmp_path)
-    assert (card.clips, card.skipped, len(card.shards)) == (4, {"crashed": 4}, 2)
+    names = [f"good-{i}" for i in range(faulty_build.CLIPS_PER_SHARD)] + ["abort"]
+    clips = [Clip(2 + i, f"0/{name}.mp3", audio=music(2_205, i)) for i, name in enumerate(names)]
+    card = build_it(write_tree(tmp_path / "source", clips), tmp_path)
+    assert (card.clips, card.skipped, len(card.shards)) == (4, {"crashed": 1}, 2)
 
 
 def test_a_clip_given_up_stays_out_until_a_time_limit_is_typed_again(
@@ -128,3 +130,104 @@ def test_a_full_disk_while_reading_costs_no_clip(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left on device"):
         build_it(tree(tmp_path / "source", "full"), tmp_path)
     assert not list((tmp_path / "datasets").rglob("*.arrow"))
+
+
+def run(point: str, *words: str, prepare: Callable[[], None] | None = None) -> tuple[int, str]:
+    """A build in a process of its own; its exit code and what it said."""
+    command = [sys.executable, faulty_build.__file__, point, "name=mtat", *words]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=prepare)
+    return ended.returncode, ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("point", "left"),
+    [
+        ("after the first shard", ["00000.arrow"]),
+        ("before the index", ["00000.arrow", "00001.arrow", "00002.arrow"]),
+        ("with the index half-written", ["00000.arrow", "00001.arrow", "00002.arrow", "index.arrow.part"]),
+        ("between index and card", ["00000.arrow", "00001.arrow", "00002.arrow", "index.arrow"]),
+    ],
+)
+def test_kill_9_at_any_point_ends_in_the_same_bytes_when_the_same_is_typed_again(
+    tmp_path: Path, point: str, left: list[str]
+) -> None:
+    source = tree(tmp_path / "source", *["good"] * 5, "odd")
+    assert run(point, f"source={source}", "workers=1", f"out={tmp_path}")[0] == -9
+    folder = tmp_path / "datasets" / "mtat"
+    found = {file.name.replace(f".{file.name.split('.')[-2]}.part", ".part") for file in folder.glob("*/*")}
+    assert found == set(left)
+    assert not (folder / "card.json").exists()
+    kept = {file: file.stat().st_ino for file in folder.glob("*/0*.arrow")}
+    build("mtat", source, workers=1, out=tmp_path)
+    assert kept.items() <= {file: file.stat().st_ino for file in folder.glob("*/0*.arrow")}.items()
+    build("mtat", source, workers=1, out=tmp_path / "undisturbed")
+    assert content(tmp_path) == content(tmp_path / "undisturbed")
+
+
+def test_kill_9_before_the_old_build_is_removed_leaves_the_new_one_whole(tmp_path: Path) -> None:
+    source = tree(tmp_path / "source", "good")
+    build("mtat", source, rate_hz=16_000, workers=1, out=tmp_path)
+    assert run("before the old shards are removed", f"source={source}", f"out={tmp_path}")[0] == -9
+    assert len(list((tmp_path / "datasets" / "mtat").glob("shards-*"))) == 2
+    assert verify("mtat", tmp_path) == []
+    build("mtat", source, workers=1, out=tmp_path)
+    build("mtat", source, workers=1, out=tmp_path / "undisturbed")
+    assert content(tmp_path) == content(tmp_path / "undisturbed")
+
+
+def test_a_build_that_is_killed_leaves_the_one_before_it_whole(tmp_path: Path) -> None:
+    source = tree(tmp_path / "source", "good")
+    before = build("mtat", source, rate_hz=16_000, workers=1, out=tmp_path)
+    assert run("between index and card", f"source={source}", f"out={tmp_path}")[0] == -9
+    assert verify("mtat", tmp_path) == []
+    assert stored_card("mtat", tmp_path)[0] == before
+
+
+def test_a_full_disk_is_one_clear_line_and_nothing_half_written_is_taken_for_whole(tmp_path: Path) -> None:
+    """A real refusal of the system: no file may pass 10,000 bytes, and a shard of four clips has 18,000."""
+    source = tree(tmp_path / "source", "good", "good", "good")
+    words = (f"source={source}", "workers=2", f"out={tmp_path}")
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))  # noqa: E731
+    code, said = run("never", *words, prepare=limit)
+    (folder,) = (tmp_path / "datasets" / "mtat").glob("shards-*")
+    assert code == 2
+    assert said.splitlines()[-1].startswith(f"there is no room left for {folder}/0000")
+    assert said.endswith(
+        ".arrow (File too large); free some: nothing half-written was kept, and the same command goes on\n"
+    )
+    assert not [file for file in folder.iterdir() if file.suffix == ".arrow"]
+    build("mtat", source, workers=1, out=tmp_path)
+    assert verify("mtat", tmp_path) == []
+
+
+@pytest.mark.parametrize("full_at", ["fsync", "replace"])
+def test_a_disk_that_is_full_at_the_last_moment_leaves_no_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_at: str
+) -> None:
+    def full(*words: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    source = tree(tmp_path / "source", "good")
+    with monkeypatch.context() as patched:
+        patched.setattr(*{"fsync": (os, "fsync", full), "replace": (Path, "replace", full)}[full_at])
+        with pytest.raises(OSError, match=r"No space left on device: .*00000\.arrow"):
+            build("mtat", source, workers=1, out=tmp_path)
+    folder = tmp_path / "datasets" / "mtat"
+    assert [file.name for file in folder.rglob("*") if file.is_file()] == [".building"]
+
+
+def test_a_worker_takes_no_more_memory_than_the_build_says(tmp_path: Path) -> None:
+    song = tmp_path / "song.wav"
+    song.write_bytes(wav(np.stack([music(44_100 * 30)] * 2, axis=1), 44_100))
+    source = write_tree(tmp_path / "source", [Clip(2 + i, f"0/{i}.mp3", audio=song) for i in range(16)])
+    todo = tasks(replace(mtat.plan(source, 22_050), clips_per_shard=16), tmp_path)
+    assert todo[0].shard_bytes == 16 * 641_655 * 2
+    with closing(Pool(1)) as pool:
+        assert len(list(pool.run(todo))) == 1
+        process = pool.benches[0].process
+        assert process is not None
+        status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
+    assert peak < memory_bytes(todo) < 550e6
+    # What the system allows beyond the program itself is the shard and one clip, no more.
+    assert memory_bytes(todo) == PROGRAM_BYTES + todo[0].shard_bytes + 256 * 2**20
