@@ -91,7 +91,7 @@ def read_table(file: Path) -> Table:
             rows.append(row)
     if not rows and not problems.found:
         raise DatasetError(f"{file} has no rows below its first line")
-    ignored = tuple(name for name in names if name not in NEEDED + OPTIONAL)
+    ignored = tuple(name for name in names if name and name not in NEEDED + OPTIONAL)
     return Table(tuple(rows), tuple(names), ignored, problems)
 
 
