@@ -5,7 +5,6 @@ A page fault reads a little and waits; a segment that is asked for as a whole co
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,9 +12,9 @@ import numpy as np
 
 __all__ = ["read_segments"]
 
-AT_ONCE = 8  # requests that a disk gets to order among themselves
 MOST_OPEN = 256  # files; the usual limit of a process is 1,024
 SAMPLE_BYTES = 2
+CAN_ADVISE = hasattr(os, "posix_fadvise")
 
 
 class _File:
@@ -23,7 +22,7 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self.number = os.open(path, os.O_RDONLY)
-        if hasattr(os, "posix_fadvise"):  # reading ahead of a segment reads what nobody asked for
+        if CAN_ADVISE:  # reading ahead of a segment reads what nobody asked for
             os.posix_fadvise(self.number, 0, 0, os.POSIX_FADV_RANDOM)
 
     def __del__(self) -> None:
@@ -31,11 +30,6 @@ class _File:
 
 
 _opened = lru_cache(maxsize=MOST_OPEN)(_File)
-
-
-@lru_cache(maxsize=1)
-def _readers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(AT_ONCE, "read")
 
 
 def read_segments(files: Sequence[Path], starts: np.ndarray, out: np.ndarray) -> None:
@@ -46,15 +40,20 @@ def read_segments(files: Sequence[Path], starts: np.ndarray, out: np.ndarray) ->
     out:    (rows, samples) int16. What lies behind the end of a file is left as it is.
     raises: OSError as the system says.
     """
-    jobs = zip(files, starts.tolist(), out, strict=True)
-    for _ in _readers().map(_read, *zip(*jobs, strict=True)):
-        pass
+    places = list(zip(map(_opened, files), (starts * SAMPLE_BYTES).tolist(), strict=True))
+    if CAN_ADVISE:
+        # All are asked for at once, for the disk to order among themselves, and then taken one by one: half the
+        # processor time of as many threads that each wait for one.
+        for file, at_byte in places:
+            os.posix_fadvise(file.number, at_byte, out.shape[1] * SAMPLE_BYTES, os.POSIX_FADV_WILLNEED)
+    for (file, at_byte), row in zip(places, out, strict=True):
+        _read(file, at_byte, row)
 
 
-def _read(path: Path, start: int, row: np.ndarray) -> None:
-    file, view, done = _opened(path), row.view(np.uint8).data, 0
+def _read(file: _File, at_byte: int, row: np.ndarray) -> None:
+    view, done = row.view(np.uint8).data, 0
     while done < len(view):
-        got = os.preadv(file.number, [view[done:]], start * SAMPLE_BYTES + done)
+        got = os.preadv(file.number, [view[done:]], at_byte + done)
         if not got:
             return
         done += got
