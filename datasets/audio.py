@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import re
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -62,7 +63,7 @@ def _read_mono(path: Path, max_seconds: float | None) -> tuple[np.ndarray, int]:
             channels = file.read(frames, dtype="float32", always_2d=True)
             native_hz = int(file.samplerate)
     except soundfile.SoundFileError as problem:
-        raise AudioError(path, "undecodable", _why(problem)) from problem
+        raise AudioError(path, "undecodable", _why(problem, path)) from problem
     if not len(channels):
         raise AudioError(path, "empty", "it decodes to no samples")
     if not np.isfinite(channels).all():
@@ -77,10 +78,11 @@ def _frames_wanted(frames: int, rate_hz: int, max_seconds: float | None) -> int:
     return min(frames, math.ceil((max_seconds + MARGIN_SECONDS) * rate_hz))
 
 
-def _why(problem: Exception) -> str:
+def _why(problem: Exception, path: Path) -> str:
+    # Without the path: the reason is written into the store, whose bytes do not depend on where the music lies.
+    words = str(problem).replace(f"{str(path)!r}", "it").removeprefix("Error opening it: ")
     # libsndfile says "does not exist or is not a regular file" of an mp3 in which it finds no frame.
-    words = str(problem)
-    return "no audio is found in it" if "not a regular file" in words else words.split(": ", 1)[-1]
+    return "no audio is found in it" if "not a regular file" in words else words
 
 
 @contextlib.contextmanager
@@ -96,7 +98,7 @@ def quiet_decoder() -> Iterator[None]:
         except OSError:  # no standard error at all, so no noise either
             yield
             return
-        with tempfile.TemporaryFile() as noise:
+        with _noise_file() as noise:
             os.dup2(noise.fileno(), 2)
             try:
                 yield
@@ -104,6 +106,11 @@ def quiet_decoder() -> Iterator[None]:
                 os.dup2(kept, 2)
                 os.close(kept)
                 _pass_on(noise)
+
+
+def _noise_file() -> IO[bytes]:
+    """Nameless and in memory where the system has that: a full disk must not look like damaged music."""
+    return os.fdopen(os.memfd_create("noise"), "w+b") if sys.platform == "linux" else tempfile.TemporaryFile()
 
 
 def _pass_on(noise: IO[bytes]) -> None:
