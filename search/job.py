@@ -12,6 +12,9 @@ from search.spaces import Point, Space
 
 # How many epochs the paper's schedule takes is known when it ends; planned with this many.
 PLANNED_EPOCHS = 40
+# Of a worker before it trains; of each weight with its gradient, its two moments and the best so far; and beside the
+# activations that wait for the backward pass there are their gradients and what the allocator holds on to.
+PROCESS_BYTES, WEIGHT_BYTES, GRADIENTS_TOO = 600 << 20, 20, 2
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,14 @@ class Work:
     """What one training costs.
 
     multiply_adds:        of one segment's forward pass.
+    training_bytes:       of activations that one segment of a batch keeps for the backward pass.
     training, evaluation: forward multiply-adds of all training segments, and of all looks at valid and test.
     """
 
     trial: TrialSettings
     parameters: int
     multiply_adds: int
+    training_bytes: int
     segments_per_epoch: int
     training: float
     evaluation: float
@@ -33,6 +38,12 @@ class Work:
     @property
     def total(self) -> float:
         return self.training + self.evaluation
+
+    @property
+    def memory_bytes(self) -> int:
+        """What a process that trains this on the CPU needs, roughly and rather too much than too little."""
+        activations = GRADIENTS_TOO * self.training_bytes * self.trial.training.batch_size
+        return PROCESS_BYTES + WEIGHT_BYTES * self.parameters + activations
 
 
 @dataclass(frozen=True)
@@ -104,6 +115,7 @@ class Job:
             trial=trial,
             parameters=cost.parameters,
             multiply_adds=cost.multiply_adds,
+            training_bytes=cost.training_bytes,
             segments_per_epoch=segments,
             training=float(cost.multiply_adds) * segments * epochs,
             evaluation=float(cost.multiply_adds) * looked_at,

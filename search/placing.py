@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 # Ray and Tune read these when they are imported.
@@ -18,6 +19,9 @@ os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     RAY_ENABLE_UV_RUN_RUNTIME_ENV="0",  # the packages are there already; uv would install them for each worker
     RAY_CHDIR_TO_TRIAL_DIR="0",
+    # Ray's own watch over memory ends a worker in a way that Tune 2.60 takes for a fault of its own, and the search
+    # with it. Without that the kernel ends the worker, which is a lost process like any other.
+    RAY_memory_monitor_refresh_ms="0",
     TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
     TUNE_DISABLE_SIGINT_HANDLER="1",
     TUNE_DISABLE_STRICT_METRIC_CHECKING="1",  # a failure is a row, too, and has no score
@@ -27,7 +31,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")  # whoever can reach Ray's port 
 
 import ray
 from ray import tune
-from ray.exceptions import RayError
+from ray.exceptions import OutOfMemoryError, RayError
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -38,6 +42,8 @@ from search.machine import local_cpus
 from search.process import TrialProcess
 from search.settings import AUTO, LOCAL, Cluster, SearchError
 
+# Nothing is kept in Ray's own store, so it shall not take a third of the memory.
+LOCAL_RAY: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 128 << 20}
 LOST_TRIES = 3  # how often a trial goes on after its process or node was lost
 LOST = f"its process or node was lost {LOST_TRIES + 1} times (killed, or the machine ran out of memory)"
 
@@ -58,6 +64,19 @@ class Room:
     cpus: int
     gpus: float
     at_once: int
+    memory_bytes: int
+
+    def bundle(self, needed_bytes: int) -> dict[str, float]:
+        """What Ray sets aside for a trial that needs so much memory.
+
+        On a GPU it is the GPU's that counts, and that is shared by fractions. The amounts are powers of two, so that
+        one process can take trials of nearly the same size one after the other; what no node has, the largest node
+        tries by itself.
+        """
+        if self.gpus:
+            return {"CPU": self.cpus, "GPU": self.gpus}
+        amount = 1 << (needed_bytes - 1).bit_length()
+        return {"CPU": self.cpus, "memory": min(amount, self.memory_bytes)}
 
 
 @contextmanager
@@ -78,7 +97,7 @@ def cluster_gpus(address: str) -> float:
 
 @contextmanager
 def _connected(address: str) -> Iterator[None]:
-    local: dict[str, Any] = {"num_cpus": local_cpus(), "include_dashboard": False} if address == LOCAL else {}
+    local = {**LOCAL_RAY, "num_cpus": local_cpus()} if address == LOCAL else {}
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
@@ -104,7 +123,7 @@ def _room(wanted: Cluster, nodes: Sequence[Mapping[str, float]]) -> Room:
             f"cluster.gpus_per_trial"
         )
     at_once = fits if wanted.trials_at_once == AUTO else min(fits, int(wanted.trials_at_once))
-    return Room(wanted.cpus_per_trial, each, at_once)
+    return Room(wanted.cpus_per_trial, each, at_once, int(max(node.get("memory", 0) for node in nodes)))
 
 
 def run_trials(
@@ -119,7 +138,7 @@ def run_trials(
     desk = Desk(decider, watchers, common)
     snapshots = home() / "ray"  # Tune insists on writing them; nobody reads them
     tuner = tune.Tuner(
-        tune.with_resources(TrialProcess, {"cpu": room.cpus, "gpu": room.gpus}),
+        tune.with_resources(TrialProcess, partial(_placed, room)),
         tune_config=tune.TuneConfig(
             search_alg=StudySearcher(desk),
             scheduler=StudyScheduler(desk),
@@ -138,10 +157,21 @@ def run_trials(
     )
     try:
         tuner.fit()
+    except RuntimeError as error:
+        if not isinstance(error.__cause__, OutOfMemoryError):
+            raise
+        raise SearchError(
+            "a node of the cluster ran out of memory, and its Ray ended a trial; start its nodes with "
+            "RAY_memory_monitor_refresh_ms=0, or lower cluster.trials_at_once; the same command goes on"
+        ) from error
     finally:
         shutil.rmtree(snapshots / name, ignore_errors=True)
     if desk.error is not None:
         raise desk.error
+
+
+def _placed(room: Room, config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+    return tune.PlacementGroupFactory([room.bundle(config["memory_bytes"])])
 
 
 class Desk:
@@ -169,7 +199,12 @@ class Desk:
         self.assignments[trial_id] = assignment
         for watcher in self.watchers:
             watcher.started(assignment)
-        return {**self.common, "settings": assignment.settings.to_json(), "signature": assignment.signature}
+        return {
+            **self.common,
+            "settings": assignment.settings.to_json(),
+            "signature": assignment.signature,
+            "memory_bytes": self.decider.job.work(assignment.settings).memory_bytes,
+        }
 
     def should_stop(self, trial_id: str, row: dict[str, Any]) -> bool:
         """Write an epoch down; True if the trial should stop after it."""

@@ -86,7 +86,15 @@ def show(job: Job) -> RenderableType:
 
 def _table(works: list[Work]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for title in ("network", "seed", "parameters", "multiply-adds (M)", "segments an epoch", "state"):
+    for title in (
+        "network",
+        "seed",
+        "parameters",
+        "multiply-adds (M)",
+        "memory (GB)",
+        "segments an epoch",
+        "state",
+    ):
         table.add_column(title, justify="left" if title in ("network", "state") else "right", no_wrap=True)
     for each in works:
         table.add_row(
@@ -94,6 +102,7 @@ def _table(works: list[Work]) -> Table:
             str(each.trial.seed),
             f"{each.parameters:,}",
             f"{each.multiply_adds / 1e6:,.1f}",
+            f"{each.memory_bytes / 1e9:.1f}",
             f"{each.segments_per_epoch:,}",
             "done" if each.done else "to train",
         )

@@ -21,6 +21,18 @@ PYTHON = "uv run python -m "
 ELSEWHERE = {
     "pip install uv && uv run pytest": (".ci/run", "uv run pytest"),
     "uv run python -m datasets.build name=mtat source=/music/mtat": ("tests/test_datasets_mtat.py", "source"),
+    "uv run python -m datasets.build name=folder source=/my/music csv=/my/tags.csv called=mymusic": (
+        "tests/test_datasets_folder.py",
+        "called",
+    ),
+    "uv run python -m search.run space=table3 dataset=mymusic": (
+        "tests/test_search_words.py",
+        "dataset=mymusic",
+    ),
+    "uv run python -m datasets.build name=msd source=/msd/clips lists=/msd/lists labels=/msd/lastfm_tags.db": (
+        "tests/test_datasets_msd.py",
+        "labels",
+    ),
     "uv run mlflow server --host 127.0.0.1 --backend-store-uri sqlite:///wavezoo-data/mlflow.db": (
         "tests/test_readme.py",
         "def test_mlflow_opens",
@@ -38,12 +50,12 @@ ELSEWHERE = {
         "tests/test_zoo_foreign.py",
         'main(["import"',
     ),
-    "export WAVEZOO_HOME=/shared/wavezoo RAY_AUTH_MODE=token": (
-        "tests/test_search_cluster.py",
+    "export WAVEZOO_HOME=/shared/wavezoo RAY_AUTH_MODE=token RAY_memory_monitor_refresh_ms=0": (
+        "tests/ray_head.py",
         "RAY_AUTH_MODE",
     ),
-    "uv run ray get-auth-token --generate": ("tests/test_search_cluster.py", "RAY_AUTH_TOKEN"),
-    "uv run ray start --head --port=6379": ("tests/test_search_cluster.py", '"start", "--head"'),
+    "uv run ray get-auth-token --generate": ("tests/ray_head.py", "RAY_AUTH_TOKEN"),
+    "uv run ray start --head --port=6379": ("tests/ray_head.py", '"start", "--head"'),
 }
 
 

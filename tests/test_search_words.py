@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 import zoo
+from datasets.build import build
 from search import spaces
 from search.run import main
 from search.settings import ConfigError, Training, without_password
@@ -220,3 +223,16 @@ def test_a_plan_and_a_wrong_word_load_nothing_heavy(fresh_home: Path) -> None:
 def test_passwords_are_in_nothing_that_is_shown() -> None:
     shown = without_password("storage=postgresql://me:secret@db/x tracking=http://me:secret@host")
     assert shown == "storage=postgresql://...@db/x tracking=http://...@host"
+
+
+def test_a_search_finds_the_users_own_music_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path / "home"))
+    for name in "abcdef":
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(22_050), 22_050)
+    rows = [f"{name}.wav,{'loud' if name in 'ace' else 'soft'},{name}" for name in "abcdef"]
+    (tmp_path / "tags.csv").write_text("\n".join(["path,tags,artist", *rows]))
+    build("folder", tmp_path, workers=1, words={"csv": str(tmp_path / "tags.csv"), "called": "mymusic"})
+    assert main(["space=smoke", "dataset=mymusic", "budget=small", "plan=true"]) == 0
+    assert "data     mymusic, convention" in capsys.readouterr().out

@@ -31,7 +31,7 @@ def on_meta(name, **options):
 
 def on_layers(entry, n_tags):
     """The cost as it is counted on the built network."""
-    return zoo.Cost(*counted(lambda: entry.build(n_tags), entry.input_samples))
+    return counted(lambda: entry.build(n_tags), entry.input_samples)
 
 
 def size(layer):
@@ -314,7 +314,11 @@ def test_a_family_without_a_closed_form_is_counted_on_its_network(monkeypatch):
         monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
     zoo.register(family)
     assert "perceptron_100" in zoo.names()
-    assert zoo.entry("perceptron_100").cost(n_tags=5) == zoo.Cost(100 * 8 + 8 + 8 * 5 + 5, 100 * 8 + 8 * 5)
+    assert zoo.entry("perceptron_100").cost(n_tags=5) == zoo.Cost(
+        parameters=100 * 8 + 8 + 8 * 5 + 5,
+        multiply_adds=100 * 8 + 8 * 5,
+        training_bytes=4 * (100 + 8),  # the inputs of both layers
+    )
     assert zoo.create("perceptron_100", n_tags=5)(torch.zeros(2, 100)).shape == (2, 5)
     with pytest.raises(
         zoo.ZooError, match="no network is called 'perceptron_10'; did you mean perceptron_100"

@@ -27,6 +27,7 @@ class Headless:
 
     parameters: int
     multiply_adds: int
+    training_bytes: int
     width: int
     frames: int = 1
 
@@ -35,6 +36,7 @@ class Headless:
         return Cost(
             self.parameters + (self.width + 1) * n_tags,
             self.multiply_adds + self.width * n_tags * self.frames,
+            self.training_bytes,
         )
 
 

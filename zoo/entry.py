@@ -230,7 +230,7 @@ class Entry:
             return costs.known()[self.name].with_head(n_tags)
         from zoo.counting import counted  # torch
 
-        return Cost(*counted(lambda: self.build(n_tags), self.input_samples))
+        return counted(lambda: self.build(n_tags), self.input_samples)
 
     def build(self, n_tags: int = 50) -> nn.Module:
         """Build the network: (batch, input_samples) float32 in [-1, 1] -> (batch, n_tags) logits.

@@ -43,10 +43,12 @@ class Cost:
     parameters:    trainable numbers, batch norm's scale and shift included.
     multiply_adds: of one forward pass over one segment; convolutions and dense layers (a spectrogram is not
                    counted).
+    training_bytes: of activations that training keeps for the backward pass of one segment, in float32.
     """
 
     parameters: int
     multiply_adds: int
+    training_bytes: int
 
 
 @dataclass(frozen=True)

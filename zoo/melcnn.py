@@ -78,7 +78,7 @@ def input_samples(options: Mapping[str, Value]) -> int:
 
 def cost(options: Mapping[str, Value], n_tags: int) -> Cost:
     """The tower alone: a spectrogram has no parameters, and its arithmetic is left out."""
-    return tower_cost(options, BANDS, n_tags)
+    return tower_cost(options, BANDS, n_tags, learned_frames=False)
 
 
 def depth(options: Mapping[str, Value]) -> int:

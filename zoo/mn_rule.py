@@ -121,20 +121,35 @@ def widths(n: int, filters: str, first: int = FIRST_FILTERS) -> list[int]:
     return [int(width * SCALES[filters]) for width in plan]
 
 
-def tower_cost(options: Mapping[str, Value], channels: int, n_tags: int) -> Cost:
+def tower_cost(options: Mapping[str, Value], channels: int, n_tags: int, *, learned_frames: bool) -> Cost:
     """Cost of everything after the frames: modules, 1x1 convolution, dense layer.
 
-    channels: of the frames that come in.
+    channels:       of the frames that come in.
+    learned_frames: they are the output of a convolution, which training keeps anyway.
     """
     m, n = int(options["m"]), int(options["n"])
+    # Zeros on one side more than on the other are put on in a copy, which is what the convolution keeps then.
+    uneven = m - 1 if m % 2 == 0 else 0
     parameters, multiply_adds, frames = 0, 0, m**n
-    for width in widths(n, str(options["filters"]), channels):
+    floats, indices = 0, 0
+    for i, width in enumerate(widths(n, str(options["filters"]), channels), start=1):
         weights = channels * width * m
         parameters += weights + 3 * width  # a bias, and batch norm's scale and shift
         multiply_adds += weights * frames
+        kept_already = i == 1 and learned_frames and not uneven
+        floats += (0 if kept_already else channels * (frames + uneven)) + 2 * width * frames
         channels, frames = width, frames // m
+        indices += width * frames  # of the maximum that each pool took
     parameters += channels * channels + 3 * channels + channels * n_tags + n_tags
-    return Cost(parameters, multiply_adds + channels * channels + channels * n_tags)
+    dropped = channels if options["dropout"] else 0
+    floats += (
+        3 * channels + 2 * dropped
+    )  # the top's input, before and behind its batch norm; dropout's mask and output
+    return Cost(
+        parameters,
+        multiply_adds + channels * channels + channels * n_tags,
+        4 * floats + 8 * indices,
+    )
 
 
 def receptive_field(options: Mapping[str, Value]) -> int:

@@ -17,7 +17,7 @@ def main() -> None:
     rows = []
     for each in entries:
         rows.append({"name": each.name, **asdict(count(each))})
-        print(each.name, each.cost())
+        print(each.name)
     with written_whole(FILE) as part, part.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         table.writeheader()
@@ -26,9 +26,15 @@ def main() -> None:
 
 def count(each: Entry) -> Headless:
     """The cost of all but the head, from what one tag more costs: width + 1 parameters, width times frames products."""
-    (one, products), (two, more) = (counted(partial(each.build, tags), each.input_samples) for tags in (1, 2))
-    width = two - one - 1
-    return Headless(one - width - 1, 2 * products - more, width, (more - products) // width)
+    one, two = (counted(partial(each.build, tags), each.input_samples) for tags in (1, 2))
+    width, products = two.parameters - one.parameters - 1, two.multiply_adds - one.multiply_adds
+    return Headless(
+        one.parameters - width - 1,
+        one.multiply_adds - products,
+        one.training_bytes,
+        width,
+        products // width,
+    )
 
 
 if __name__ == "__main__":

@@ -159,9 +159,12 @@ def cost(options: Mapping[str, Value], n_tags: int) -> Cost:
     """The first convolution and the tower behind it."""
     filters, window = int(options["first"]), int(options["window"])
     frames = int(options["m"]) ** int(options["n"])
-    tower = tower_cost(options, filters, n_tags)
-    parameters = filters * window + 3 * filters
-    return Cost(tower.parameters + parameters, tower.multiply_adds + frames * filters * window)
+    tower = tower_cost(options, filters, n_tags, learned_frames=True)
+    return Cost(
+        tower.parameters + filters * window + 3 * filters,
+        tower.multiply_adds + frames * filters * window,
+        tower.training_bytes + 4 * (input_samples(options) + 2 * filters * frames),
+    )
 
 
 def depth(options: Mapping[str, Value]) -> int:
