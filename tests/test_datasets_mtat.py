@@ -222,7 +222,8 @@ def test_an_original_that_gives_other_tags_or_counts_than_published_is_refused(
 def test_a_clip_info_without_artists_is_refused(tmp_path: Path) -> None:
     write_table(tmp_path / "clip_info_final.csv", [("clip_id", "title"), ("2", "BWV54")])
     with pytest.raises(
-        DatasetError, match=r"clip_info_final\.csv line 1: no column artist and no column original_url .*original"
+        DatasetError,
+        match=r"clip_info_final\.csv line 1: no column artist and no column original_url .*original",
     ):
         read_clip_info(tmp_path)
 

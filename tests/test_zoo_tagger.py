@@ -152,7 +152,9 @@ def test_a_registered_model_loads_without_ray(checkpoint, tmp_path, monkeypatch)
 def test_the_list_has_a_line_for_each_network(capsys):
     assert main([]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
-    columns = "name, kHz, input ms, parameters, published, multiply-adds, MTAT AUC, MSD AUC, published in, sure"
+    columns = (
+        "name, kHz, input ms, parameters, published, multiply-adds, MTAT AUC, MSD AUC, published in, sure"
+    )
     assert re.split("  +", head.strip()) == columns.split(", ")
     assert [line.split()[0] for line in lines] == zoo.names()
     row = next(line for line in lines if line.startswith("samplecnn_m3_n9_s3 "))
