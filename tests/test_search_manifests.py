@@ -1,0 +1,133 @@
+"""The manifests that a user can apply: of the form that Ray and Kubernetes want, and with commands that exist."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import ray
+import yaml
+
+from search.words import read_words
+
+MANIFESTS = Path(__file__).parent.parent / "search" / "manifests"
+SCHEMA = Path(ray.__file__).parent / "autoscaler" / "ray-schema.json"
+# KubeRay's RayJob (ray.io/v1), the parts that are used here; nothing else may stand in the manifest.
+CONTAINER = {
+    "type": "object",
+    "required": ["name", "image", "resources", "env", "volumeMounts"],
+    "additionalProperties": False,
+    "properties": {
+        "name": {"type": "string", "pattern": "^[a-z0-9-]+$"},
+        "image": {"type": "string"},
+        "resources": {
+            "type": "object",
+            "additionalProperties": False,
+            "patternProperties": {"^(limits|requests)$": {"additionalProperties": {"type": "string"}}},
+        },
+        "env": {
+            "items": {
+                "required": ["name"],
+                "additionalProperties": False,
+                "properties": {
+                    "name": {"type": "string"},
+                    "value": {"type": "string"},
+                    "valueFrom": {
+                        "properties": {"secretKeyRef": {"required": ["name", "key"]}},
+                        "additionalProperties": False,
+                    },
+                },
+            }
+        },
+        "volumeMounts": {"items": {"required": ["name", "mountPath"]}},
+    },
+}
+POD = {
+    "required": ["spec"],
+    "properties": {
+        "spec": {
+            "required": ["containers", "volumes"],
+            "additionalProperties": False,
+            "properties": {"containers": {"minItems": 1, "items": CONTAINER}, "volumes": {"minItems": 1}},
+        }
+    },
+}
+START = {"type": "object", "additionalProperties": {"type": "string"}}
+RAY_JOB = {
+    "required": ["apiVersion", "kind", "metadata", "spec"],
+    "additionalProperties": False,
+    "properties": {
+        "apiVersion": {"const": "ray.io/v1"},
+        "kind": {"const": "RayJob"},
+        "metadata": {"required": ["name"]},
+        "spec": {
+            "required": ["entrypoint", "rayClusterSpec"],
+            "additionalProperties": False,
+            "properties": {
+                "entrypoint": {"type": "string"},
+                "shutdownAfterJobFinishes": {"type": "boolean"},
+                "ttlSecondsAfterFinished": {"type": "integer"},
+                "backoffLimit": {"type": "integer"},
+                "rayClusterSpec": {
+                    "required": ["rayVersion", "headGroupSpec", "workerGroupSpecs"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "rayVersion": {"const": ray.__version__},
+                        "authOptions": {"properties": {"mode": {"enum": ["token", "disabled"]}}},
+                        "headGroupSpec": {
+                            "required": ["rayStartParams", "template"],
+                            "additionalProperties": False,
+                            "properties": {"rayStartParams": START, "template": POD},
+                        },
+                        "workerGroupSpecs": {
+                            "minItems": 1,
+                            "items": {
+                                "required": ["groupName", "replicas", "rayStartParams", "template"],
+                                "additionalProperties": False,
+                                "properties": {
+                                    "groupName": {"type": "string"},
+                                    "replicas": {"type": "integer"},
+                                    "minReplicas": {"type": "integer"},
+                                    "maxReplicas": {"type": "integer"},
+                                    "rayStartParams": START,
+                                    "template": POD,
+                                },
+                            },
+                        },
+                    },
+                },
+            },
+        },
+    },
+}
+
+
+def manifest(name: str) -> dict[str, Any]:
+    return yaml.safe_load((MANIFESTS / name).read_text("utf-8"))
+
+
+def test_ray_takes_the_cluster_file() -> None:
+    jsonschema.validate(manifest("cluster.yaml"), json.loads(SCHEMA.read_text("utf-8")))
+
+
+def test_kubernetes_takes_the_job() -> None:
+    jsonschema.validate(manifest("rayjob.yaml"), RAY_JOB)
+
+
+@pytest.mark.parametrize("name", ["cluster.yaml", "rayjob.yaml"])
+def test_the_search_in_a_manifest_is_one_that_the_command_line_knows(name: str) -> None:
+    text = re.sub(r"\n[ #]*", " ", (MANIFESTS / name).read_text("utf-8"))
+    (found,) = re.findall(r"search\.run ([^'&]*?)(?= Every|'|$| wait)", text)
+    words = [word for word in shlex.split(found) if not word.startswith("cluster.address")]
+    settings = read_words([*words, "cluster.address=local"])
+    assert (settings.space, settings.dataset, settings.budget) == ("table2", "mtat", "paper")
+
+
+def test_secrets_and_memory_are_left_to_the_cluster() -> None:
+    for name in ("cluster.yaml", "rayjob.yaml"):
+        text = (MANIFESTS / name).read_text("utf-8")
+        assert "RAY_memory_monitor_refresh_ms" in text
+        assert not re.search(r"(password|token): *\S", text, re.IGNORECASE)

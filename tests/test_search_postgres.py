@@ -1,0 +1,54 @@
+"""The ledger in PostgreSQL, as a cluster has it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from postgres import PASSWORD, postgres
+
+SPACE = '''"""Two: two small networks."""
+from search.spaces import Point
+GRID = [{"stride": 729}, {"stride": 243}]
+def sample(trial):
+    stride = trial.suggest_categorical("stride", [729, 243])
+    return Point("samplecnn_m3_n3_s729" if stride == 729 else "samplecnn_m3_n4_s243")
+'''
+
+
+@pytest.mark.slow
+def test_a_search_keeps_its_ledger_in_postgresql_and_goes_on_from_it(
+    fresh_home: Path, mlflow_db: Path, tmp_path: Path
+) -> None:
+    shutil.copy(mlflow_db, fresh_home / "mlflow.db")
+    space = tmp_path / "two.py"
+    space.write_text(SPACE)
+    with postgres() as url:
+        words = [f"space={space}", "dataset=demo", "budget=small", "budget.multiply_adds_per_epoch=5e8"]
+        command = [sys.executable, "-m", "search.run", *words, f"storage={url}", "study=ours"]
+
+        def run() -> str:
+            answer = subprocess.run(
+                command,
+                env={**os.environ, "MLFLOW_TRACKING_URI": ""},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert answer.returncode == 0, answer.stdout + answer.stderr
+            return answer.stdout + answer.stderr
+
+        first = run()
+        study = optuna.load_study(study_name="ours", storage=url)
+        ended = [(trial.state.name, trial.value) for trial in study.trials]
+        assert [state for state, _ in ended] == ["COMPLETE"] * 2
+        assert not (fresh_home / "studies.db").exists()
+        second = run()
+        assert [
+            (trial.state.name, trial.value)
+            for trial in optuna.load_study(study_name="ours", storage=url).trials
+        ] == ended
+        assert PASSWORD not in first + second
