@@ -14,6 +14,7 @@ __all__ = ["Music", "Stored"]
 
 # Below this share of pages in memory, reading segments at their places beats waiting for page faults.
 WARM_SHARE = 0.9
+PROBES = 512  # pages looked at before each epoch, which takes a millisecond
 
 
 class Music:
@@ -106,7 +107,7 @@ class Stored(Music):
 
     def look(self) -> None:
         """See whether the files are in memory by now; to be called once in a while, such as at each epoch."""
-        self.cold = self.map.resident_share() < WARM_SHARE
+        self.cold = self.map.resident_share(PROBES) < WARM_SHARE
 
     def _copy(self, clips: np.ndarray, starts: np.ndarray, out: Tensor) -> None:
         if not self.cold:
