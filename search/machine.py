@@ -1,6 +1,7 @@
 """What this machine offers to a search, asked without importing torch or Ray."""
 
 import os
+import platform
 from pathlib import Path
 
 
@@ -11,6 +12,22 @@ def local_gpus() -> int:
     if visible is None:
         return present
     return min(present, len([device for device in visible.split(",") if device.strip() not in ("", "-1")]))
+
+
+def local_device() -> str:
+    """What kind of device a trial of this machine trains on: the GPU's name, or the processor's."""
+    if local_gpus():
+        facts = next(Path("/proc/driver/nvidia/gpus").glob("*/information"), None)
+        return _value(facts, "Model") or "an NVIDIA GPU"
+    return _value(Path("/proc/cpuinfo"), "model name") or platform.processor() or "an unknown processor"
+
+
+def _value(file: Path | None, key: str) -> str:
+    """The first value of that key in a file of `key: value` lines; empty where there is none."""
+    if file is None or not file.is_file():
+        return ""
+    pairs = (line.partition(":") for line in file.read_text("utf-8", "replace").splitlines())
+    return next((value.strip() for name, _, value in pairs if name.strip() == key), "")
 
 
 def local_cpus() -> int:

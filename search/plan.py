@@ -4,22 +4,31 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 import zoo
+from search import throughput
 from search.job import PLANNED_EPOCHS, Job, Work
-from search.machine import local_cpus, local_gpus
+from search.machine import local_cpus, local_device, local_gpus
 from search.settings import AUTO, LOCAL, Cluster, Settings, Training, TrialSettings
 
-# Forward multiply-adds a second that training and evaluation get through, where no trial has been timed yet:
-# one AVX2 core (samplecnn_m3_n9_s3, batch 23) and, computed from its memory traffic, one H200.
-ROUGH_CPU_TRAINING, ROUGH_CPU_EVALUATION = 7e9, 27e9
-ROUGH_GPU_TRAINING, ROUGH_GPU_EVALUATION = 9e12, 27e12
+# Forward multiply-adds a second that training gets through, where no trial has been timed yet: one AVX2 core
+# (samplecnn_m3_n9_s3, batch 23) and, computed from its memory traffic, one H200.
+ROUGH_CPU, ROUGH_GPU = 7e9, 9e12
 OVERHEAD_SECONDS = 1.5  # of a trial: opening the data, scoring, writing its checkpoint
 
 
 def rough_seconds(work: Work) -> float:
-    """What one training takes on this kind of machine, roughly: a first guess until trials have been timed."""
-    if local_gpus():
-        return OVERHEAD_SECONDS + work.training / ROUGH_GPU_TRAINING + work.evaluation / ROUGH_GPU_EVALUATION
-    return OVERHEAD_SECONDS + work.training / ROUGH_CPU_TRAINING + work.evaluation / ROUGH_CPU_EVALUATION
+    """What one training takes on this kind of machine: by those that were timed here, else a first guess."""
+    measured = throughput.rate(local_device(), zoo.entry(work.trial.network).family)
+    rate = measured[0] if measured else ROUGH_GPU if local_gpus() else ROUGH_CPU
+    return OVERHEAD_SECONDS + (work.training + throughput.EVALUATION_SHARE * work.evaluation) / rate
+
+
+def _how_known(works: list[Work]) -> str:
+    """What the estimate rests on."""
+    families = {zoo.entry(work.trial.network).family for work in works}
+    timed = [found[1] for family in families if (found := throughput.rate(local_device(), family))]
+    if not timed:
+        return "a first guess, known better as it runs"
+    return f"by {min(timed)} or more trainings on this kind of machine"
 
 
 def meaning(training: Training, name: str) -> str:
@@ -74,7 +83,7 @@ def show(job: Job) -> RenderableType:
     where = "on this machine" if settings.cluster.address == LOCAL else "if the cluster were this machine"
     lines.append(
         f"trials   {len(works)}, of which {len(works) - len(left)} are done; the rest takes roughly "
-        f"{duration(rough)} {where} ({at_once} at once; known better as it runs"
+        f"{duration(rough)} {where} ({at_once} at once; {_how_known(left)}"
         + (
             f", planned with {PLANNED_EPOCHS} epochs each)"
             if settings.training.longest_epochs > PLANNED_EPOCHS

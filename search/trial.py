@@ -14,9 +14,10 @@ import datasets
 import zoo
 from datasets.split import Split
 from datasets.whole import written_whole
-from search import files, scores
+from search import files, scores, throughput
 from search.evaluation import Evaluation, evaluate
 from search.feed import Feed, open_feed
+from search.machine import local_device
 from search.metrics import NoScore, Scores, roc_auc_interval, score
 from search.settings import SearchError, TrialSettings
 from search.training import Epoch, Fit
@@ -149,8 +150,23 @@ class Trial:
         scores.write(self.folder / files.SCORES, {"valid": (valid, on_valid), "test": (test, on_test)})
         files.write_json(self.folder / files.EPOCHS, self.history)
         files.write_json(self.folder / files.RESULT, result)
+        self._note_throughput(result)
         (self.folder / files.STATE).unlink(missing_ok=True)
         return result
+
+    def _note_throughput(self, result: dict[str, Any]) -> None:
+        """For later plans; a disk that takes no more notes does not undo a training."""
+        fit = self.fit
+        cost = self.entry.cost(len(fit.valid.split.tags)).multiply_adds
+        trained = fit.segments or len(fit.train)
+        with contextlib.suppress(OSError):
+            throughput.note(
+                local_device(),
+                self.entry.family,
+                training=float(cost) * trained * result["epochs"],
+                evaluation=float(cost) * len(fit.valid) * result["epochs"],
+                seconds=result["seconds"],
+            )
 
     def _write_checkpoint(self, network: nn.Module, test: Split, result: dict[str, Any]) -> None:
         card = zoo.Card.of(

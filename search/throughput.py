@@ -1,0 +1,67 @@
+"""How fast trainings are on each kind of machine: noted by every trial that ends, read by every plan."""
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from datasets.home import home
+
+# A multiply-add of evaluation takes this much of one of training: forward only, and nothing is kept.
+EVALUATION_SHARE = 0.26
+LATEST = 20  # what a machine did lately counts; it may have been another driver or load before
+MOST_BYTES = 1 << 20
+
+
+def file() -> Path:
+    """The notes, a JSON record a line."""
+    return home() / "throughput.jsonl"
+
+
+def note(device: str, family: str, training: float, evaluation: float, seconds: float) -> None:
+    """Remember one training. training, evaluation: forward multiply-adds; seconds: of both together."""
+    if seconds <= 0 or training <= 0:
+        return
+    rate = (training + EVALUATION_SHARE * evaluation) / seconds
+    line = json.dumps({"device": device, "family": family, "multiply_adds_per_second": rate}) + "\n"
+    # One short write at the end of the file: trials of several processes do not mix their lines.
+    number = os.open(file(), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(number, line.encode())
+    finally:
+        os.close(number)
+
+
+def rate(device: str, family: str) -> tuple[float, int] | None:
+    """(multiply-adds of training a second, trainings it was measured on): the family's on this kind of device.
+
+    Where the family has not run there yet, that of the others; None if nothing has.
+    """
+    notes = _notes(file())
+    own = [each for each in notes if each["device"] == device]
+    rates = [each["multiply_adds_per_second"] for each in own if each["family"] == family] or [
+        each["multiply_adds_per_second"] for each in own
+    ]
+    return (median(rates[-LATEST:]), len(rates[-LATEST:])) if rates else None
+
+
+@cache
+def _notes(path: Path) -> list[dict[str, Any]]:
+    """All that is noted; lines that are no record are passed over."""
+    if not path.is_file():
+        return []
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - MOST_BYTES))
+        lines = stream.read().decode("utf-8", "replace").splitlines()
+    return [record for line in lines if (record := _record(line)) is not None]
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+        float(record["multiply_adds_per_second"])
+        return record if {"device", "family"} <= record.keys() else None
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,62 @@
+"""How fast trainings were, and what a plan makes of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from search import plan, throughput
+from search.job import Work
+from search.machine import local_device
+from search.settings import Training, TrialSettings
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path))
+    throughput._notes.cache_clear()
+
+
+def rate(device: str, family: str) -> tuple[float, int] | None:
+    throughput._notes.cache_clear()  # as another process would see it
+    return throughput.rate(device, family)
+
+
+def test_nothing_is_known_of_a_machine_that_has_trained_nothing() -> None:
+    assert rate("a", "samplecnn") is None
+
+
+def test_the_median_of_the_latest_trainings_of_a_family_counts() -> None:
+    for number in range(40):
+        throughput.note("a", "samplecnn", training=100.0 * (number + 1), evaluation=0.0, seconds=10)
+    assert rate("a", "samplecnn") == (305.0, 20)
+    assert rate("b", "samplecnn") is None
+
+
+def test_a_family_that_never_ran_there_is_taken_to_be_as_fast_as_the_others() -> None:
+    throughput.note("a", "samplecnn", training=100, evaluation=0, seconds=10)
+    assert rate("a", "crnn") == (10.0, 1)
+    throughput.note("a", "crnn", training=400, evaluation=0, seconds=10)
+    assert rate("a", "crnn") == (40.0, 1)
+
+
+def test_a_training_that_took_no_time_and_broken_lines_are_no_notes() -> None:
+    throughput.note("a", "samplecnn", training=100, evaluation=0, seconds=0)
+    throughput.file().write_text('{"device": "a"}\nnonsense\n[1]\n{"device": "a", "family": "f", "multiply')
+    assert rate("a", "samplecnn") is None
+
+
+def test_an_estimate_follows_what_was_measured_here() -> None:
+    trial = TrialSettings("samplecnn_m3_n3_s729", {}, Training(), 0, "demo", "", "rendered", "")
+    work = Work(trial, 1, 1, 1, 1, training=7e10, evaluation=0.0, done=False)
+    guessed = plan.rough_seconds(work)
+    throughput.note(local_device(), "samplecnn", training=7e10, evaluation=0.0, seconds=100.0)
+    throughput._notes.cache_clear()
+    assert plan.rough_seconds(work) == pytest.approx(100 + plan.OVERHEAD_SECONDS)
+    assert guessed != plan.rough_seconds(work)
+
+
+def test_notes_are_lines_of_json() -> None:
+    throughput.note("a", "samplecnn", training=100, evaluation=100, seconds=10)
+    (line,) = throughput.file().read_text().splitlines()
+    assert json.loads(line)["multiply_adds_per_second"] == pytest.approx(12.6)
