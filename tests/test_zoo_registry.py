@@ -241,3 +241,41 @@ def test_one_family_is_found_without_importing_the_others():
     script = "import sys, zoo; zoo.entry('samplecnn_m3_n9_s3'); print('zoo.melcnn' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_first_use_may_come_from_several_threads():
+    script = (
+        "import zoo\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from threading import Barrier\n"
+        "start = Barrier(8)\n"
+        "def look(i):\n"
+        "    start.wait()\n"
+        "    return len(zoo.names()) if i % 2 else zoo.entry('samplecnn_m3_n9_s3').name\n"
+        "with ThreadPoolExecutor(8) as threads: print(sorted(map(str, set(threads.map(look, range(8))))))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str([str(len(zoo.names())), "samplecnn_m3_n9_s3"])
+
+
+def test_a_range_may_be_one_number():
+    assert zoo.names("melcnn*", depth=7) == zoo.names("melcnn*", depth=(7, 7)) != []
+
+
+@pytest.mark.parametrize(
+    ("depth", "words"),
+    [
+        ((11, 8), r"depth=\(11, 8\): nothing lies from 11 to 8; the least comes first"),
+        ((float("nan"), 8), "nothing lies from nan to 8"),
+        ((8,), r"depth=\(8,\) is no range; give \(least, most\), or one number"),
+        ("8..11", "depth='8..11' is no range"),
+    ],
+)
+def test_a_range_that_nothing_lies_in_is_refused(depth, words):
+    with pytest.raises(zoo.ZooError, match=words):
+        zoo.names(depth=depth)
+
+
+def test_a_name_that_is_no_text_is_refused():
+    with pytest.raises(zoo.ZooError, match="a network's name is a text, not 3; zoo.names\\(\\) lists them"):
+        zoo.entry(3)

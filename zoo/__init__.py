@@ -1,4 +1,4 @@
-"""Networks for music auto-tagging, by name: every row of Lee et al. 2017, Tables 2 and 3.
+"""Networks for music auto-tagging, by name: all of Lee et al. 2017, Tables 2 to 4, and those after it.
 
     zoo.names("samplecnn_m3*")              what there is
     zoo.entry("samplecnn_m3_n9_s3").cost()  what it is and what it costs, without torch

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING
 
 from zoo.entry import Entry, Family, Listing
@@ -22,6 +23,7 @@ Range = tuple[float, float]  # least and most, both included
 
 _families: dict[str, Family] = {}
 _listed: dict[str, tuple[Family, Listing]] = {}
+_lock = RLock()  # families are imported on first use, which several threads may be at once
 
 
 def names(
@@ -30,9 +32,9 @@ def names(
     *,
     family: str | None = None,
     m: int | None = None,
-    depth: Range | None = None,
-    parameters: Range | None = None,
-    input_ms: Range | None = None,
+    depth: Range | float | None = None,
+    parameters: Range | float | None = None,
+    input_ms: Range | float | None = None,
 ) -> list[str]:
     """The names of the listed networks that match, in the order of the paper's tables, then of the families.
 
@@ -41,12 +43,14 @@ def names(
     table:      keep the networks of this table of the paper, such as "table2".
     family:     keep those of this file, such as "short_chunk".
     m:          keep the networks of the paper's rule with this filter length.
-    depth:      (least, most) layers with weights, the dense head not counted.
-    parameters: (least, most), for 50 tags. Needs torch where a family has no closed form.
-    input_ms:   (least, most) milliseconds of a segment.
+    depth:      (least, most) layers with weights, the dense head not counted; or the one number wanted.
+    parameters: likewise, for 50 tags. Needs torch where neither a closed form nor zoo/costs.csv tells it.
+    input_ms:   likewise, milliseconds of a segment.
     returns:    possibly an empty list.
-    raises:     ZooError if there is no such table or family.
+    raises:     ZooError if there is no such table or family, or for a range that nothing can lie in.
     """
+    wanted = {"depth": depth, "parameters": parameters, "input_ms": input_ms}
+    ranges = {key: _range(key, value) for key, value in wanted.items()}
     _load_all()
     ordered = sorted(_listed.values(), key=lambda found: _place(*found))
     if table is not None:
@@ -62,9 +66,9 @@ def names(
         each.name
         for each in entries
         if (m is None or each.options.get("m") == m)
-        and _within(each.depth, depth)
-        and _within(each.input_ms, input_ms)
-        and (parameters is None or _within(each.cost().parameters, parameters))
+        and _within(each.depth, ranges["depth"])
+        and _within(each.input_ms, ranges["input_ms"])
+        and (parameters is None or _within(each.cost().parameters, ranges["parameters"]))
     ]
 
 
@@ -75,6 +79,8 @@ def entry(name: str) -> Entry:
     returns: an Entry with the family's default options. Needs no torch.
     raises:  ZooError for an unknown name (with the nearest ones), or one that no network can have (with why).
     """
+    if not isinstance(name, str):
+        raise ZooError(f"a network's name is a text, not {name!r:.80}; zoo.names() lists them")
     prefix = name.split("_")[0]
     if prefix in _family_files():  # the file of that name first: a plan need not import every family
         _load(prefix)
@@ -114,14 +120,28 @@ def register(family: Family) -> None:
 
     raises: ZooError if the family or one of its networks is called like one that is there already.
     """
-    _load_all()
-    _add(family)
+    with _lock:
+        _load_all()
+        _add(family)
 
 
 def _check_known(word: str, known: set[str], complaint: str) -> None:
     if word not in known:
         near = did_you_mean(word, known) or f"; there are {', '.join(sorted(known))}"
         raise ZooError(f"{complaint} {word!r}{near}")
+
+
+def _range(key: str, wanted: Range | float | None) -> Range | None:
+    """Least and most of what is wanted. Raises ZooError unless it is a number, or two of which the first is the less."""
+    if wanted is None:
+        return None
+    pair = wanted if isinstance(wanted, tuple | list) else (wanted, wanted)
+    if len(pair) != 2 or not all(isinstance(end, int | float) for end in pair):
+        raise ZooError(f"{key}={wanted!r} is no range; give (least, most), or one number")
+    least, most = pair
+    if not least <= most:  # nor with a NaN
+        raise ZooError(f"{key}={wanted!r}: nothing lies from {least} to {most}; the least comes first")
+    return least, most
 
 
 def _within(value: float | None, wanted: Range | None) -> bool:
@@ -165,8 +185,14 @@ def _family_files() -> frozenset[str]:
     )
 
 
-@cache
 def _load(module: str) -> None:
+    """Import and register a family, once."""
+    with _lock:
+        if module not in _families:
+            _load_file(module)
+
+
+def _load_file(module: str) -> None:
     family = import_module(f"zoo.{module}").FAMILY
     if family.name != module:
         raise ZooError(
@@ -175,7 +201,6 @@ def _load(module: str) -> None:
     _add(family)
 
 
-@cache
 def _load_all() -> None:
     for module in sorted(_family_files()):
         _load(module)
