@@ -31,6 +31,7 @@ LOST_TRIES = 3
 # Nobody's decoder sends these: whoever kills a process from outside does, the kernel out of memory first.
 FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}
 PROGRAM_BYTES = 192 * 2**20  # Python, NumPy, Arrow and the decoders, with room to move
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -192,6 +193,7 @@ def _serve(pipe: Connection, position: ctypes.c_longlong) -> None:
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_driver, daemon=True).start()
+    keep_freed_memory()
     # Arrow's own allocator reserves a gigabyte of addresses, which the limit on memory would count.
     os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
     from datasets import store  # noqa: F401  (its memory is the program's, not the clip's)
@@ -228,6 +230,17 @@ def _answer_to(
         return problem
     except Exception:
         return RuntimeError(f"in a worker process: {traceback.format_exc()}")
+
+
+def keep_freed_memory() -> None:
+    """Let this process use again what one clip has freed, instead of returning it and asking anew for each.
+
+    A fifth of the time of a build went into the kernel's clearing of fresh pages, 1,500 of them a clip.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's; elsewhere nothing is done
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 64 * 2**20)
+        mallopt(M_TRIM_THRESHOLD, 128 * 2**20)
 
 
 def _data_bytes() -> int | None:

@@ -49,6 +49,12 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
     assert np.allclose(decode(tmp_path / "stereo.wav", 22_050), (left + right) / 2, atol=1e-7)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 6])
+def test_the_mix_of_any_number_of_channels_is_their_mean_to_the_bit(channels: int) -> None:
+    waves = np.stack([music(5_000, seed) for seed in range(channels)], axis=1)
+    assert np.array_equal(audio._mix(waves), waves.mean(axis=1, dtype=np.float32))
+
+
 @pytest.mark.parametrize(
     ("container", "suffix"), [("WAV", "wav"), ("FLAC", "flac"), ("OGG", "ogg"), ("MP3", "mp3")]
 )
