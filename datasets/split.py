@@ -19,7 +19,7 @@ from datasets.prefetch import Prefetch
 from datasets.subsets import subsets
 
 SCALE = 1 / 32768
-BUFFERS = 3  # one in use, two filled ahead
+BUFFERS = 2  # one in use, one filled ahead; a third no longer fits the cache and costs a tenth
 AUTO = "auto"
 RESIDENT = (AUTO, "yes", "no")
 RESIDENT_SHARE = 0.5  # of a GPU's free memory; the network's activations need the rest
