@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from zoo.attention import AttentionTop, Pooler, SelfAttention, TransformerLayer, class_token
-from zoo.blocks2d import ConvBlock2d, DenseBlock, FrameNorm, GlobalMax, ResidualBlock, choi_mel, won_mel
+from zoo.blocks1d import DenseBlock
+from zoo.blocks2d import ConvBlock2d, FrameNorm, GlobalMax, ResidualBlock, choi_mel, won_mel
 from zoo.harmonic import HarmonicFilters, HarmonicFront, band_centres
 from zoo.pons import DenselyConnected, Filters, Horizontal, MaxAndMean, Vertical
 from zoo.receptive import frames_seen
@@ -193,8 +194,8 @@ def test_the_densely_connected_layers_keep_every_output():
     weights = weights_of(block)
 
     def layer(values, name):
-        inner = conv1d(values, weights[f"blocks.{name}.conv.weight"], weights[f"blocks.{name}.conv.bias"], 3)
-        return relu(norm(inner, weights, f"blocks.{name}.norm"))
+        inner = conv1d(values, weights[f"{name}.conv.weight"], weights[f"{name}.conv.bias"], 3)
+        return relu(norm(inner, weights, f"{name}.norm"))
 
     one = layer(frames, "1")
     two = layer(one, "2") + one

@@ -277,5 +277,5 @@ def test_a_range_that_nothing_lies_in_is_refused(depth, words):
 
 
 def test_a_name_that_is_no_text_is_refused():
-    with pytest.raises(zoo.ZooError, match="a network's name is a text, not 3; zoo.names\\(\\) lists them"):
+    with pytest.raises(zoo.ZooError, match=r"a network's name is a text, not 3; zoo.names\(\) lists them"):
         zoo.entry(3)

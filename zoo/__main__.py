@@ -84,6 +84,14 @@ def tag_command(files: Sequence[str], settings: Mapping[str, str]) -> int:
             print(str(error).splitlines()[0], file=sys.stderr)
             failed += 1
             continue
+        except (
+            RuntimeError,
+            MemoryError,
+        ) as error:  # torch's for memory that ran out, of the device or the machine
+            reason = (str(error).splitlines() or ["out of memory"])[0]
+            print(f"{file} could not be tagged: {reason}", file=sys.stderr)
+            failed += 1
+            continue
         rows += [(file, tag, probability) for tag, probability in likeliest[:top]]
     if rows:
         console().print(tag_table(rows))
@@ -94,7 +102,7 @@ def _device(name: str) -> str:
     import torch
 
     try:
-        torch.zeros(1, device=name)
+        torch.zeros(1, device=name).item()  # the meta device has tensors, but no numbers in them
     except (RuntimeError, AssertionError) as error:
         raise ZooError(f"device={name} cannot be used: {str(error).splitlines()[0]}") from error
     return name
@@ -117,6 +125,8 @@ def _split(words: Sequence[str], known: Sequence[str]) -> tuple[list[str], Setti
     for word in words:
         key, sign, value = word.partition("=")
         if sign and (key in known or (ANY in known and key.isidentifier())):
+            if key in settings:
+                raise ZooError(f"{key}= is given twice, as {settings[key]!r} and {value!r}; give it once")
             settings[key] = value
         elif word.startswith("--") or (sign and not Path(word).exists()):
             near = did_you_mean(key.lstrip("-"), known) or f"; known: {', '.join(f'{k}=' for k in known)}"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from zoo.blocks1d import TopLevels
 from zoo.entry import Entry
 from zoo.errors import ZooError
 from zoo.frontends import LogMel
 
-__all__ = ["Base", "Bases", "bases_of"]
+__all__ = ["Base", "Bases", "bases_of", "check_loaded"]
 
 
 class Base(nn.Module):
@@ -36,9 +38,8 @@ class Base(nn.Module):
                 f"layers={layers}: the body of {network.name} has {len(body)}; ask for fewer, or 0"
             )
         before = list(stages)[: list(stages).index("body")]
-        self.before = nn.ModuleDict({name: stages[name] for name in before})
-        self.body = body
-        self.skipped = len(body) - (layers or len(body))
+        self.before = nn.Sequential(OrderedDict((name, stages[name]) for name in before))
+        self.body = TopLevels(OrderedDict(body.named_children()), layers or len(body))
         for parameter in self.parameters():
             parameter.requires_grad_(False)
         for layer in self.modules():
@@ -57,23 +58,43 @@ class Base(nn.Module):
         time in every segment, and of these the mean over segments.
         """
         count = wave.shape[2] // self.input_samples
-        values = wave[..., : count * self.input_samples].reshape(-1, 1, self.input_samples)
-        for stage in self.before.values():
-            values = stage(values)
-        levels = []
-        for i, layer in enumerate(self.body):
-            values = layer(values)
-            if i >= self.skipped:
-                levels.append(values.flatten(2).amax(dim=2))
-        return torch.cat(levels, dim=1).unflatten(0, (-1, count)).mean(dim=1)
+        segments = wave[..., : count * self.input_samples].reshape(-1, 1, self.input_samples)
+        return self.body(self.before(segments)).unflatten(0, (-1, count)).mean(dim=1)
 
 
 class Bases(nn.ModuleDict):
-    """Bases by the names of their networks, side by side: (batch, 1, samples) -> (batch, width)."""
+    """Bases by the names of their networks, side by side: (batch, 1, samples) -> (batch, width).
+
+    loaded: 1 once they have weights that somebody trained, which a checkpoint tells too; 0 before.
+    """
+
+    loaded: Tensor
+
+    def __init__(self, bases: Mapping[str, Base]) -> None:
+        super().__init__(bases)
+        self.register_buffer("loaded", torch.zeros((), dtype=torch.int64))
 
     def forward(self, wave: Tensor) -> Tensor:
-        """Run each, join what they give."""
+        """Run each, join what they give. Raises ZooError in training over bases that were never trained."""
+        if self.training:
+            self.check_loaded()
         return torch.cat([base(wave) for base in self.values()], dim=1)
+
+    def check_loaded(self) -> None:
+        """Raise ZooError if the bases still have fresh weights. On the meta device, which only counts, all is well."""
+        if not self.loaded.is_meta and not self.loaded:
+            raise ZooError(
+                "the bases have fresh weights, over which nothing can be learned: fill them with "
+                "zoo.load_bases(network, checkpoints), or say that it is meant so with "
+                "zoo.multilevel.accept_untrained(network)"
+            )
+
+
+def check_loaded(network: nn.Module) -> None:
+    """Raise ZooError if a network has bases that were never trained."""
+    for layer in network.modules():
+        if isinstance(layer, Bases):
+            layer.check_loaded()
 
 
 def bases_of(entries: Sequence[Entry], layers: int) -> tuple[Bases, int]:

@@ -1,4 +1,4 @@
-"""Layers of the one-dimensional networks: convolution without norm, squeeze-and-excitation, residual blocks."""
+"""Layers of the one-dimensional networks: blocks without norm, squeeze-and-excitation, residual and dense blocks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch.nn import functional
 from zoo.tower import ConvBlock
 
 __all__ = [
+    "DenseBlock",
     "ExcitedBlock",
     "PlainBlock",
     "ResidualBlock",
     "SqueezeExcitation",
     "TopLevels",
-    "dense_block",
 ]
 
 
@@ -138,14 +138,19 @@ class TopLevels(nn.Sequential):
         for i, block in enumerate(self, start=1):
             frames = block(frames)
             if i > len(self) - self.levels:
-                tops.append(frames.amax(dim=2))
+                tops.append(frames.flatten(2).amax(dim=2))
         return torch.cat(tops, dim=1)
 
 
-def dense_block(width_in: int, width_out: int) -> nn.Sequential:
+class DenseBlock(nn.Module):
     """Dense layer, batch norm, ReLU: (batch, width_in) -> (batch, width_out)."""
-    return nn.Sequential(
-        OrderedDict(
-            linear=nn.Linear(width_in, width_out), norm=nn.BatchNorm1d(width_out), activation=nn.ReLU()
-        )
-    )
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width_in, width_out)
+        self.norm = nn.BatchNorm1d(width_out)
+        self.activation = nn.ReLU()
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(batch, width_in) -> (batch, width_out)."""
+        return self.activation(self.norm(self.dense(values)))

@@ -14,7 +14,6 @@ from zoo.frontends import LogMel
 
 __all__ = [
     "ConvBlock2d",
-    "DenseBlock",
     "FrameNorm",
     "GlobalMax",
     "MelImage",
@@ -135,20 +134,6 @@ class GlobalMax(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(batch, channels, bands, frames) -> (batch, channels)."""
         return image.amax(dim=(2, 3))
-
-
-class DenseBlock(nn.Module):
-    """Dense layer, batch norm, ReLU: (batch, width_in) -> (batch, width_out)."""
-
-    def __init__(self, width_in: int, width_out: int) -> None:
-        super().__init__()
-        self.dense = nn.Linear(width_in, width_out)
-        self.norm = nn.BatchNorm1d(width_out)
-        self.activation = nn.ReLU()
-
-    def forward(self, values: Tensor) -> Tensor:
-        """(batch, width_in) -> (batch, width_out)."""
-        return self.activation(self.norm(self.dense(values)))
 
 
 def numbered(blocks: Iterable[nn.Module]) -> nn.Sequential:

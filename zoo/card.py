@@ -113,10 +113,11 @@ class Card:
         except ZooError as error:
             raise CheckpointError(f"the card names a network that cannot be had: {error}") from error
 
-    def check_network(self, network: nn.Module) -> None:
-        """Raise CheckpointError unless the card describes this network."""
-        built = _entry_of(network)
-        if (built.name, built.overrides) != (self.network, dict(self.options)):
+    def check_network(self, network: nn.Module, *, exactly: bool = True) -> None:
+        """Raise CheckpointError unless the card describes this network; if not `exactly`, but for harmless options."""
+        built, own = _entry_of(network), self.entry()
+        same = built.overrides == own.overrides if exactly else built.decisive == own.decisive
+        if built.name != self.network or not same:
             card_has = f"{self.network} {dict(self.options)}"
             raise CheckpointError(f"the card is of {card_has}, the network is {built.name} {built.overrides}")
 
@@ -135,7 +136,7 @@ class Card:
         if not isinstance(record, dict) or record.pop("format", None) != FORMAT:
             raise CheckpointError(f"the card is not a {FORMAT}")
         version = record.pop("version", None)
-        if version != VERSION:
+        if type(version) is not int or version != VERSION:  # True and 1.0 are equal to 1
             raise CheckpointError(f"the card is of version {version!r}; this zoo reads version {VERSION}")
         _check_types(record)
         return cls(**{**record, "tags": tuple(record["tags"])})

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from zoo.bases import check_loaded
 from zoo.card import Card
 from zoo.errors import CheckpointError
 
@@ -31,9 +32,11 @@ def save(network: nn.Module, folder: str | Path, card: Card) -> None:
     network: of `zoo.create`, on any device.
     folder:  to write; made with its parents.
     card:    `Card.of(network, tags, ...)`.
-    raises:  CheckpointError if card and network do not belong together, or `folder` holds something else.
+    raises:  CheckpointError if card and network do not belong together, or `folder` holds something else; ZooError for
+             a network whose bases were never loaded.
     """
     card.check_network(network)
+    check_loaded(network)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     _compare("the network to save", _layout(weights), _expected(card))
     folder = Path(folder).absolute()

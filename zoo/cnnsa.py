@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from zoo import won2020
 from zoo.entry import Entry, Family, Listing, Option
 from zoo.errors import ZooError
-from zoo.facts import Certainty, Value
+from zoo.facts import Certainty, Counted, Value
 from zoo.receptive import samples_seen
 
 if TYPE_CHECKING:
@@ -36,9 +36,11 @@ OPTIONS: Mapping[str, Option] = {
     "layers": Option(2, "transformer layers", low=1, high=24),
     "heads": Option(8, "heads of each; their number divides the maps of the last block", low=1, high=64),
     "hidden": Option(1024, "width between the two dense layers of each", low=1, high=8192),
-    "layer_dropout": Option(0.4, "share of each layer's outputs left out in training", low=0, high=0.95),
+    "layer_dropout": Option(
+        0.4, "share of each layer's outputs left out in training", low=0, high=0.95, harmless=True
+    ),
     "attention_dropout": Option(
-        0.5, "share of the attention's weights left out in training", low=0, high=0.95
+        0.5, "share of the attention's weights left out in training", low=0, high=0.95, harmless=True
     ),
     **won2020.DROPOUT,
 }
@@ -55,6 +57,7 @@ LISTED = (
             "are from memory",
         ),
         paper=won2020.rows(0.9077, 0.8810),
+        counted=Counted(10_521_652, origin="reference"),
     ),
 )
 

@@ -69,23 +69,30 @@ def info_command(wanted: Sequence[str], settings: Mapping[str, str]) -> int:
 
 
 def whole_number(settings: Mapping[str, str], key: str, default: int) -> int:
-    """A setting of 1 or more, or its default. Raises ZooError for anything else."""
+    """A setting of 1 or more, or its default. Raises ZooError for anything else, or for one of more than 9 digits."""
     text = settings.get(key, str(default))
     if not text.isascii() or not text.isdigit() or not int(text[:9]) >= 1:
-        raise ZooError(f"{key}={text} is not a whole number of 1 or more")
-    return int(text[:9])
+        raise ZooError(f"{key}={text[:80]} is not a whole number of 1 or more")
+    if len(text) > 9:
+        raise ZooError(f"{key}={text[:80]} is too large; at most 9 digits are read")
+    return int(text)
 
 
 def _range(settings: Mapping[str, str], key: str) -> tuple[float, float] | None:
     """`LOW..HIGH`, either end left out, or one number; None where it is not asked for."""
     if key not in settings:
         return None
-    low, dots, high = settings[key].partition("..")
+    text = settings[key]
+    low, dots, high = text.partition("..")
     try:
+        if not low and not high:
+            raise ValueError(text)
         least = float(low) if low else 0.0
         most = (float(high) if high else math.inf) if dots else least
     except ValueError:
-        raise ZooError(f"{key}={settings[key]} is no range; write {key}=LOW..HIGH, or one number") from None
+        raise ZooError(f"{key}={text[:80]} is no range; write {key}=LOW..HIGH, or one number") from None
+    if not least <= most:  # nor with a NaN
+        raise ZooError(f"{key}={text[:80]} holds nothing; write {key}=LOW..HIGH, the lower number first")
     return least, most
 
 

@@ -23,6 +23,7 @@ class Headless:
     """The cost of all but the dense head, as it was counted.
 
     width:  of the embedding that the head reads. frames: how many embeddings it reads in one segment.
+    frozen: as in Cost.
     """
 
     parameters: int
@@ -30,6 +31,7 @@ class Headless:
     training_bytes: int
     width: int
     frames: int = 1
+    frozen: int = 0
 
     def with_head(self, n_tags: int) -> Cost:
         """The cost of the whole network."""
@@ -37,6 +39,7 @@ class Headless:
             self.parameters + (self.width + 1) * n_tags,
             self.multiply_adds + self.width * n_tags * self.frames,
             self.training_bytes,
+            self.frozen,
         )
 
 

@@ -31,7 +31,8 @@ def counted(build: Callable[[], nn.Module], input_samples: int) -> Cost:
     parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
     # What is kept once a batch, such as batch norm's means, drops out of the difference.
     two, three = (_kept_bytes(network.train(), segments, input_samples) for segments in (2, 3))
-    return Cost(parameters, (flops.get_total_flops() - sum(spectrograms)) // 2, three - two)
+    frozen = sum(p.numel() for p in network.parameters()) - parameters
+    return Cost(parameters, (flops.get_total_flops() - sum(spectrograms)) // 2, three - two, frozen)
 
 
 def _kept_bytes(network: nn.Module, segments: int, input_samples: int) -> int:
@@ -43,6 +44,7 @@ def _kept_bytes(network: nn.Module, segments: int, input_samples: int) -> int:
         kept[storage._cdata] = (storage.nbytes(), storage)
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    # Whoever asks may be in a `no_grad` of their own, where nothing would be kept.
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         network(torch.zeros(segments, input_samples, device="meta"))
     return sum(size for size, _ in kept.values())

@@ -31,13 +31,15 @@ OPTIONS: Mapping[str, Option] = {
     "first": Option(64, "feature maps of the first convolution", low=1, high=1024),
     "maps": Option(128, "feature maps of the other three convolutions", low=1, high=1024),
     "units": Option(32, "units of each recurrent layer", low=1, high=1024),
-    "block_dropout": Option(0.1, "share left out in training behind every convolution", low=0, high=0.95),
-    "dropout": Option(0.3, "share of the last state left out in training", low=0, high=0.95),
+    "block_dropout": Option(
+        0.1, "share left out in training behind every convolution", low=0, high=0.95, harmless=True
+    ),
+    "dropout": Option(0.3, "share of the last state left out in training", low=0, high=0.95, harmless=True),
     "init": Option(
         "keras",
         "first weights: Keras's defaults, which the authors took, or torch's own",
         choices=("keras", "torch"),
-        paper_silent=True,
+        harmless=True,
     ),
 }
 
@@ -49,8 +51,8 @@ LISTED = (
         description="4 convolutions of 64 to 128 maps and 2 recurrent layers of 32 units, as released",
         certainty=Certainty(
             "A",
-            "every layer read in the authors' code and released weights, where batch norm of the input runs over "
-            f"frames. {GRU}",
+            "every layer read in the authors' code (music_tagger_crnn.py of their repository) and released weights, "
+            f"where batch norm of the input runs over frames. {GRU}",
         ),
         paper=(PaperRow("choi2016crnn", "msd", "paper", 0.8662),),
         counted=Counted(
@@ -63,8 +65,8 @@ LISTED = (
         options={"first": 169, "maps": 339, "units": 169},
         description="4 convolutions of 169 to 339 maps and 2 recurrent layers of 169 units, the paper's largest",
         certainty=Certainty(
-            "B",
-            "widths 169, 339, 339, 339, 169, 169 read in another implementation; they give the paper's 3.0 million. "
+            "C",
+            "widths 169, 339, 339, 339, 169, 169 from an unnamed source; they give the paper's 3.0 million. "
             f"Padding, norms and dropout are those of the release, by assumption. {GRU}",
         ),
         paper=(PaperRow("table4", "msd", "paper", 0.862),),

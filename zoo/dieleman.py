@@ -43,7 +43,6 @@ OPTIONS: Mapping[str, Option] = {
         "drop",
         "frames at the end that do not fill a pool of four: left out, or pooled by themselves",
         choices=("drop", "keep"),
-        paper_silent=True,
     ),
     "standardise": Option(
         "none",
@@ -56,6 +55,7 @@ OPTIONS: Mapping[str, Option] = {
         "scale of the first weights",
         choices=("glorot_uniform", "he_uniform"),
         paper_silent=True,
+        harmless=True,
     ),
 }
 
@@ -159,7 +159,7 @@ def _listing(kind: str, frame: int, note: str, table: str, auc: float, parameter
         description=f"frame-level 1D CNN: {words}, two convolutions of 8 frames, no batch norm",
         certainty=Certainty("B" if frame == 256 else "G", note if frame == 256 else note + LONG_NOTE),
         paper=(PaperRow(table, "mtat", "paper", auc, "B"),),
-        counted=None if parameters is None else Counted(parameters),
+        counted=None if parameters is None else Counted(parameters, origin="reference"),
     )
 
 

@@ -28,6 +28,8 @@ class Option:
     low, high:    the legal range of a number, both ends included.
     in_name:      the network's name carries it, so it cannot be overridden.
     paper_silent: the paper leaves it open, so another value is still the published network.
+    harmless:     it changes how a network begins or learns, but nothing in a trained one, whose weights fit whatever
+                  its value.
     """
 
     default: Value
@@ -37,6 +39,7 @@ class Option:
     high: float = float("inf")
     in_name: bool = False
     paper_silent: bool = False
+    harmless: bool = False
 
     def checked(self, name: str, value: object) -> Value:
         """Return `value` in the option's type. Raises ZooError if it is of another type or out of range."""
@@ -168,6 +171,11 @@ class Entry:
     def overrides(self) -> dict[str, Value]:
         """Only the options that were changed: `zoo.create(name, **overrides)` builds the same network."""
         return dict(pair for pair in self.settings if pair not in self.defaults)
+
+    @property
+    def decisive(self) -> dict[str, Value]:
+        """The overrides that make trained weights those of another network: all but the harmless ones."""
+        return {k: v for k, v in self.overrides.items() if not self.rules.option(k).harmless}
 
     @property
     def input_ms(self) -> float:

@@ -13,6 +13,7 @@ GRADES = {
     "C": "from memory of a paper; unverified",
     "G": "a guess or a design choice of this project",
 }
+ORIGINS = ("published", "reference")
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class PaperRow:
     split: the name of the split in `datasets` ("paper": 15,244 / 1,529 / 4,332 clips), or "cleaned" for the one of
            Won et al. 2020, whose numbers do not compare with the paper's.
     grade: how sure the number is, one of `GRADES`.
+    doubt: what speaks against it, where its own authors doubt it.
     """
 
     table: str
@@ -30,6 +32,7 @@ class PaperRow:
     split: str
     auc: float
     grade: str = "A"
+    doubt: str = ""
 
     def __post_init__(self) -> None:
         if self.grade not in GRADES:
@@ -44,19 +47,29 @@ class Cost:
     multiply_adds: of one forward pass over one segment; convolutions and dense layers (a spectrogram is not
                    counted).
     training_bytes: of activations that training keeps for the backward pass of one segment, in float32.
+    frozen:        numbers that no training moves, of trained networks inside this one.
     """
 
     parameters: int
     multiply_adds: int
     training_bytes: int
+    frozen: int = 0
 
 
 @dataclass(frozen=True)
 class Counted:
-    """A parameter count that somebody published, and in words why ours differs (empty where it does not)."""
+    """A parameter count by somebody else, and in words why ours differs (empty where it does not).
+
+    origin: "published" by the authors, or "reference": measured on an implementation independent of this one.
+    """
 
     parameters: int
     difference: str = ""
+    origin: str = "published"
+
+    def __post_init__(self) -> None:
+        if self.origin not in ORIGINS:
+            raise ZooError(f"origin {self.origin!r} is not one of {', '.join(ORIGINS)}")
 
 
 @dataclass(frozen=True)

@@ -199,6 +199,10 @@ def _tensors_alone(file: Path, record: Any) -> dict[str, Tensor]:
             raise ZooError(
                 f"{file}: {str(name)[:80]!r} is {type(value).__name__}, not a dense tensor with a name"
             )
+        if value.is_meta:
+            raise ZooError(
+                f"{file}: {name[:80]!r} is on torch's meta device, a shape without numbers; save the weights themselves"
+            )
     return dict(record)
 
 
@@ -264,6 +268,8 @@ def _like(own: Tensor, tensor: Tensor, name: str) -> Tensor:
     converted = tensor.to(own.dtype)
     if not torch.isfinite(converted).all():
         raise ZooError(f"what is there for {name} holds values that are not numbers")
+    if name.endswith("running_var") and (converted < 0).any():
+        raise ZooError(f"what is there for {name} holds variances below 0")
     return converted
 
 

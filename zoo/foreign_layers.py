@@ -17,6 +17,8 @@ LAYOUTS = ("torch", "keras", "theano")
 COUNTER = (
     "num_batches_tracked"  # of batches that batch norm has seen; few ports keep it, and nothing here reads it
 )
+# What torch calls the weights of one of the layers that its nn.GRU stacks; ours are cells, each with its own.
+STACKED = re.compile(r"((?:weight|bias)_[ih]h)_(l[0-9]+)")
 # Keras lists batch norm's vectors in this order.
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 KINDS = {
@@ -52,10 +54,15 @@ def naturally(name: str) -> list[str | int]:
 
 
 def torch_layers(tensors: Tensors) -> list[Layer]:
-    """The layers of a state dict, by what stands before the last dot of its names, in its order."""
+    """The layers of a state dict, by what stands before the last dot of its names, in its order.
+
+    The layers of a stack of recurrent ones are several, called gru.l0, gru.l1 and so on.
+    """
     found: dict[str, dict[str, str]] = {}
     for name in tensors:
         layer, _, part = name.rpartition(".")
+        if recurrent := STACKED.fullmatch(part):
+            part, layer = recurrent[1], f"{layer}.{recurrent[2]}"
         found.setdefault(layer, {})[part] = name
     return [Layer(layer, _kind(parts, tensors), parts) for layer, parts in found.items()]
 
@@ -117,7 +124,7 @@ def laid_onto(
     pairs = []
     for own, theirs in _paired(torch_layers(ours), layers):
         _check_parts(own, theirs)
-        for part in own.parts.keys() & theirs.parts.keys():
+        for part in own.parts.keys() & theirs.parts.keys() - {COUNTER}:
             name = own.parts[part]
             filled[name] = _fitted(theirs.parts[part], tensors, name, tuple(ours[name].shape), layout)
         pairs.append((own, theirs))

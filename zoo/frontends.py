@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,33 @@ from torch.nn.functional import conv1d, pad
 
 from zoo.errors import ZooError
 
-__all__ = ["LogMel", "Spectrogram", "calibrate"]
+__all__ = ["COMPRESSIONS", "LogMel", "Spectrogram", "calibrate", "full_precision"]
 
+
+def _log10_of_ten(x: Tensor) -> Tensor:
+    return torch.log10(1 + 10 * x)
+
+
+def _log_of_ten_thousand(x: Tensor) -> Tensor:
+    return torch.log(1 + 10_000 * x)
+
+
+def _decibel(x: Tensor) -> Tensor:
+    return 10 * torch.log10(x.clamp(min=1e-10))
+
+
+# Functions with a name, for networks are pickled.
 COMPRESSIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "log10(1+10x)": lambda x: torch.log10(1 + 10 * x),
-    "log(1+10000x)": lambda x: torch.log(1 + 10_000 * x),
-    "decibel": lambda x: 10 * torch.log10(x.clamp(min=1e-10)),
+    "log10(1+10x)": _log10_of_ten,
+    "log(1+10000x)": _log_of_ten_thousand,
+    "decibel": _decibel,
 }
+
+
+def full_precision(device: str) -> AbstractContextManager[object]:
+    """A context without autocast on this kind of device: half precision has too few digits for spectrograms."""
+    # The meta device, which only counts shapes, has none to switch off.
+    return torch.autocast(device, enabled=False) if is_autocast_available(device) else nullcontext()
 
 
 class Spectrogram(nn.Module):
@@ -60,10 +80,7 @@ class Spectrogram(nn.Module):
 
     def forward(self, wave: Tensor) -> Tensor:
         """(batch, 1, samples) -> (batch, bins, frames)."""
-        device = wave.device.type
-        autocast = is_autocast_available(device)  # the meta device, which only counts shapes, has none
-        # Half precision has no FFT of 729 samples and too few digits for what comes after it.
-        with torch.autocast(device, enabled=False) if autocast else nullcontext():
+        with full_precision(wave.device.type):  # half precision has no FFT of 729 samples either
             return self._magnitude(wave.float()) ** self.power
 
     def _magnitude(self, wave: Tensor) -> Tensor:
@@ -152,8 +169,7 @@ class LogMel(nn.Module):
     def log_mel(self, wave: Tensor) -> Tensor:
         """(batch, 1, samples) -> (batch, bands, frames), as it is before the standardisation."""
         spectrum = self.spectrogram(wave)
-        device = wave.device.type
-        with torch.autocast(device, enabled=False) if is_autocast_available(device) else nullcontext():
+        with full_precision(wave.device.type):
             return self.compress(self.filter_bank @ spectrum)
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.amp import is_autocast_available
 
-from zoo.frontends import COMPRESSIONS, Spectrogram
+from zoo.frontends import COMPRESSIONS, Spectrogram, full_precision
 
 __all__ = ["HarmonicFilters", "HarmonicFront", "band_centres"]
 
@@ -77,7 +75,6 @@ class HarmonicFront(nn.Module):
 
     def decibels(self, wave: Tensor) -> Tensor:
         """(batch, 1, samples) -> (batch, harmonics, bands, frames), before the norm."""
-        spectrum, device = self.spectrogram(wave), wave.device.type
-        # As in a mel spectrogram, half precision has too few digits for what becomes a logarithm.
-        with torch.autocast(device, enabled=False) if is_autocast_available(device) else nullcontext():
+        spectrum = self.spectrogram(wave)
+        with full_precision(wave.device.type):
             return self.compress(self.filters(spectrum))

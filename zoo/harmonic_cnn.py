@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from zoo import won2020
 from zoo.entry import Entry, Family, Listing, Option
-from zoo.facts import Certainty, Value
+from zoo.facts import Certainty, Counted, Value
 from zoo.receptive import samples_seen
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ LISTED = (
             "take 513; the AUCs are from memory",
         ),
         paper=won2020.rows(0.9127, 0.8898),
+        counted=Counted(3_631_551, origin="reference"),
     ),
 )
 
@@ -77,7 +78,8 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
     """The network of an entry: `front`, `body.1` to `body.7`, `top` (maximum), `embedding` (dense), `dropout`."""
     from torch import nn
 
-    from zoo.blocks2d import ConvBlock2d, DenseBlock, GlobalMax, ResidualBlock, numbered
+    from zoo.blocks1d import DenseBlock
+    from zoo.blocks2d import ConvBlock2d, GlobalMax, ResidualBlock, numbered
     from zoo.harmonic import HarmonicFront
     from zoo.network import WaveNetwork
 

@@ -47,7 +47,9 @@ OPTIONS: Mapping[str, Option] = {
         "with 256 at the end, as in the net that the authors released for MSD",
         choices=FILTERS,
     ),
-    "dropout": Option(0.5, "share of the top's outputs left out in training", low=0, high=0.95),
+    "dropout": Option(
+        0.5, "share of the top's outputs left out in training", low=0, high=0.95, harmless=True
+    ),
     "padding": Option(
         "theano",
         "an even filter's odd zero is left as in Theano, which the authors ran, or right as in torch",
@@ -59,6 +61,7 @@ OPTIONS: Mapping[str, Option] = {
         "scale of the first weights; keras110 is what the authors' Keras 1.1.0 drew under that name",
         choices=("he_uniform", "keras110"),
         paper_silent=True,
+        harmless=True,
     ),
 }
 

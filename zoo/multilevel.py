@@ -3,7 +3,7 @@
 The first stage are networks of the zoo for segments of several lengths, each trained on tags by itself and then
 frozen. A whole clip goes through all of them; maxima over time in a segment, averaged over segments, of several
 layers of each are what two dense layers and the head are trained on. So a network of this family is only worth
-training after `load_bases`: until then its bases have random weights.
+training after `load_bases`: until then its bases have random weights, and neither training nor `zoo.save` takes it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from zoo.errors import ZooError
 from zoo.facts import Certainty, HowTrained, PaperRow, Value
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from zoo.card import Card
 
-__all__ = ["FAMILY", "load_bases"]
+__all__ = ["FAMILY", "accept_untrained", "load_bases"]
 
 NAME = "multilevel"
 SOURCE = (
@@ -35,8 +35,6 @@ SOURCE_RAW = (
 )
 SAMPLE_RATE_HZ = 22050
 MOST_BASES, LONGEST_SECONDS = 8, 60  # a bound on what a hostile card can ask for
-# Options that change nothing in a trained network.
-HARMLESS = frozenset({"dropout", "block_dropout", "init"})
 
 # As near as m^n comes to 18, 27, 54, 108 and 216 frames, which a poster shows.
 MEL_BASES = "+".join(f"melcnn_m{m}_n{n}_s243_w729" for m, n in ((2, 4), (3, 3), (2, 6), (5, 3), (6, 3)))
@@ -47,7 +45,9 @@ OPTIONS: Mapping[str, Option] = {
     "layers": Option(0, "how many of the top layers of each body are read; 0 reads all", low=0, high=20),
     "segments": Option(12, "length of a clip, in segments of the longest base", low=1, high=1000),
     "hidden": Option(512, "width of the two dense layers", low=1, high=8192),
-    "dropout": Option(0.5, "share left out in training behind each dense layer", low=0, high=0.95),
+    "dropout": Option(
+        0.5, "share left out in training behind each dense layer", low=0, high=0.95, harmless=True
+    ),
 }
 
 
@@ -74,7 +74,16 @@ def base_entries(options: Mapping[str, Value]) -> list[Entry]:
                 f"bases: {base.name} reads {base.sample_rate_hz} Hz, {NAME} networks hear {SAMPLE_RATE_HZ} Hz; "
                 f"all bases must share that rate"
             )
+    _check_layers(found, int(options["layers"]))
     return found
+
+
+def _check_layers(bases: Sequence[Entry], layers: int) -> None:
+    """Raise ZooError if a base has fewer layers, as far as its options tell; `build` knows of all."""
+    for base in bases:
+        has = int(base.options.get("n", layers))
+        if layers > has:
+            raise ZooError(f"layers={layers}: the body of {base.name} has {has}; ask for fewer, or 0")
 
 
 def input_samples(options: Mapping[str, Value]) -> int:
@@ -93,7 +102,7 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
     from torch import nn
 
     from zoo.bases import bases_of
-    from zoo.blocks1d import dense_block
+    from zoo.blocks1d import DenseBlock
     from zoo.network import WaveNetwork, initialise
 
     options = entry.options
@@ -101,13 +110,24 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
     bases, width = bases_of(base_entries(options), int(options["layers"]))
     embedding: OrderedDict[str, nn.Module] = OrderedDict()
     for i in (1, 2):
-        embedding[str(i)] = dense_block(width, hidden)
+        embedding[str(i)] = DenseBlock(width, hidden)
         embedding[f"dropout{i}"] = nn.Dropout(float(options["dropout"]))
         width = hidden
     stages = {"bases": bases, "embedding": nn.Sequential(embedding)}
     network = WaveNetwork(entry, n_tags, hidden, stages)
     initialise(network.get_submodule("embedding"), "glorot_uniform")
     return network
+
+
+def depth(options: Mapping[str, Value]) -> int:
+    """The body of the deepest base with what comes before it, and two dense layers."""
+    # Of every network that can be a base, one layer with weights behind the body stays outside.
+    return max(base.depth or 1 for base in base_entries(options)) - 1 + 2
+
+
+def receptive_field(options: Mapping[str, Value]) -> int:
+    """The widest of the bases': samples that one frame of its last layer sees before the maximum in a segment."""
+    return max(base.receptive_field_samples or base.input_samples for base in base_entries(options))
 
 
 def load_bases(network: nn.Module, checkpoints: Sequence[str | Path]) -> nn.Module:
@@ -122,9 +142,7 @@ def load_bases(network: nn.Module, checkpoints: Sequence[str | Path]) -> nn.Modu
     from zoo.checkpoint import read
     from zoo.locate import fetched
 
-    built = getattr(network, "entry", None)
-    if not isinstance(built, Entry) or built.family != NAME:
-        raise ZooError(f"{getattr(built, 'name', type(network).__name__)} has no bases; {NAME} networks have")
+    built = _built(network)
     wanted = base_entries(built.options)
     if len(checkpoints) != len(wanted):
         names = ", ".join(base.name for base in wanted)
@@ -140,7 +158,25 @@ def load_bases(network: nn.Module, checkpoints: Sequence[str | Path]) -> nn.Modu
         trained.append(found)
     for base, found in zip(wanted, trained, strict=True):
         _fill(network.get_submodule(f"bases.{base.name}"), found)
+    return accept_untrained(network)
+
+
+def accept_untrained(network: nn.Module) -> nn.Module:
+    """Say that a network's bases are to stay as they are: to measure it, or to hear what random layers are worth.
+
+    returns: the network itself, which then trains and saves. raises: ZooError if it is of another family.
+    """
+    _built(network)
+    loaded: Tensor = network.get_submodule("bases").loaded  # type: ignore[assignment]  # a buffer of Bases
+    loaded.fill_(1)
     return network
+
+
+def _built(network: nn.Module) -> Entry:
+    built = getattr(network, "entry", None)
+    if not isinstance(built, Entry) or built.family != NAME:
+        raise ZooError(f"{getattr(built, 'name', type(network).__name__)} has no bases; {NAME} networks have")
+    return built
 
 
 def _check_base(base: Entry, card: Card, source: str) -> None:
@@ -149,7 +185,7 @@ def _check_base(base: Entry, card: Card, source: str) -> None:
             f"{source} is {card.network} for {card.sample_rate_hz} Hz; this base is {base.name} for "
             f"{base.sample_rate_hz} Hz"
         )
-    if changed := {name: value for name, value in card.options.items() if name not in HARMLESS}:
+    if changed := card.entry().decisive:
         raise ZooError(f"{source} is {card.network} with {changed}; a base has its options as listed")
 
 
@@ -182,10 +218,14 @@ FAMILY = Family(
             f"{NAME}_raw",
             {"bases": RAW_BASES, "layers": 3, "segments": 10},
             "two dense layers over the top three levels of three frozen sample-level CNNs, on whole clips",
-            Certainty("G", f"{NOTE}; B: that the top three layers of sample-level networks are read"),
+            Certainty(
+                "G",
+                f"{NOTE}; B: that the top three layers of sample-level networks are read. The figures were read on an "
+                "author's poster; that they are those of a network like this one is a guess",
+            ),
             paper=(
-                PaperRow("lee2017multi", "mtat", "paper", 0.9064, "B"),
-                PaperRow("lee2017multi", "msd", "paper", 0.8842, "B"),
+                PaperRow("lee2017multi", "mtat", "paper", 0.9064, "G"),
+                PaperRow("lee2017multi", "msd", "paper", 0.8842, "G"),
             ),
             source=SOURCE_RAW,
         ),
@@ -193,6 +233,8 @@ FAMILY = Family(
     input_samples=input_samples,
     build=build,
     sample_rate_hz=SAMPLE_RATE_HZ,
+    depth=depth,
+    receptive_field=receptive_field,
     trained=HowTrained(
         optimizer="nesterov",
         learning_rate=0.01,

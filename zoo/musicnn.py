@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from zoo import won2020
 from zoo.entry import Entry, Family, Listing, Option
-from zoo.facts import Certainty, PaperRow, Value
+from zoo.facts import Certainty, Counted, PaperRow, Value
 from zoo.receptive import samples_seen
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ LISTED = (
             PaperRow("pons2019", "mtat", "all", 0.9069, "C"),
             PaperRow("pons2019", "msd", "paper", 0.8801, "C"),
         ),
+        counted=Counted(784_300, origin="reference"),
     ),
     Listing(
         name="musicnn_big",
@@ -60,6 +61,7 @@ LISTED = (
         description="tall and long filters (561), 3 convolutions of 512 over time, maximum and mean, 500 dense units",
         certainty=Certainty("A", f"{READ}; this is the size that Won et al. trained on MSD"),
         paper=(*won2020.rows(None, 0.8788), PaperRow("pons2019", "msd", "paper", 0.8841, "C")),
+        counted=Counted(7_972_000, origin="reference"),
     ),
 )
 
@@ -84,7 +86,8 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
     """The network of an entry: `front`, `filters.1` to `filters.5`, `body`, `top`, `embedding` (dense), `dropout`."""
     from torch import nn
 
-    from zoo.blocks2d import DenseBlock, won_mel
+    from zoo.blocks1d import DenseBlock
+    from zoo.blocks2d import won_mel
     from zoo.network import WaveNetwork
     from zoo.pons import DenselyConnected, Filters, Horizontal, MaxAndMean, Vertical
 

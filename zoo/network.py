@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from threading import get_ident
 
+import torch
 from torch import Tensor, nn
+from torch.amp import is_autocast_available
 
 from zoo.entry import Entry, check_tags
 from zoo.errors import ZooError, did_you_mean
@@ -50,14 +53,15 @@ class WaveNetwork(nn.Module):
     @property
     def layers(self) -> tuple[str, ...]:
         """The names of the layers that `features` can look at, in the order in which they were made."""
-        return tuple(name for name, _ in self.named_modules() if name)
+        # What only holds other layers, such as nn.ModuleDict, is never called and gives nothing.
+        return tuple(name for name, layer in self.named_modules() if name and _runs(layer))
 
     def forward(self, wave: Tensor) -> Tensor:
         """Tag one segment of each clip.
 
         wave:    (batch, input_samples), float32 in [-1, 1], mono at `sample_rate_hz`.
         returns: (batch, n_tags) logits; their sigmoid is a probability per tag.
-        raises:  ZooError (a ValueError) if the segments are of another length, shape or type.
+        raises:  ZooError (a ValueError) if the segments are no tensor, or of another length, shape or type.
         """
         self._check(wave)
         return self._run(wave)
@@ -67,19 +71,25 @@ class WaveNetwork(nn.Module):
 
         wave:    as in `forward`, but of any length that the layers up to the last one chosen can take: what comes
                  after it is not run.
-        layers:  names out of `layers`, such as "front", "body.3", "body.3.conv".
-        returns: {layer: its output}, in the order asked for; (batch, channels, frames) for convolutions over time.
-        raises:  ZooError for no layer, for an unknown one (with the nearest), or for one that does not run.
+        layers:  a list of names out of `layers`, such as "front", "body.3", "body.3.conv".
+        returns: {layer: its output}, in the order asked for; (batch, channels, frames) for convolutions over time. Of
+                 a layer that runs several times, such as a recurrent cell, what it gave the first time.
+        raises:  ZooError for no layer, for an unknown one (with the nearest), for one that does not run, or for waves
+                 that are too short for a layer.
+        Other threads may use the network meanwhile.
         """
+        if isinstance(layers, str):
+            raise ZooError(f"layers={layers!r} is one name, not a list; write [{layers!r}]")
         self._check_form(wave)
+        wanted = {name: self._layer(name) for name in layers}
+        if not wanted:
+            raise ZooError(f"features needs the name of a layer; {self.name} has {', '.join(self._stages)}")
         found: dict[str, Tensor] = {}
         hooks = [
-            self._layer(name).register_forward_hook(_Catch(name, found, len(set(layers)))) for name in layers
+            layer.register_forward_hook(_Catch(name, found, len(wanted))) for name, layer in wanted.items()
         ]
-        if not hooks:
-            raise ZooError(f"features needs the name of a layer; {self.name} has {', '.join(self._stages)}")
         try:
-            self._run(wave)
+            self._run_any_length(wave)
         except _Enough:
             pass
         finally:
@@ -106,6 +116,21 @@ class WaveNetwork(nn.Module):
         logits = self.head(values)
         return logits if self.readout is None else self.readout(logits)
 
+    def _run_any_length(self, wave: Tensor) -> None:
+        """Run as far as the waves go. Raises ZooError where torch itself cannot do a layer on so few samples."""
+        try:
+            self._run(wave)
+        except (ZooError, torch.OutOfMemoryError):
+            raise
+        except (RuntimeError, ValueError, IndexError) as error:
+            if wave.shape[1] == self.input_samples:
+                raise
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise ZooError(
+                f"waves of {wave.shape[1]} samples do not go through all of {self.name} that was asked for: {reason}; "
+                f"give segments of {self.input_samples} samples, or ask for layers before"
+            ) from error
+
     def _layer(self, name: str) -> nn.Module:
         known = dict(self.named_modules())
         if name not in known or not name:
@@ -122,6 +147,11 @@ class WaveNetwork(nn.Module):
             )
 
     def _check_form(self, wave: Tensor) -> None:
+        if not isinstance(wave, Tensor):
+            array = f"{type(wave).__module__}.{type(wave).__qualname__}"
+            raise ZooError(
+                f"waves are {array}, {self.name} reads a tensor; torch.from_numpy(waves) makes one"
+            )
         if wave.ndim != 2:
             raise ZooError(
                 f"waves have shape {tuple(wave.shape)}, {self.name} reads (batch, {self.input_samples})"
@@ -130,6 +160,11 @@ class WaveNetwork(nn.Module):
             raise ZooError(
                 f"waves are {wave.dtype}, {self.name} reads floats in [-1, 1]; divide int16 by 32768"
             )
+        weights = self.head.weight.dtype
+        if wave.dtype != weights and not _autocasting(wave.device.type):
+            raise ZooError(
+                f"waves are {wave.dtype}, {self.name} has {weights} weights; make the waves .to({weights})"
+            )
 
 
 class _Enough(Exception):
@@ -137,15 +172,26 @@ class _Enough(Exception):
 
 
 class _Catch:
-    """A hook that keeps a layer's output and ends the run with the last one wanted."""
+    """A hook that keeps a layer's first output and ends the run with the last one wanted, in this thread alone."""
 
     def __init__(self, name: str, found: dict[str, Tensor], wanted: int) -> None:
         self.name, self.found, self.wanted = name, found, wanted
+        self.thread = get_ident()
 
     def __call__(self, layer: nn.Module, inputs: object, output: Tensor) -> None:
-        self.found[self.name] = output
+        if get_ident() != self.thread:
+            return
+        self.found.setdefault(self.name, output)
         if len(self.found) == self.wanted:
             raise _Enough
+
+
+def _runs(layer: nn.Module) -> bool:
+    return type(layer).forward is not nn.Module.forward
+
+
+def _autocasting(device: str) -> bool:
+    return is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 def _fresh_head(width: int, n_tags: int) -> nn.Linear:

@@ -43,7 +43,9 @@ OPTIONS: Mapping[str, Option] = {
     ),
     "filters": Option(64, "filters of the first convolution", low=1, high=4096),
     "hidden": Option(512, "width of the two 1x1 convolutions before the tags", low=1, high=8192),
-    "dropout": Option(0.5, "share left out in training before each 1x1 convolution", low=0, high=0.95),
+    "dropout": Option(
+        0.5, "share left out in training before each 1x1 convolution", low=0, high=0.95, harmless=True
+    ),
 }
 
 
@@ -107,8 +109,9 @@ def _first_convolution(filters: int, pad: tuple[int, int]) -> nn.Module:
 
 
 NOTE = (
-    "A: layers, padding, the first 7 patches where the branches have 8 and 7, in the authors' code, released with a "
-    "later version of the paper; the spectrum's power of 2 from another script of theirs that makes this feature"
+    "A: layers, padding, the first 7 patches where the branches have 8 and 7, in the authors' code "
+    "(https://github.com/ciaua/PersistenceNetwork), released with a later version of the paper; C: the spectrum's "
+    "power of 2, from an unnamed script of theirs that makes this feature"
 )
 GUESS = f"{NOTE}; G: that Table 4's figure is this variant's, for the paper has several"
 
@@ -121,7 +124,7 @@ def _listing(name: str, options: Mapping[str, Value], words: str, parameters: in
         description=f"mel CNN on whole clips, patches summed up by {words}",
         certainty=Certainty("A", GUESS if carries_the_row else NOTE),
         paper=(PaperRow("table4", "mtat", "paper", 0.9013, "G"),) if carries_the_row else (),
-        counted=Counted(parameters),
+        counted=Counted(parameters, origin="reference"),
     )
 
 

@@ -68,21 +68,17 @@ class Filters(nn.Module):
         return torch.cat([block(image) for block in self.children()], dim=1)
 
 
-class DenselyConnected(nn.Module):
+class DenselyConnected(nn.Sequential):
     """Three convolutions over time, the last two with a way past them, and the outputs of all beside the input."""
 
     def __init__(self, channels_in: int, channels: int, kernel: int) -> None:
-        super().__init__()
         widths = (channels_in, channels, channels)
-        self.blocks = nn.Sequential(
-            OrderedDict(
-                (str(i), TimeBlock(width, channels, kernel)) for i, width in enumerate(widths, start=1)
-            )
-        )
+        blocks = (TimeBlock(width, channels, kernel) for width in widths)
+        super().__init__(OrderedDict((str(i), block) for i, block in enumerate(blocks, start=1)))
 
     def forward(self, frames: Tensor) -> Tensor:
         """(batch, channels_in, frames) -> (batch, channels_in + 3 * channels, frames)."""
-        first, second, third = self.blocks
+        first, second, third = self
         one = first(frames)
         two = second(one) + one
         three = third(two) + two

@@ -1,10 +1,8 @@
 """How far a stack of layers sees along time, without torch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from zoo.facts import Value
-
-__all__ = ["frames_seen", "samples_seen", "scaled"]
+__all__ = ["frames_seen", "samples_seen"]
 
 
 def frames_seen(layers: Iterable[tuple[int, int]]) -> int:
@@ -25,8 +23,3 @@ def samples_seen(layers: Iterable[tuple[int, int]], window_samples: int, hop_sam
     window_samples, hop_samples: of the spectrogram.
     """
     return window_samples + hop_samples * (frames_seen(layers) - 1)
-
-
-def scaled(width: int, options: Mapping[str, Value]) -> int:
-    """A number of feature maps times the option `width`, at least one."""
-    return max(1, round(width * float(options["width"])))

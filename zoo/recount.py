@@ -34,6 +34,7 @@ def count(each: Entry) -> Headless:
         one.training_bytes,
         width,
         products // width,
+        one.frozen,
     )
 
 

@@ -132,7 +132,7 @@ def _check_known(word: str, known: set[str], complaint: str) -> None:
 
 
 def _range(key: str, wanted: Range | float | None) -> Range | None:
-    """Least and most of what is wanted. Raises ZooError unless it is a number, or two of which the first is the less."""
+    """Least and most of what is wanted. Raises ZooError unless it is a number, or two in their order."""
     if wanted is None:
         return None
     pair = wanted if isinstance(wanted, tuple | list) else (wanted, wanted)

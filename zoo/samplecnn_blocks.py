@@ -59,14 +59,18 @@ OPTIONS: Mapping[str, Option] = {
         16, "units of squeeze-and-excitation between its dense layers, per channel", low=1, high=64
     ),
     "block_dropout": Option(
-        0.2, "share left out in training between the two convolutions of a block", low=0, high=0.95
+        0.2,
+        "share left out in training between the two convolutions of a block",
+        low=0,
+        high=0.95,
+        harmless=True,
     ),
-    "dropout": Option(0.5, "share of the embedding left out in training", low=0, high=0.95),
+    "dropout": Option(0.5, "share of the embedding left out in training", low=0, high=0.95, harmless=True),
     "init": Option(
         "he_uniform",
         "scale of the first weights of the convolutions of 3 samples",
         choices=("he_uniform", "glorot_uniform"),
-        paper_silent=True,
+        harmless=True,
     ),
 }
 
@@ -91,7 +95,7 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
     """The network of an entry: `front`, blocks `body.1` to `body.9` with their maxima, dense `embedding`."""
     from torch import nn
 
-    from zoo.blocks1d import TopLevels, dense_block
+    from zoo.blocks1d import DenseBlock, TopLevels
     from zoo.network import WaveNetwork, initialise
     from zoo.tower import ConvBlock
 
@@ -105,7 +109,7 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
     stages = {
         "front": ConvBlock(1, FIRST_FILTERS, 3, stride=3),
         "body": TopLevels(body, int(options["levels"])),
-        "embedding": dense_block(width, width),
+        "embedding": DenseBlock(width, width),
         "dropout": nn.Dropout(float(options["dropout"])),
     }
     network = WaveNetwork(entry, n_tags, width, stages)
@@ -159,7 +163,7 @@ def _listing(block: str, levels: int, auc: float) -> Listing:
         description=f"sample-level 1D CNN of nine {WORDS[block]}; {read}",
         certainty=certainty_of(block),
         paper=tuple(rows),
-        counted=None if parameters is None else Counted(parameters),
+        counted=None if parameters is None else Counted(parameters, origin="reference"),
     )
 
 

@@ -31,13 +31,19 @@ def _table(columns: Sequence[str], numbers: Iterable[str]) -> Table:
 
 
 def published(entry: Entry, dataset: str) -> str:
-    """The published AUCs on one data set, `0.9055`, or `-`; a value that two sources share is written once."""
-    return " ".join(dict.fromkeys(f"{row.auc:.4f}" for row in entry.paper if row.dataset == dataset)) or "-"
+    """The published AUCs on one data set, `0.9055`, or `-`; a value that two sources share is written once.
+
+    One that is from memory, a guess or doubted by its authors has a question mark, of which `info` tells more.
+    """
+    rows = [row for row in entry.paper if row.dataset == dataset]
+    sure = {row.auc for row in rows if row.grade in "AB" and not row.doubt}
+    words = (f"{row.auc:.4f}" + ("" if row.auc in sure else "?") for row in rows)
+    return " ".join(dict.fromkeys(words)) or "-"
 
 
 def list_table(entries: Iterable[Entry], n_tags: int) -> Table:
-    """One line a network: name, input, size beside the published one, cost, published AUC and where it is printed."""
-    numbers = ("kHz", "input ms", "parameters", "published", "multiply-adds", "MTAT AUC", "MSD AUC")
+    """One line a network: name, input, size beside what others counted, cost, published AUC and where it is printed."""
+    numbers = ("kHz", "input ms", "parameters", "counted by others", "multiply-adds", "MTAT AUC", "MSD AUC")
     table = _table(("name", *numbers, "published in", "sure"), numbers)
     for entry in entries:
         cost = entry.cost(n_tags)
@@ -46,7 +52,7 @@ def list_table(entries: Iterable[Entry], n_tags: int) -> Table:
             f"{entry.sample_rate_hz / 1000:g}",
             f"{entry.input_ms:.0f}",
             f"{cost.parameters:,}",
-            f"{entry.counted.parameters:,}" if entry.counted else "-",
+            _others(entry.counted),
             f"{cost.multiply_adds:,}",
             published(entry, "mtat"),
             published(entry, "msd"),
@@ -65,6 +71,7 @@ def info_lines(entry: Entry, n_tags: int) -> list[str]:
         ("family", entry.family),
         ("input", f"{entry.input_samples} samples at {entry.sample_rate_hz} Hz ({entry.input_ms:.0f} ms)"),
         ("parameters", f"{cost.parameters:,} for {n_tags} tags"),
+        *([("frozen", f"{cost.frozen:,} more, which no training moves")] if cost.frozen else ()),
         ("multiply-adds", f"{cost.multiply_adds:,} a segment"),
         ("depth", "not counted" if entry.depth is None else f"{entry.depth} layers and the dense head"),
         ("receptive field", _receptive_field(entry)),
@@ -87,16 +94,22 @@ def _receptive_field(entry: Entry) -> str:
     )
 
 
+def _others(counted: Counted | None) -> str:
+    if counted is None:
+        return "-"
+    return f"{counted.parameters:,}" + ("" if counted.origin == "published" else " (ref)")
+
+
 def _counted(counted: Counted) -> Iterator[tuple[str, str]]:
-    yield (
-        "published",
-        f"{counted.parameters:,} parameters" + (f"; {counted.difference}" if counted.difference else ""),
-    )
+    how = "" if counted.origin == "published" else ", counted on an independent implementation"
+    difference = f"; {counted.difference}" if counted.difference else ""
+    yield counted.origin, f"{counted.parameters:,} parameters{how}{difference}"
 
 
 def _published(row: PaperRow) -> str:
     unsure = "" if row.grade == "A" else f" ({row.grade}: {GRADES[row.grade]})"
-    return f"AUC {row.auc:.4f} on {row.dataset}, {row.split} split{unsure}"
+    doubt = f"; {row.doubt}" if row.doubt else ""
+    return f"AUC {row.auc:.4f} on {row.dataset}, {row.split} split{unsure}{doubt}"
 
 
 def _trained(how: HowTrained | None) -> str:

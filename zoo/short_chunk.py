@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from zoo import won2020
 from zoo.entry import Entry, Family, Listing, Option
-from zoo.facts import Certainty, Value
+from zoo.facts import Certainty, Counted, Value
 from zoo.receptive import samples_seen
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ LISTED = (
         description="7 convolutions of 128 to 512 maps, each pooled by 2, and a global maximum",
         certainty=Certainty("A", "every layer read in the authors' code; the AUCs are from memory"),
         paper=won2020.rows(0.9126, 0.8883),
+        counted=Counted(3_687_348, origin="reference"),
     ),
     Listing(
         name="short_chunk_res",
@@ -53,6 +54,7 @@ LISTED = (
             "Papers with Code, that of MSD from memory",
         ),
         paper=(*won2020.rows(0.9129, None, "B"), *won2020.rows(None, 0.8898)),
+        counted=Counted(12_104_244, origin="reference"),
     ),
 )
 
@@ -77,7 +79,8 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
     """The network of an entry: `front`, `body.1` to `body.7`, `top` (maximum), `embedding` (dense), `dropout`."""
     from torch import nn
 
-    from zoo.blocks2d import ConvBlock2d, DenseBlock, GlobalMax, ResidualBlock, numbered, won_mel
+    from zoo.blocks1d import DenseBlock
+    from zoo.blocks2d import ConvBlock2d, GlobalMax, ResidualBlock, numbered, won_mel
     from zoo.network import WaveNetwork
 
     options = entry.options

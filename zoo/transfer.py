@@ -20,6 +20,8 @@ __all__ = ["initial_weights"]
 def initial_weights(network: nn.Module, uri: str | Path) -> Card:
     """Copy a checkpoint's weights and running statistics into a network of the same name and options.
 
+    Options that change nothing in a trained network, such as dropout, may differ.
+
     The dense head comes along only if it has as many tags as the network's; otherwise the network keeps its own.
     network: of `zoo.create`; its training mode is left as it is.
     uri:     as in `zoo.load`.
@@ -29,7 +31,7 @@ def initial_weights(network: nn.Module, uri: str | Path) -> Card:
     with fetched(uri) as (folder, _):
         trained, card = read(folder)
     try:
-        card.check_network(network)
+        card.check_network(network, exactly=False)
     except CheckpointError as error:
         raise CheckpointError(f"weights={uri} do not fit: {error}; create the network on the card") from error
     own = network.state_dict()

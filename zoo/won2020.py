@@ -24,7 +24,7 @@ TRAINED = HowTrained(
     "every stage from the best weights so far; segments at random places of the clip",
 )
 DROPOUT: Mapping[str, Option] = {
-    "dropout": Option(0.5, "share of the embedding left out in training", low=0, high=0.95)
+    "dropout": Option(0.5, "share of the embedding left out in training", low=0, high=0.95, harmless=True)
 }
 
 
