@@ -138,6 +138,8 @@ def test_a_card_of_another_network_is_not_saved(tmp_path, network):
     [
         ({"format": "other"}, "the card is not a wavezoo-checkpoint"),
         ({"version": 2}, "the card is of version 2; this zoo reads version 1"),
+        ({"version": True}, "the card is of version True; this zoo reads version 1"),
+        ({"version": 1.0}, "the card is of version 1.0; this zoo"),
         ({"tags": ...}, "the card has no tags"),
         ({"run_me": "rm -rf"}, "the card has a field 'run_me' that this zoo does not know"),
         ({"tags": "guitar"}, "the card's tags is str, not list"),

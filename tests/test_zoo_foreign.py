@@ -215,6 +215,38 @@ def test_a_recurrent_layer_is_taken_by_its_parts(tmp_path):
     assert torch.equal(filled["top.weight_hh_l0"], theirs["rnn.weight_hh_l0"])
 
 
+def test_a_stack_of_recurrent_layers_goes_into_cells(tmp_path):
+    small = {"first": 2, "maps": 3, "units": 4}
+    network = trained("crnn", **small)
+    stack = nn.GRU(3, 4, num_layers=2, batch_first=True)
+    cells = (network.top.gru_1.cell, network.top.gru_2.cell)
+    with torch.no_grad():
+        for i, cell in enumerate(cells):
+            for part, value in cell.named_parameters():
+                getattr(stack, f"{part}_l{i}").copy_(value)
+    state = {name: value for name, value in network.state_dict().items() if not name.startswith("top.")}
+    theirs = state | stack.state_dict(prefix="gru.")
+    adopted = adopt("crnn", saved(tmp_path, theirs), TAGS, **small)
+    assert_same(adopted, network)
+    assert "top.gru_2.cell" in str(adopted)
+    assert "from  gru.l1" in str(adopted)
+    frames = torch.randn(2, 3, 1, 5)
+    with torch.no_grad():
+        said = stack(frames.flatten(1, 2).transpose(1, 2))[0][:, -1]
+        assert torch.allclose(network.top(frames), said, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "counter", [torch.tensor(7.0), torch.tensor([7]), torch.tensor(7, dtype=torch.int32)]
+)
+def test_counters_of_batches_are_ignored_whatever_they_are(network, tmp_path, counter):
+    state = renamed(network, flat)
+    theirs = {
+        name: counter if name.endswith("num_batches_tracked") else value for name, value in state.items()
+    }
+    assert_same(adopt(NAME, saved(tmp_path, theirs), TAGS), network)
+
+
 def test_options_and_lineage_are_on_the_card(tmp_path):
     network = trained(filters="half", first=16)
     path = saved(tmp_path, renamed(network, flat))
@@ -265,7 +297,7 @@ def with_tensor(name, value):
             with_tensor("fc2.weight", torch.rand(3, 3)),
             "'fc2' is a convolution or dense layer more than ours has",
         ),
-        (with_tensor("rnn.weight_hh_l0", torch.rand(3)), "'rnn' is a recurrent or other layer more than"),
+        (with_tensor("rnn.weight_hh_l0", torch.rand(3)), "'rnn.l0' is a recurrent or other layer more than"),
         (with_tensor("conv1.gain", torch.rand(3)), "'conv1.gain' has no counterpart in front.conv"),
         (
             with_tensor("fc.weight", torch.rand(50, 512)),
@@ -277,6 +309,14 @@ def with_tensor(name, value):
         ),
         (with_tensor("fc.bias", torch.tensor([0, 1e300, 1]).double()), "head.bias holds values that are not"),
         (with_tensor("fc.bias", torch.tensor([0, 1, 2])), "head.bias is torch.int64, ours is torch.float32"),
+        (
+            with_tensor("conv1_bn.running_var", torch.full((128,), -1.0)),
+            "what is there for front.norm.running_var holds variances below 0",
+        ),
+        (
+            with_tensor("fc.bias", torch.zeros(3, device="meta")),
+            "'fc.bias' is on torch's meta device, a shape without numbers; save the weights themselves",
+        ),
         (with_tensor("fc.bias", "zeros"), "'fc.bias' is str, not a dense tensor with a name"),
         (lambda state: [], "holds no state dict, but a list"),
     ],

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 import zoo
+from zoo.__main__ import main
 from zoo.frontends import LogMel
-from zoo.multilevel import load_bases
+from zoo.multilevel import accept_untrained, load_bases
 
 RAW, EVEN, MEL = "samplecnn_m3_n3_s9", "samplecnn_m2_n4_s8", "melcnn_m3_n3_s27_w81"
 SMALL = {"bases": f"{RAW}+{EVEN}+{MEL}", "layers": 2, "segments": 3, "hidden": 6}
@@ -45,8 +46,8 @@ def test_a_clip_is_some_segments_of_the_longest_base():
 def test_what_is_known_of_them_is_said_and_no_more():
     raw, mel = zoo.entry("multilevel_raw"), zoo.entry("multilevel_mel")
     assert [(row.table, row.dataset, row.auc, row.grade) for row in raw.paper] == [
-        ("lee2017multi", "mtat", 0.9064, "B"),
-        ("lee2017multi", "msd", 0.8842, "B"),
+        ("lee2017multi", "mtat", 0.9064, "G"),
+        ("lee2017multi", "msd", 0.8842, "G"),
     ]
     assert (raw.certainty.grade, mel.certainty.grade, mel.paper) == ("G", "G", ())
     assert "1706.06810" in raw.source
@@ -63,6 +64,7 @@ def test_only_the_second_stage_is_counted_and_trained():
 
 
 def test_gradients_reach_the_second_stage_alone_and_bases_do_not_move(network):
+    accept_untrained(network)
     before = {name: value.clone() for name, value in network.bases.state_dict().items()}
     network.train()
     assert not any(layer.training for base in network.bases.values() for layer in base.modules())
@@ -94,7 +96,7 @@ def test_it_hears_maxima_in_segments_and_their_mean_over_segments(network, check
 
 def test_all_layers_are_read_where_none_are_counted():
     network = zoo.create("multilevel_raw", **{**SMALL, "bases": EVEN, "layers": 0})
-    assert network.embedding[0].linear.in_features == 128 + 128 + 256 + 512
+    assert network.embedding[0].dense.in_features == 128 + 128 + 256 + 512
 
 
 def test_a_checkpoint_holds_bases_and_all(network, checkpoints, tmp_path):
@@ -185,7 +187,45 @@ def test_bases_that_cannot_be_are_refused_with_why(options, words):
 
 def test_more_layers_than_a_body_has_are_refused():
     with pytest.raises(zoo.ZooError, match=f"layers=4: the body of {RAW} has 3; ask for fewer, or 0"):
-        zoo.create("multilevel_raw", **{**SMALL, "layers": 4})
+        zoo.entry("multilevel_raw").with_options(**{**SMALL, "layers": 4})
+    blocks = zoo.entry("multilevel_raw").with_options(bases="samplecnn_basic", layers=10)
+    with pytest.raises(
+        zoo.ZooError, match="layers=10: the body of samplecnn_basic has 9; ask for fewer, or 0"
+    ):
+        blocks.build()
+
+
+def test_over_bases_that_were_never_loaded_nothing_is_learned_or_saved(network, checkpoints, tmp_path):
+    wave = torch.zeros(2, network.input_samples)
+    words = r"bases have fresh weights, .* fill them with zoo.load_bases\(network, checkpoints\), or say that"
+    assert network.training
+    with pytest.raises(zoo.ZooError, match=words):
+        network(wave)
+    card = zoo.Card.of(network, list("abcd"))
+    with pytest.raises(zoo.ZooError, match=words):
+        zoo.save(network, tmp_path / "whole", card)
+    assert network.eval()(wave).shape == (2, 4)
+    load_bases(network, checkpoints)
+    zoo.save(network, tmp_path / "whole", card)
+    assert zoo.create("multilevel_raw", n_tags=9, weights=tmp_path / "whole", **SMALL)(wave).shape == (2, 9)
+
+
+def test_their_depth_and_reach_are_those_of_the_bases():
+    raw, mel = zoo.entry("multilevel_raw"), zoo.entry("multilevel_mel")
+    assert raw.depth == 1 + 12 + 2  # the first layer and the 12 modules of 2^12, two dense layers
+    assert mel.depth == 6 + 2
+    assert raw.receptive_field_samples == zoo.entry("samplecnn_m3_n9_s3").receptive_field_samples
+    assert mel.receptive_field_samples == zoo.entry("melcnn_m6_n3_s243_w729").receptive_field_samples
+
+
+def test_info_tells_what_no_training_moves(capsys):
+    small = zoo.create("multilevel_raw", **SMALL)
+    frozen = sum(p.numel() for p in small.parameters() if not p.requires_grad)
+    assert small.entry.cost().frozen == frozen > 0
+    assert main(["info", "multilevel_raw"]) == 0
+    shown = capsys.readouterr().out
+    assert "frozen          4,219,520 more, which no training moves" in shown
+    assert "depth           15 layers and the dense head" in shown
 
 
 def test_a_plan_over_them_needs_no_torch():

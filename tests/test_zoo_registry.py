@@ -87,6 +87,12 @@ def test_the_list_on_the_command_line_is_chosen_the_same_way(words, count, capsy
     ("word", "answer"),
     [
         ("depth=many", "depth=many is no range; write depth=LOW..HIGH, or one number"),
+        ("depth=", "depth= is no range; write depth=LOW..HIGH, or one number"),
+        ("depth=..", "depth=.. is no range"),
+        ("depth=11..8", "depth=11..8 holds nothing; write depth=LOW..HIGH, the lower number first"),
+        ("input_ms=nan..3", "input_ms=nan..3 holds nothing"),
+        ("n_tags=1234567890", "n_tags=1234567890 is too large; at most 9 digits are read"),
+        ("n_tags=123456789", "n_tags=123456789 is not a whole number from 1 to 100000"),
         ("m=0", "m=0 is not a whole number of 1 or more"),
         ("depth=99", "no network matches * depth=99; python -m zoo lists all"),
         ("table=table9", "no network stands in 'table9'; did you mean table4"),
@@ -95,6 +101,11 @@ def test_the_list_on_the_command_line_is_chosen_the_same_way(words, count, capsy
 def test_a_choice_that_cannot_be_is_answered_in_one_line(word, answer, capsys):
     assert main(["list", word]) == 2
     assert capsys.readouterr().err.startswith(answer)
+
+
+def test_a_word_given_twice_is_refused(capsys):
+    assert main(["list", "m=3", "m=5"]) == 2
+    assert capsys.readouterr().err == "m= is given twice, as '3' and '5'; give it once\n"
 
 
 def test_a_receptive_field_follows_the_layers():
@@ -201,7 +212,7 @@ def test_options_change_the_record():
     narrow = entry.with_options(first=16, dropout=0)
     assert (narrow.paper, narrow.certainty.grade) == ((), "G")
     assert narrow.overrides == {"first": 16, "dropout": 0.0}
-    assert entry.cost(first=16) == narrow.cost() != entry.cost()
+    assert entry.cost(first=16, dropout=0) == narrow.cost() != entry.cost()
     assert entry.with_options(n=5) == entry
 
 

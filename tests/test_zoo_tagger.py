@@ -152,9 +152,7 @@ def test_a_registered_model_loads_without_ray(checkpoint, tmp_path, monkeypatch)
 def test_the_list_has_a_line_for_each_network(capsys):
     assert main([]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
-    columns = (
-        "name, kHz, input ms, parameters, published, multiply-adds, MTAT AUC, MSD AUC, published in, sure"
-    )
+    columns = "name, kHz, input ms, parameters, counted by others, multiply-adds, MTAT AUC, MSD AUC, published in, sure"
     assert re.split("  +", head.strip()) == columns.split(", ")
     assert [line.split()[0] for line in lines] == zoo.names()
     row = next(line for line in lines if line.startswith("samplecnn_m3_n9_s3 "))
@@ -172,6 +170,22 @@ def test_the_list_has_a_line_for_each_network(capsys):
         "table4",
         "A",
     ]
+
+
+def test_the_list_tells_counts_and_numbers_of_other_worth_apart(capsys):
+    assert main(["list", "fcn*"]) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
+    assert "17,365,938 (ref)" in rows["fcn4"]
+    assert " 865,950  " in rows["fcn5_release"]
+    assert "0.8080? 0.8520  " in rows["fcn4"]
+    assert main(["info", "fcn4"]) == 0
+    shown = capsys.readouterr().out
+    assert "reference       17,365,938 parameters, counted on an independent implementation" in shown
+    assert (
+        "AUC 0.8080 on msd, paper split; the authors' slides call the paper's numbers on MSD incorrect"
+        in shown
+    )
+    assert "choi2016slides  AUC 0.8520 on msd, paper split\n" in shown
 
 
 def test_the_list_takes_a_pattern_and_a_number_of_tags(capsys):
@@ -260,6 +274,25 @@ def test_wrong_words_are_answered_in_one_line(words, error, capsys):
 def test_a_device_that_is_not_there_is_refused(checkpoint, capsys):
     assert main(["tag", "a.mp3", f"model={checkpoint}", "device=toaster"]) == 2
     assert capsys.readouterr().err.startswith("device=toaster cannot be used: ")
+    assert main(["tag", "a.mp3", f"model={checkpoint}", "device=meta"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("device=meta cannot be used: ")
+    assert shown.count("\n") == 1
+
+
+def test_a_file_for_which_memory_runs_out_is_named_and_the_others_go_on(
+    checkpoint, song, capsys, monkeypatch
+):
+    def call(self, path):
+        if path == "long.mp3":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nMore words.")
+        return {"slow": 0.5}
+
+    monkeypatch.setattr("zoo.tagger.Tagger.__call__", call)
+    assert main(["tag", "long.mp3", str(song), f"model={checkpoint}"]) == 1
+    shown = capsys.readouterr()
+    assert shown.err == "long.mp3 could not be tagged: CUDA out of memory. Tried to allocate 9 GiB.\n"
+    assert len(shown.out.splitlines()) == 2
 
 
 def test_help_is_the_module_s_own_words(capsys):

@@ -51,6 +51,19 @@ def test_the_scales_of_a_spectrogram_are_taken_over(tmp_path):
     assert network.front.std != 1
 
 
+def test_options_that_change_nothing_in_a_trained_network_may_differ(checkpoint):
+    network = zoo.create(NAME, n_tags=3, weights=checkpoint, dropout=0.1, init="keras110")
+    assert torch.equal(network.head.weight, zoo.load(checkpoint).network.head.weight)
+    assert network.dropout.p == 0.1
+
+
+def test_every_dropout_and_first_weight_is_harmless_and_nothing_else():
+    families = {zoo.entry(name).family: zoo.entry(name).rules for name in zoo.names()}
+    for family in families.values():
+        harmless = {name for name, option in family.options.items() if option.harmless}
+        assert harmless == {name for name in family.options if name == "init" or name.endswith("dropout")}
+
+
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
