@@ -4,21 +4,25 @@ Nothing here places or runs a trial. `Decider.next` hands out assignments until 
 """
 
 import json
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search import files
+from search import files, objectives, pruning, sampling
 from search.job import Job
 from search.ledger import settings_of
-from search.settings import TrialSettings
+from search.sampling import RANDOM_DRAWS as RANDOM_DRAWS
+from search.settings import ConfigError, TrialSettings, digest
 
-REPEATED_ASKS = 20  # a sampler that proposes what is known is asked again this often ...
-RANDOM_DRAWS = 500  # ... then a new point is looked for at random; a space that shows none is exhausted
+REPEATED_ASKS = (
+    20  # a sampler that proposes what is known is asked again this often, then `sampling.others` is
+)
 UNWANTED = "not wanted"  # the kind of a trial that ended because nobody asks for it any more
 OUTCOMES = {TrialState.COMPLETE: "done", TrialState.PRUNED: "stopped", TrialState.FAIL: "failed"}
 
@@ -58,12 +62,26 @@ class Decider:
         first = job.settings.seed
         self._seeds = range(first, first + job.settings.seeds)
         self._live: dict[int, optuna.Trial] = {}
+        self._starts: dict[int, list[int]] = {}  # first epochs of the stages of running trials
         self._numbers: dict[str, int] = {}  # of the trials that have ended or run, by signature
         self._queue: deque[tuple[dict[str, Any], int]] = deque()  # (parameters, seed) to be asked for by name
         self._wanted = {work.trial.signature() for work in job.grid()} if job.space.grid is not None else None
+        self._rows = job.space.architectures or ({},)  # what is fixed of a proposal, in turn
+        if len(self._rows) > max(job.settings.trials, 1):
+            raise ConfigError(
+                f"trials={job.settings.trials}: space {job.space.name} has {len(self._rows)} architectures to be "
+                f"tried alike; give trials={len(self._rows)} or a multiple of it"
+            )
+        self._others: dict[int, Iterator[dict[str, Any]]] = {}
+        self._spent: set[int] = set()  # the rows of which nothing is left
+        self._ended_early: set[str] = set()  # replicates that the pruner has no hope for
+        self._pruner = pruning.pruner_of(job)
+        self._stopper = self._made_stopper()
+        sampling.add_prior(study, job)
         self._give_up_waiting()
+        self._replay()
         self._left_running = self._take_over()
-        self._points = 0 if job.space.grid is not None else self._count_points()
+        self._points = [0] * len(self._rows) if job.space.grid is not None else self._count_points()
         self._fill_queue()
 
     def next(self) -> Assignment | None:
@@ -76,35 +94,48 @@ class Decider:
                 return assignment
             known += 1
             if self._wanted is None and known % REPEATED_ASKS == 0 and not self._queue_unseen():
-                self.exhausted = True
-                return None
+                self._spent.add(self._row())
+                self.exhausted = len(self._spent) == len(self._rows)
         return None
 
-    def record(self, number: int, epoch: int, value: float) -> None:
-        """Write down an epoch's validation score, once."""
-        trial = self._live[number]
-        if epoch not in self.study._storage.get_trial(trial._trial_id).intermediate_values:
-            trial.report(value, epoch)
+    def record(self, number: int, epoch: int, value: float, stage: int | None = None) -> None:
+        """Write down an epoch's validation score, once.
+
+        stage: of the schedule, counted from 0; looked up in the trial's folder where a pruner asks for it.
+        """
+        trial_id = self._live[number]._trial_id
+        if epoch in self.study._storage.get_trial(trial_id).intermediate_values:
+            return
+        if self._stopper is not None:
+            self._stopper.report(number, self._noted_stage(number, epoch, stage), value)
+            if self._stopper.should_stop(number):  # before the epoch: none stands in the ledger undecided
+                self._live[number].set_user_attr("stops", epoch)
+        # Not `Trial.report`, which Optuna refuses where there are several objectives.
+        self.study._storage.set_trial_intermediate_value(trial_id, epoch, value)
 
     def should_stop(self, number: int) -> bool:
         """Whether the pruner would end the trial after the epochs it has shown."""
-        return self._live[number].should_prune()
+        return self._stopper is not None and self._stopper.should_stop(number)
 
     def finish(self, number: int, result: Mapping[str, Any]) -> None:
-        """The trial trained to its end: its value is the validation ROC-AUC of the weights that count."""
+        """The trial trained to its end: its values are those of the weights that count, on the validation clips."""
         self._catch_up(number)
-        self.study.tell(self._live.pop(number), result["valid"]["roc_auc"])
+        values = objectives.values(self.job, self._settings_of(number), result)
+        self.study.tell(self._live.pop(number), values)
+        self._over(number, TrialState.COMPLETE, values[0])
 
     def prune(self, number: int) -> None:
         """The trial was stopped early; its epochs stay in the ledger."""
         self._catch_up(number)
         self.study.tell(self._live.pop(number), state=TrialState.PRUNED)
+        self._over(number, TrialState.PRUNED)
 
     def fail(self, number: int, kind: str, why: str) -> None:
         """The trial ended without a result. It is not tried again by this driver; the next one tries a grid's."""
         trial = self._live.pop(number)
         trial.set_user_attr("failure", {"kind": kind, "why": why})
         self.study.tell(trial, state=TrialState.FAIL)
+        self._over(number, TrialState.FAIL)
 
     def settled(self) -> list[Ended]:
         """How each training of this search ended last, in the order of the ledger."""
@@ -131,7 +162,8 @@ class Decider:
 
     def expected(self) -> int:
         """How many trainings the search consists of, those already done included."""
-        return len(self._wanted) if self._wanted is not None else self.job.settings.trials * len(self._seeds)
+        asked = self.job.settings.trials * len(self._seeds) if self._wanted is None else len(self._wanted)
+        return asked - len(self._ended_early)
 
     def missing(self) -> int:
         """How many of them have not ended."""
@@ -148,7 +180,7 @@ class Decider:
     def _is_settled(self, trial: FrozenTrial, signature: str) -> bool:
         """Whether nothing of a trial is left to train. A result that is gone from its folder is to be made again."""
         if trial.state == TrialState.PRUNED:
-            return self.job.settings.pruner.name != "NopPruner"  # without a pruner all are to reach their end
+            return self.job.settings.pruner.stops  # without a pruner all are to reach their end
         return trial.state == TrialState.COMPLETE and files.read_result(signature) is not None
 
     def _give_up_waiting(self) -> None:
@@ -182,12 +214,28 @@ class Decider:
         if result := files.read_result(signature):
             self.finish(number, result)
             return []
+        if self.should_stop(number):  # decided, but not yet told when the driver went
+            self.prune(number)
+            return []
         return [Assignment(number, settings)]
 
-    def _count_points(self) -> int:
-        """How many different points of a sampled space have been tried, failed ones included."""
+    def _count_points(self) -> list[int]:
+        """How many different points of each row of a sampled space have been tried, failed ones included."""
         tried = settings_of(self.study, (*OUTCOMES, TrialState.RUNNING))
-        return len({settings.signature() for _, settings in tried if settings.seed == self._seeds[0]})
+        points = {
+            settings.signature(): self._row_of(trial.params)
+            for trial, settings in tried
+            if settings.seed == self._seeds[0]
+        }
+        return [list(points.values()).count(row) for row in range(len(self._rows))]
+
+    def _row_of(self, params: Mapping[str, Any]) -> int:
+        """Which of the rows a point belongs to."""
+        return next(at for at, row in enumerate(self._rows) if row.items() <= params.items())
+
+    def _row(self) -> int:
+        """The row whose turn it is: the one with the fewest points of those that have any left."""
+        return min(set(range(len(self._rows))) - self._spent, key=lambda row: (self._points[row], row))
 
     def _fill_queue(self) -> None:
         """What a grid still lacks, or the seeds that known points of a sampled space still lack."""
@@ -196,10 +244,12 @@ class Decider:
                 for params, point in zip(self.job.space.grid, self.job.space.points(), strict=True):
                     if self.job.resolve(point, seed).signature() not in self._numbers:
                         self._queue.append((dict(params), seed))
+            self._queue = deque(work for work in self._queue if not self._is_hopeless(*work))
             return
         for trial, settings in settings_of(self.study, (*OUTCOMES, TrialState.RUNNING)):
             if settings.seed == self._seeds[0] and trial.state != TrialState.FAIL:
                 self._queue_replicates(trial.params, settings)
+        self._queue = deque(work for work in self._queue if not self._is_hopeless(*work))
 
     def _queue_replicates(self, params: dict[str, Any], settings: TrialSettings) -> None:
         for seed in self._seeds[1:]:
@@ -207,14 +257,20 @@ class Decider:
                 self._queue.append((params, seed))
 
     def _wants_more(self) -> bool:
-        return bool(self._queue) or (self._wanted is None and self._points < self.job.settings.trials)
+        if self._queue or self._wanted is not None:
+            return bool(self._queue)
+        return sum(self._points) < self.job.settings.trials and len(self._spent) < len(self._rows)
 
     def _ask(self) -> Assignment | None:
         """Ask the study once; None if what it proposes needs no training."""
         seed = self._seeds[0]
         if self._queue:
             params, seed = self._queue.popleft()
+            if self._is_hopeless(params, seed):
+                return None
             self.study.enqueue_trial(params)
+        elif fixed := self._rows[self._row()]:
+            self.study.enqueue_trial(dict(fixed))
         trial = self.study.ask()
         settings = self.job.resolve(self.job.space.at(trial), seed)
         signature = settings.signature()
@@ -225,8 +281,10 @@ class Decider:
         self._numbers[signature] = trial.number
         trial.set_user_attr("signature", signature)
         trial.set_user_attr("settings", json.dumps(settings.to_json()))
+        if self._stopper is not None:
+            self._stopper.enter(trial.number)
         if self._wanted is None and seed == self._seeds[0]:
-            self._points += 1
+            self._points[self._row_of(trial.params)] += 1
             self._queue_replicates(trial.params, settings)
         self._catch_up(trial.number)
         if result := files.read_result(signature):  # trained by another search
@@ -239,24 +297,95 @@ class Decider:
         trial.set_user_attr("duplicate_of", number)
         known = self.study.get_trials(deepcopy=False)[number]
         if known.state == TrialState.COMPLETE:
-            self.study.tell(trial, known.value)
+            self.study.tell(trial, known.values)
         else:
             self.study.tell(trial, state=TrialState.FAIL)
 
     def _queue_unseen(self) -> bool:
-        """Queue a point that has never been tried; False if random draws find none."""
-        draws = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=len(self._numbers)))
-        for _ in range(RANDOM_DRAWS):
-            drawn = draws.ask()
-            if self.job.resolve(self.job.space.at(drawn), self._seeds[0]).signature() not in self._numbers:
-                self._queue.append((drawn.params, self._seeds[0]))
+        """Queue a point of the row whose turn it is that has never been tried; False if there is none left."""
+        row, seed = self._row(), self._seeds[0]
+        if row not in self._others:  # what it has shown stays known, so it is gone through once
+            self._others[row] = sampling.others(self.job.space, self._rows[row], len(self._numbers))
+        for params in self._others[row]:
+            if self._resolved(params, seed).signature() not in self._numbers:
+                self._queue.append((params, seed))
                 return True
         return False
 
+    def _resolved(self, params: Mapping[str, Any], seed: int) -> TrialSettings:
+        return self.job.resolve(self.job.space.at(optuna.trial.FixedTrial(dict(params))), seed)
+
+    def _is_hopeless(self, params: Mapping[str, Any], seed: int) -> bool:
+        """Whether the pruner ends a network's replicates before this one, as it is worse on the seeds so far."""
+        if self.job.settings.pruner.rungs != "seed" or seed == self._seeds[0]:
+            return False
+        settings = self._resolved(params, seed)
+        scores, point = self._scores_by_seed(), _without_seed(settings)
+        if point not in scores or pruning.worth_another_seed(self._pruner, scores, point):
+            return False
+        self._ended_early.add(settings.signature())
+        return True
+
+    def _scores_by_seed(self) -> dict[str, list[float]]:
+        """The AUCs of each network's seeds, in their order, up to the first that has none yet."""
+        found: dict[str, dict[int, float]] = {}
+        for trial, settings in settings_of(self.study):
+            if self._is_of_this_search(settings):
+                found.setdefault(_without_seed(settings), {})[settings.seed] = trial.values[0]
+        return {
+            point: [aucs[seed] for seed in takewhile(aucs.__contains__, self._seeds)]
+            for point, aucs in found.items()
+        }
+
+    def _settings_of(self, number: int) -> TrialSettings:
+        attributes = self.study._storage.get_trial(self._live[number]._trial_id).user_attrs
+        return TrialSettings.from_json(json.loads(attributes["settings"]))
+
     def _catch_up(self, number: int) -> None:
         """Write down the epochs that the trial's folder has and the ledger lacks."""
-        settings = self.study._storage.get_trial(self._live[number]._trial_id).user_attrs.get("settings")
-        if settings is None:
+        for row in files.read_epochs(self._settings_of(number).signature()):
+            self.record(number, row["epoch"], row["valid_roc_auc"], row.get("stage"))
+
+    def _made_stopper(self) -> pruning.Stopper | None:
+        """Who stops trials; nobody where the pruner never does, or looks at replicates only."""
+        wanted = self.job.settings.pruner
+        if not wanted.stops or wanted.rungs == "seed":
+            return None
+        return pruning.Stopper(self.study.study_name, self._pruner, wanted.rungs)
+
+    def _replay(self) -> None:
+        """Put before the pruner what the ledger knows, as if it had just happened."""
+        if self._stopper is None:
             return
-        for row in files.read_epochs(TrialSettings.from_json(json.loads(settings)).signature()):
-            self.record(number, row["epoch"], row["valid_roc_auc"])
+        for trial, _ in settings_of(self.study, (*OUTCOMES, TrialState.RUNNING)):
+            self._stopper.enter(trial.number)
+            starts = self._starts[trial.number] = list(trial.user_attrs.get("stage_starts", ()))
+            for epoch, value in sorted(trial.intermediate_values.items()):
+                self._stopper.report(trial.number, max(bisect_right(starts, epoch) - 1, 0), value)
+            # What was decided then counts, not what the pruner thinks now that it knows how others ended.
+            self._stopper.decided(trial.number, "stops" in trial.user_attrs)
+            if trial.state != TrialState.RUNNING:
+                done = trial.state == TrialState.COMPLETE
+                self._stopper.end(trial.number, trial.state, trial.value if done else None)
+
+    def _over(self, number: int, state: TrialState, auc: float | None = None) -> None:
+        self._starts.pop(number, None)
+        if self._stopper is not None:
+            self._stopper.end(number, state, auc)
+
+    def _noted_stage(self, number: int, epoch: int, stage: int | None) -> int:
+        """The stage of an epoch; the ledger is told where stages start, so that it says it all by itself."""
+        if self.job.settings.pruner.rungs != "stage":
+            return 0
+        if stage is None:
+            rows = files.read_epochs(self._settings_of(number).signature())
+            stage = next((row["stage"] for row in rows if row["epoch"] == epoch), 0)
+        starts = self._starts.setdefault(number, [])
+        if len(starts) <= stage:
+            starts += [epoch] * (stage + 1 - len(starts))
+            self._live[number].set_user_attr("stage_starts", starts)
+        return stage
+
+
+def _without_seed(settings: TrialSettings) -> str:
+    return digest({**settings.to_json(), "seed": None})

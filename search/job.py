@@ -75,7 +75,8 @@ class Job:
         """The same for the same search, whatever its size: more trials or seeds extend it."""
         settings, data = self.settings, self.data
         training = asdict(settings.training)
-        return digest([data.fingerprint, data.convention, training, settings.seed, self.space.identity])
+        parts = [data.fingerprint, data.convention, training, settings.seed, self.space.identity]
+        return digest(parts if settings.only_auc else [*parts, settings.objectives])
 
     @property
     def study(self) -> str:

@@ -4,6 +4,7 @@ The study remembers what was asked for, what runs, what each epoch scored and ho
 """
 
 import fcntl
+import importlib.util
 import inspect
 import json
 import os
@@ -16,12 +17,16 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from datasets.errors import nearest
 from datasets.home import home
 from search.job import Job
 from search.plan import meaning
 from search.settings import Choice, ConfigError, SearchError, TrialSettings, without_password
+
+NEEDS = {"CmaEsSampler": "cmaes"}  # packages that Optuna does not bring along
 
 
 @dataclass(frozen=True)
@@ -61,25 +66,29 @@ def storage_url(given: str | None) -> str:
 def open_study(job: Job) -> optuna.Study:
     """The study of the job's name, made where there is none, with what a reader must know of it.
 
-    raises: ConfigError if the sampler or pruner can't be made, SearchError if the storage can't be reached.
+    raises: ConfigError if the sampler can't be made, SearchError if the storage can't be reached.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     home().mkdir(parents=True, exist_ok=True)
     settings, url = job.settings, storage_url(job.settings.storage)
-    pruner = make(settings.pruner, optuna.pruners)
+    ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
+    directions = [ways[each.direction] for each in settings.looked_for]
     try:
         study = optuna.create_study(
-            storage=url, study_name=job.study, pruner=pruner, direction="maximize", load_if_exists=True
+            storage=url, study_name=job.study, directions=directions, load_if_exists=True
         )
         known = len(study.get_trials(deepcopy=False))
     except Exception as error:  # drivers of databases raise what they like
         raise SearchError(f"can't open the ledger {without_password(url)}: {error}") from error
     if study.user_attrs.get("identity", job.identity) != job.identity:
         raise ConfigError(
-            f"study={job.study} holds a search with another space, budget, data or seed; give this one another name"
+            f"study={job.study} holds a search with another space, budget, data, seed or objectives; "
+            f"give this one another name"
         )
     # Started again from the same seed, a sampler would draw the points again that it drew first.
     study.sampler = make(settings.sampler, optuna.samplers, seed=settings.seed + known)
+    # A sampler that has run out of points stops the study, which Optuna allows its own loop only; the decider goes on.
+    study.stop = lambda: None  # type: ignore[method-assign]
     study.set_user_attr("identity", job.identity)
     study.set_user_attr("about", asdict(About.of(job)))
     return study
@@ -124,11 +133,14 @@ def make(choice: Choice, module: Any, **more: Any) -> Any:
 
     more: arguments that not every class takes, such as a seed; those it doesn't take are left out.
     """
-    kind = getattr(module, choice.name, None)
-    if kind is None:
+    if choice.name not in module.__all__:
+        known = [name for name in module.__all__ if not name.startswith("Base")]
         raise ConfigError(
-            f"Optuna has no {module.__name__}.{choice.name}; search/conf/ shows names that it has"
+            f"Optuna has no {module.__name__}.{choice.name}; {nearest(choice.name, known, most=1)}"
         )
+    kind = getattr(module, choice.name)
+    if choice.name in NEEDS and importlib.util.find_spec(NEEDS[choice.name]) is None:
+        raise ConfigError(f"{choice.name} needs a package that is not here: pip install {NEEDS[choice.name]}")
     taken = {key: value for key, value in more.items() if key in inspect.signature(kind).parameters}
     try:
         with warnings.catch_warnings():

@@ -15,6 +15,17 @@ from datasets.errors import nearest
 AUTO = "auto"
 A_NAME = "give up to 100 letters, digits, '.', '_' and '-', a letter or digit first"
 OPTIMIZERS = ("nesterov", "sgd", "adam", "adagrad")
+RUNGS = ("epoch", "stage", "seed")
+# What a search can look for, and which way of it is better where the words don't say.
+OBJECTIVES = {
+    "auc": "max",
+    "pr_auc": "max",
+    "loss": "min",
+    "macs": "min",
+    "parameters": "min",
+    "memory": "min",
+    "seconds": "min",
+}
 LOCAL = "local"  # the address of a cluster of this machine alone
 
 
@@ -133,10 +144,54 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Choice:
-    """A sampler or pruner of Optuna: the name of its class, and what it is made with."""
+    """A sampler of Optuna: the name of its class, and what it is made with."""
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """A pruner of Optuna, and what it counts.
+
+    rungs: "epoch" compares trials at equal epochs. "stage" compares them at the end of each stage of the schedule, by
+           the stage's best epoch: fair where networks take stages of different length, as two at one epoch then learn
+           at different rates. "seed" compares trained networks and ends the replicates of those that are worse.
+    """
+
+    name: str = "NopPruner"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    rungs: str = "epoch"
+
+    def __post_init__(self) -> None:
+        if self.rungs not in RUNGS:
+            raise ConfigError(f"pruner.rungs={self.rungs}: {nearest(str(self.rungs), RUNGS, most=1)}")
+
+    @property
+    def stops(self) -> bool:
+        """Whether it ever stops anything."""
+        return self.name != "NopPruner"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Something that a search looks for: its name, and whether "max" or "min" of it is wanted."""
+
+    name: str
+    direction: str
+
+    @classmethod
+    def of(cls, word: str) -> "Objective":
+        """The objective of a word such as `macs:min`, or `macs` for the way that is better."""
+        name, colon, direction = str(word).partition(":")
+        if name not in OBJECTIVES:
+            raise ConfigError(f"objectives: nothing is called '{name}'; {nearest(name, OBJECTIVES, most=1)}")
+        if colon and direction not in ("max", "min"):
+            raise ConfigError(f"objectives: {word} is neither {name}:max nor {name}:min")
+        return cls(name, direction or OBJECTIVES[name])
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.direction}"
 
 
 @dataclass(frozen=True)
@@ -157,8 +212,10 @@ class Settings:
     budget: str
     training: Training
     sampler: Choice
-    pruner: Choice
+    pruner: Stopping
     cluster: Cluster
+    objectives: tuple[str, ...] = ("auc:max",)
+    prior: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("seeds", "trials"):
@@ -168,6 +225,34 @@ class Settings:
             raise ConfigError(f"study={self.study}: {A_NAME}")
         if self.seed < 0:
             raise ConfigError(f"seed={self.seed}: give 0 or more")
+        self._check_objectives()
+
+    def _check_objectives(self) -> None:
+        given = self.objectives
+        words = (given,) if isinstance(given, str) else given
+        if not isinstance(words, list | tuple) or not words:
+            raise ConfigError(f"objectives={given}: give a list, as [auc:max,macs:min]")
+        looked_for = [Objective.of(word) for word in words]
+        if twice := {
+            each.name for each in looked_for if [one.name for one in looked_for].count(each.name) > 1
+        }:
+            raise ConfigError(f"objectives={list(words)}: {min(twice)} stands there twice")
+        object.__setattr__(self, "objectives", tuple(map(str, looked_for)))
+        if self.pruner.stops and not self.only_auc:
+            raise ConfigError(
+                f"pruner {self.pruner.name} stops trials by their AUC alone, which is not all that "
+                f"objectives=[{','.join(self.objectives)}] asks for: take pruner=none, or objectives=[auc:max]"
+            )
+
+    @property
+    def looked_for(self) -> tuple[Objective, ...]:
+        """The objectives."""
+        return tuple(Objective.of(word) for word in self.objectives)
+
+    @property
+    def only_auc(self) -> bool:
+        """Whether the search looks for the best AUC and nothing else, as it does where the words don't say."""
+        return self.objectives == ("auc:max",)
 
 
 @dataclass(frozen=True)

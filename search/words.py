@@ -14,7 +14,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from datasets.errors import nearest
 from search.machine import local_gpus
-from search.settings import AUTO, LOCAL, Choice, Cluster, ConfigError, Settings, Training, is_number
+from search.settings import (
+    AUTO,
+    LOCAL,
+    Choice,
+    Cluster,
+    ConfigError,
+    Settings,
+    Stopping,
+    Training,
+    is_number,
+)
 
 CONF = Path(__file__).parent / "conf"
 FREE = ("sampler.arguments.", "pruner.arguments.")
@@ -39,7 +49,11 @@ words:
   seed=N seeds=N        the first seed, and how many trainings of each network
   trials=N              how many settings a sampled space tries
   sampler=NAME          {samplers}
+  sampler.name=CLASS sampler.arguments.KEY=VALUE   any sampler of Optuna's, as QMCSampler
   pruner=NAME           {pruners}
+  pruner.rungs=epoch|stage|seed         what a pruner compares: epochs, ended stages, or replicates
+  objectives=[A:max,B:min]              of auc, pr_auc, loss, macs, parameters, memory, seconds: a Pareto front
+  prior=table2|STUDY    what the sampler knows before it starts: the paper's AUCs, or an earlier search of the space
   study=NAME storage=URL tracking=URL   the ledger, where it lies, and where MLflow listens
   publish=true|false    register the winner as <dataset>-<space>
   plan=true             print the plan only
@@ -61,7 +75,7 @@ def read_words(words: Sequence[str]) -> Settings:
     default = _compose([])
     if problems := list(_problems(list(words), default)):
         raise ConfigError("; ".join(problems))
-    return _settings(_compose([_as_hydra(word, words) for word in _with_budget(list(words))]), default)
+    return _settings(_compose([_as_hydra(word, words) for word in _completed(words)]), default)
 
 
 def _compose(words: list[str]) -> dict[str, Any]:
@@ -102,8 +116,20 @@ def _known_key(key: str, config: Mapping[str, Any]) -> bool:
     return key in set(_keys(config)) or key.startswith(FREE)
 
 
+def _completed(words: Sequence[str]) -> list[str]:
+    return _with_own_classes(_with_budget(list(words)))
+
+
 def _with_budget(words: list[str]) -> list[str]:
     return words if any(word.startswith("budget=") for word in words) else [*words, f"budget={AUTO}"]
+
+
+def _with_own_classes(words: list[str]) -> list[str]:
+    """A class that is named outright takes no arguments over from the one that stands in search/conf/."""
+    bare = {"sampler": "random", "pruner": "none"}
+    named = {group for group in bare if any(word.startswith(f"{group}.name=") for word in words)}
+    chosen = {group for group in bare if any(word.startswith(f"{group}=") for word in words)}
+    return [*(f"{group}={bare[group]}" for group in sorted(named - chosen)), *words]
 
 
 def _as_hydra(word: str, words: Sequence[str]) -> str:
@@ -123,7 +149,7 @@ def _gpus(words: Sequence[str]) -> float:
     return cluster_gpus(addresses[-1])
 
 
-WORDS_OR_NULL = ("convention", "study", "storage", "tracking")
+WORDS_OR_NULL = ("convention", "study", "storage", "tracking", "prior")
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 
@@ -154,7 +180,7 @@ def _settings(config: dict[str, Any], default: Mapping[str, Any]) -> Settings:
     parts = {
         "training": lambda: Training(**budget),
         "sampler": lambda: Choice(**config.pop("sampler")),
-        "pruner": lambda: Choice(**config.pop("pruner")),
+        "pruner": lambda: Stopping(**config.pop("pruner")),
         "cluster": lambda: Cluster(**config.pop("cluster")),
     }
     made: dict[str, Any] = {}

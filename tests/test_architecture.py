@@ -19,7 +19,13 @@ MAY_IMPORT = {
 # Where each library may be imported; a folder's name means all of its files.
 HOMES = {
     "ray": {"search/placing.py", "search/process.py", "datasets/cluster.py"},
-    "optuna": {"search/ledger.py", "search/deciding.py", "search/spaces"},
+    "optuna": {
+        "search/ledger.py",
+        "search/deciding.py",
+        "search/pruning.py",
+        "search/sampling.py",
+        "search/spaces",
+    },
     "mlflow": {"search/tracking.py", "search/publishing.py", "zoo/locate.py"},
     "sklearn": set(),  # the tests' oracle
     "pyarrow": {"datasets/store.py", "search/scores.py"},

@@ -157,6 +157,7 @@ def test_a_stopped_trial_is_pruned_with_its_epochs_and_not_complete_with_a_bad_s
     job = a_job(
         "space=smoke",
         "pruner=median",
+        "pruner.rungs=epoch",
         "pruner.arguments.n_startup_trials=1",
         "pruner.arguments.n_warmup_steps=0",
     )
@@ -229,7 +230,7 @@ def test_a_result_that_is_gone_is_made_again() -> None:
 def test_another_search_under_the_same_name_is_refused() -> None:
     a_decider(a_job("space=smoke", "study=mine"))
     with pytest.raises(
-        ConfigError, match="study=mine holds a search with another space, budget, data or seed"
+        ConfigError, match="study=mine holds a search with another space, budget, data, seed or objectives"
     ):
         a_decider(a_job("space=table3", "study=mine"))
 
@@ -311,7 +312,9 @@ def test_a_ledger_out_of_reach_is_told_without_its_password() -> None:
 def test_a_sampler_that_optuna_lacks_is_refused() -> None:
     from search.settings import Choice
 
-    with pytest.raises(ConfigError, match=r"Optuna has no optuna\.samplers\.TPESample; search/conf/"):
+    with pytest.raises(
+        ConfigError, match=r"Optuna has no optuna\.samplers\.TPESample; did you mean TPESampler\?"
+    ):
         ledger.make(Choice("TPESample"), optuna.samplers)
     with pytest.raises(ConfigError, match=r"TPESampler can't be made with {'gama': 1}"):
         ledger.make(Choice("TPESampler", {"gama": 1}), optuna.samplers)

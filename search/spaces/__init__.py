@@ -2,6 +2,9 @@
 
 A space is a module with a function `sample(trial) -> Point` that asks an Optuna trial for what it needs.
 A grid also has `GRID`, a list of the parameters of each of its points: all of them are tried, and none twice.
+With `ARCHITECTURES` instead, a list of the same form, those parameters are fixed in turn, each as often as the others,
+and the sampler chooses the rest: `trials=` is how many there are in all. With a function `prior(network)`, which gives
+the parameters at which `sample` makes the network of that name as the paper trained it (or None), `prior=table2` works.
 """
 
 import importlib
@@ -9,7 +12,7 @@ import importlib.util
 import inspect
 import json
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +40,7 @@ class Space:
     """A search space: `grid` is None where a sampler chooses.
 
     identity: changes when the space holds other points, and not with its lab note.
+    architectures: what is fixed in turn where the sampler chooses the rest only. prior: see above.
     """
 
     name: str
@@ -45,6 +49,8 @@ class Space:
     grid: tuple[Mapping[str, Any], ...] | None
     paper_table: str | None
     identity: str
+    architectures: tuple[Mapping[str, Any], ...] = ()
+    prior: Callable[[str], Mapping[str, Any] | None] | None = None
 
     @property
     def question(self) -> str:
@@ -83,7 +89,9 @@ def load(name: str) -> Space:
     module = _from_file(Path(name)) if name.endswith(".py") else _from_package(name)
     if not callable(getattr(module, "sample", None)):
         raise ConfigError(f"{name} has no function sample(trial); search/spaces/joint.py shows one")
-    grid = getattr(module, "GRID", None)
+    grid, each = getattr(module, "GRID", None), getattr(module, "ARCHITECTURES", ())
+    if grid is not None and each:
+        raise ConfigError(f"{name} has both GRID and ARCHITECTURES; a space is one or the other")
     if not is_name(Path(name).stem):
         raise ConfigError(f"{name} can't name a search: {A_NAME}")
     return Space(
@@ -92,8 +100,21 @@ def load(name: str) -> Space:
         sample=module.sample,
         grid=None if grid is None else tuple(grid),
         paper_table=getattr(module, "PAPER_TABLE", None),
-        identity=inspect.getsource(module.sample) if grid is None else json.dumps(list(grid), sort_keys=True),
+        identity=_identity(module.sample, grid, each),
+        architectures=tuple(each),
+        prior=getattr(module, "prior", None),
     )
+
+
+def _identity(
+    sample: Callable[..., Any],
+    grid: Sequence[Mapping[str, Any]] | None,
+    architectures: Sequence[Mapping[str, Any]],
+) -> str:
+    if grid is not None:
+        return json.dumps(list(grid), sort_keys=True)
+    source = inspect.getsource(sample)
+    return source + json.dumps(list(architectures), sort_keys=True) if architectures else source
 
 
 def table_grid(table: str) -> list[dict[str, str]]:
