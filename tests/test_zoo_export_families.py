@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import zoo
+from zoo import exporting
 from zoo.exporting import export
 from zoo.tagger import Tagger
 
@@ -32,5 +33,9 @@ def test_it_leaves_as_an_onnx_file_that_gives_its_logits(name: str, tmp_path: Pa
     exported = export(
         Tagger(network, card, "this test"), tmp_path / "tagger.onnx"
     )  # compares them, and refuses
-    assert exported.difference <= 1e-3
+    with torch.no_grad():
+        largest = max(
+            float(network(waves).abs().max()) for _, waves in exporting._waves(network.input_samples)
+        )
+    assert exported.difference <= max(1e-4, 1e-5 * largest)  # the second where logits are over 10
     assert exported.file.stat().st_size > 4 * zoo.entry(name).cost(3).parameters * 0.9

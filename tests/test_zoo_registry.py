@@ -230,6 +230,11 @@ def test_a_name_can_be_taken_only_once():
 RULE = zoo.Certainty("G", "for this test")
 
 
+def test_a_count_is_published_or_of_a_reference():
+    with pytest.raises(zoo.ZooError, match="origin 'rumour' is not one of published, reference"):
+        zoo.Counted(1, origin="rumour")
+
+
 def test_a_certainty_is_one_of_the_grades():
     with pytest.raises(zoo.ZooError, match="certainty 'Z' is not one of A, B, C, G"):
         zoo.Certainty("Z", "?")

@@ -65,7 +65,7 @@ def test_every_network_has_its_published_number_of_parameters(name):
     entry = zoo.entry(name)
     assert entry.cost().parameters == PARAMETERS[name]
     assert entry.counted is None or entry.counted.parameters == PARAMETERS[name]
-    assert entry.counted is None or entry.counted.difference == ""
+    assert entry.counted is None or (entry.counted.difference, entry.counted.origin) == ("", "reference")
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -114,7 +114,8 @@ def test_a_basic_network_sees_what_3_9_sees():
     same = ("input_samples", "depth", "receptive_field_samples")
     basic, plain = zoo.entry("samplecnn_basic"), zoo.entry("samplecnn_m3_n9_s3")
     assert [getattr(basic, key) for key in same] == [getattr(plain, key) for key in same]
-    assert basic.cost() == plain.cost()
+    for key in ("parameters", "multiply_adds"):
+        assert getattr(basic.cost(), key) == getattr(plain.cost(), key), key
 
 
 @pytest.mark.parametrize(
@@ -141,6 +142,12 @@ def test_layers_give_these_channels_and_lengths(name, layers):
     with torch.no_grad():
         found = network.features(torch.zeros(2, network.input_samples, device="meta"), list(layers))
     assert {layer: tuple(output.shape[1:]) for layer, output in found.items()} == layers
+
+
+def test_what_the_authors_fixed_cannot_change_and_stay_published():
+    assert zoo.entry("dieleman_raw").with_options(pool_end="keep").paper == ()
+    assert zoo.entry("samplecnn_rese2").with_options(init="glorot_uniform").paper == ()
+    assert "ciaua/PersistenceNetwork" in zoo.entry("persistent_cnn").certainty.note
 
 
 def test_frames_of_1024_samples_need_the_end_of_a_pool():
@@ -171,19 +178,6 @@ def test_a_name_near_one_of_these_gets_it_named(name):
         zoo.ZooError, match=f"no network is called '{name}'; did you mean (samplecnn_|diel|pers)"
     ):
         zoo.entry(name)
-
-
-@pytest.mark.parametrize("name", [*SHORT, "samplecnn_basic_multi", "samplecnn_rese2_multi"])
-def test_a_gradient_reaches_every_parameter(name):
-    torch.manual_seed(0)
-    network = zoo.create(name, n_tags=5)
-    logits = network(torch.randn(2, network.input_samples) * 0.3)
-    assert logits.shape == (2, 5)
-    logits.square().sum().backward()
-    for key, parameter in network.named_parameters():
-        assert torch.isfinite(parameter.grad).all(), key
-        # A bias in front of batch norm is cancelled by it, so its gradient is nothing but rounding.
-        assert key.endswith("bias") or parameter.grad.abs().max() > 0, key
 
 
 def test_norms_are_those_of_keras_2():

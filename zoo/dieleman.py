@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from zoo.entry import Entry, Family, Listing, Option
 from zoo.errors import ZooError
 from zoo.facts import Certainty, Counted, HowTrained, PaperRow, Value
+from zoo.receptive import samples_seen
 
 if TYPE_CHECKING:
     from torch import nn
@@ -95,10 +96,8 @@ def depth(options: Mapping[str, Value]) -> int:
 
 def receptive_field(options: Mapping[str, Value]) -> int:
     """Samples behind one of the frames that the dense layer reads together."""
-    frames = 1
-    for i in range(LAYERS):
-        frames += POOL**i * (KERNEL - 1 + POOL - 1)
-    return frames * int(options["frame"])
+    frame = int(options["frame"])
+    return samples_seen([(KERNEL, 1), (POOL, POOL)] * LAYERS, frame, frame)
 
 
 def build(entry: Entry, n_tags: int) -> nn.Module:

@@ -221,8 +221,6 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r".*treespec, LeafSpec", FutureWarning)
             warnings.filterwarnings("ignore", "The given buffer is not writable", UserWarning)
-            # How recurrent layers keep their weights; they are parameters all the same, and so they are exported.
-            warnings.filterwarnings("ignore", r"The tensor attributes .*_flat_weights", UserWarning)
             yield
     finally:
         log.setLevel(level)

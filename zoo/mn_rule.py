@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from zoo.entry import Option
 from zoo.errors import ZooError
 from zoo.facts import Cost, Value
+from zoo.receptive import samples_seen
 
 __all__ = [
     "FIRST_FILTERS",
@@ -158,6 +159,4 @@ def tower_cost(options: Mapping[str, Value], channels: int, n_tags: int, *, lear
 def receptive_field(options: Mapping[str, Value]) -> int:
     """Samples that one frame behind the last module looks at, zeros at the ends included."""
     m, n, stride = (int(options[key]) for key in ("m", "n", "stride"))
-    # Every module adds a filter and a pool of m frames, each m - 1 steps of that module's frames further.
-    steps = sum(2 * (m - 1) * m**i for i in range(n))
-    return int(options["window"]) + stride * steps
+    return samples_seen([(m, 1), (m, m)] * n, int(options["window"]), stride)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from zoo.entry import Entry, Family, Listing, Option
 from zoo.facts import Certainty, Counted, HowTrained, PaperRow, Value
+from zoo.receptive import samples_seen
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,7 +62,7 @@ def depth(options: Mapping[str, Value]) -> int:
 
 def receptive_field(options: Mapping[str, Value]) -> int:
     """Samples behind one patch: 32 pools of 4 frames, each filtered over 8."""
-    return WINDOW_SAMPLES + HOP_SAMPLES * (KERNEL - 1 + POOL * PATCH - 1)
+    return samples_seen([(KERNEL, 1), (POOL, POOL), (PATCH, PATCH)], WINDOW_SAMPLES, HOP_SAMPLES)
 
 
 def build(entry: Entry, n_tags: int) -> nn.Module:

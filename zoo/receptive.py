@@ -18,8 +18,8 @@ def frames_seen(layers: Iterable[tuple[int, int]]) -> int:
 
 
 def samples_seen(layers: Iterable[tuple[int, int]], window_samples: int, hop_samples: int) -> int:
-    """The same in samples, for layers that read a spectrogram.
+    """The same in samples, for layers that read frames.
 
-    window_samples, hop_samples: of the spectrogram.
+    window_samples, hop_samples: of the spectrogram, or of the strided convolution, that makes the frames.
     """
     return window_samples + hop_samples * (frames_seen(layers) - 1)

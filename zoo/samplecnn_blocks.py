@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from zoo.entry import Entry, Family, Listing, Option
 from zoo.facts import Certainty, Counted, HowTrained, PaperRow, Value
+from zoo.receptive import samples_seen
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,7 +89,7 @@ def depth(options: Mapping[str, Value]) -> int:
 def receptive_field(options: Mapping[str, Value]) -> int:
     """Samples behind one frame of the last block; what excitation reads of the whole segment is left out."""
     filters = 2 if str(options["block"]).endswith("2") else 1
-    return 3 + 3 * sum(2 * (filters + 1) * 3**i for i in range(len(WIDTHS)))
+    return samples_seen([*[(3, 1)] * filters, (3, 3)] * len(WIDTHS), 3, 3)
 
 
 def build(entry: Entry, n_tags: int) -> nn.Module:
