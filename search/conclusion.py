@@ -4,7 +4,7 @@ import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from search import files, leaderboard, plan
+from search import files, leaderboard, objectives, plan
 from search.deciding import RANDOM_DRAWS, Decider
 from search.environment import environment
 from search.job import Job
@@ -38,6 +38,9 @@ def conclude(job: Job, decider: Decider, tracker: Tracker, console: "Console") -
     if kept := leaderboard.ended(each.settings for each in decider.ended()):
         board = leaderboard.rows(kept, job.space.paper_table)
         _show(job, kept[0][0]["protocol"], board, console)
+        if len(job.settings.objectives) > 1:
+            found = objectives.front(job, [settings for _, settings in kept])
+            console.print(objectives.as_table(job, found))
         published = job.settings.publish and _publish(job, board[0], tracker, console)
         _next_steps(job, board[0], published, console)
     if decider.exhausted:

@@ -75,7 +75,7 @@ class Decider:
         self._others: dict[int, Iterator[dict[str, Any]]] = {}
         self._spent: set[int] = set()  # the rows of which nothing is left
         self._ended_early: set[str] = set()  # replicates that the pruner has no hope for
-        self._pruner = pruning.pruner_of(job)
+        self._pruner = pruning.pruner_of(job.settings)
         self._stopper = self._made_stopper()
         sampling.add_prior(study, job)
         self._give_up_waiting()

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+import zoo
 from search import files
 from search.job import Job, Work
 from search.settings import ConfigError, Objective, TrialSettings, digest
@@ -72,16 +73,23 @@ def _beats(one: Sequence[float], other: Sequence[float], signs: Sequence[int]) -
     return min(gains) >= 0 and max(gains) > 0
 
 
-def as_table(job: Job, found: Iterable[OnFront], label: Callable[[TrialSettings], str]) -> Table:
-    """The front for a terminal. label: how a training is called."""
+def as_table(job: Job, found: Iterable[OnFront]) -> Table:
+    """The front for a terminal."""
     table = Table(box=None, pad_edge=False)
     table.add_column("on the front")
     for each in (*job.settings.objectives, "seeds"):
         table.add_column(str(each), justify="right", no_wrap=True)
     for one in found:
-        table.add_row(label(one.settings), *map(_short, one.values), str(one.seeds))
+        table.add_row(_label(one.settings), *map(_short, one.values), str(one.seeds))
     return table
 
 
 def _short(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 10 else f"{value:,.0f}"
+
+
+def _label(settings: TrialSettings) -> str:
+    """The network, with what of its options is not its own default, and how its training began."""
+    changed = zoo.entry(settings.network).with_options(**dict(settings.options)).overrides
+    options = "".join(f" {name}={value}" for name, value in changed.items())
+    return f"{settings.network}{options} from {settings.training.learning_rates[0]:.3g}"

@@ -11,19 +11,19 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
-from search.job import PLANNED_EPOCHS, Job
+from search.job import PLANNED_EPOCHS
 from search.ledger import make
-from search.settings import Choice, ConfigError
+from search.settings import Choice, ConfigError, Settings
 
 Epochs = Sequence[tuple[int, float]]  # (stage, AUC) of each epoch in order
 
 
-def pruner_of(job: Job) -> optuna.pruners.BasePruner:
+def pruner_of(settings: Settings) -> optuna.pruners.BasePruner:
     """The pruner that the words ask for, with nothing left for it to guess from whichever trial ends first.
 
     raises: ConfigError if Optuna has none of that name, or it does not take the arguments.
     """
-    wanted, training = job.settings.pruner, job.settings.training
+    wanted, training = settings.pruner, settings.training
     arguments = dict(wanted.arguments)
     stages = len(training.learning_rates)
     steps = stages if wanted.rungs == "stage" else min(training.longest_epochs, PLANNED_EPOCHS)
@@ -88,7 +88,7 @@ class Stopper:
         for step, value in steps_of(epochs, self.rungs)[self._seen[number] :]:
             trial.report(value, step)
             self._seen[number] += 1
-            self._stops[number] = trial.should_prune()
+            self._stops[number] = bool(trial.should_prune())
 
     def should_stop(self, number: int) -> bool:
         """Whether the pruner would end the trial by its latest step."""

@@ -1,12 +1,15 @@
 """What a sampler proposes: any of Optuna's, no point twice, architectures alike, and what was known before."""
 
+import io
 import math
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+from rich.console import Console
 
 import zoo
 from search import data, files, ledger, objectives, sampling, spaces
@@ -326,11 +329,16 @@ def lookup(trial: optuna.Trial) -> Point:
     return Point(rows[stride][1])
 
 
+@cache
+def lookup_job(sampler: str) -> Job:
+    job = a_job("space=joint", f"sampler={sampler}", "trials=42", MEMORY)
+    return replace(job, space=Space("lookup", "", lookup, None, "table2", "lookup"))
+
+
 def trainings_to_the_best(sampler: str, seed: int) -> int:
     """How many distinct networks a search trains until it has trained the best row of Table 2."""
-    job = a_job("space=joint", f"sampler={sampler}", f"seed={seed}", "trials=42", MEMORY)
-    space = Space("lookup", "", lookup, None, "table2", "lookup")
-    job = Job(job.settings, space, job.data, ())
+    job = lookup_job(sampler)
+    job = replace(job, settings=replace(job.settings, seed=seed))
     decider = Decider(ledger.open_study(job), job)
     aucs = {name: auc for rows in table_2().values() for _, name, auc in rows.values()}
     for trained in range(1, 43):
@@ -347,3 +355,16 @@ def trainings_to_the_best(sampler: str, seed: int) -> int:
 def test_the_best_of_table_2_is_found_within_17_trainings(sampler: str) -> None:
     took = sorted(trainings_to_the_best(sampler, seed) for seed in range(20))
     assert took[17] <= 17, took  # the 90th percentile of 20
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_the_front_is_shown_with_its_objectives() -> None:
+    decider = a_decider("space=tuned", "trials=4", "objectives=[auc,macs]", MEMORY)
+    run(decider)
+    found = objectives.front(decider.job, [each.settings for each in decider.ended()])
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(objectives.as_table(decider.job, found))
+    shown = console.export_text()
+    assert "auc:max" in shown
+    assert "macs:min" in shown
+    assert found[0].settings.network in shown
