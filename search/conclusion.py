@@ -5,10 +5,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from search import files, leaderboard, objectives, plan
-from search.deciding import RANDOM_DRAWS, Decider
+from search.deciding import Decider
 from search.environment import environment
 from search.job import Job
 from search.publishing import publish
+from search.sampling import RANDOM_DRAWS
 from search.settings import without_password
 from search.tracking import SearchRun, Tracker, flat, tracking_uri
 

@@ -17,7 +17,6 @@ from optuna.trial import FrozenTrial, TrialState
 from search import files, objectives, pruning, sampling
 from search.job import Job
 from search.ledger import settings_of
-from search.sampling import RANDOM_DRAWS as RANDOM_DRAWS
 from search.settings import ConfigError, TrialSettings, digest
 
 REPEATED_ASKS = (
