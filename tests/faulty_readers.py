@@ -34,10 +34,6 @@ def abort(source: str) -> np.ndarray:
     os.abort()
 
 
-def leave(source: str) -> np.ndarray:
-    os._exit(0)
-
-
 def killed(source: str) -> np.ndarray:
     """As by a machine that is out of memory."""
     os.kill(os.getpid(), signal.SIGKILL)
@@ -111,7 +107,6 @@ FAULTS = {
     "hang": hang,
     "segfault": segfault,
     "abort": abort,
-    "leave": leave,
     "killed": killed,
     "killed_once": killed_once,
     "crash_once": crash_once,

@@ -1,8 +1,6 @@
 """A folder laid out like MagnaTagATune, of whatever clips a test wants."""
 
 import io
-import os
-import signal
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -68,9 +66,3 @@ def mp3(wave: np.ndarray, rate_hz: int = 16_000) -> bytes:
 def music(n_samples: int, seed: int = 0) -> np.ndarray:
     """Something that decodes: float32 noise at a quarter of full scale."""
     return (0.25 * np.random.default_rng(seed).uniform(-1, 1, n_samples)).astype(np.float32)
-
-
-def reader_that_dies(*words: object) -> np.ndarray:
-    """A reader whose process is killed while it decodes, as by a machine that is out of memory."""
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError("still alive")
