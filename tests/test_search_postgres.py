@@ -19,6 +19,18 @@ def sample(trial):
 '''
 
 
+def ended(url: str) -> list[tuple[str, float | None]]:
+    """How the trials of the study ended."""
+    storage = optuna.storages.RDBStorage(url)
+    try:
+        return [
+            (trial.state.name, trial.value)
+            for trial in optuna.load_study(study_name="ours", storage=storage).trials
+        ]
+    finally:
+        storage.engine.dispose()  # the server ends before the connections would be collected
+
+
 @pytest.mark.slow
 def test_a_search_keeps_its_ledger_in_postgresql_and_goes_on_from_it(
     fresh_home: Path, mlflow_db: Path, tmp_path: Path
@@ -42,13 +54,9 @@ def test_a_search_keeps_its_ledger_in_postgresql_and_goes_on_from_it(
             return answer.stdout + answer.stderr
 
         first = run()
-        study = optuna.load_study(study_name="ours", storage=url)
-        ended = [(trial.state.name, trial.value) for trial in study.trials]
-        assert [state for state, _ in ended] == ["COMPLETE"] * 2
+        once = ended(url)
+        assert [state for state, _ in once] == ["COMPLETE"] * 2
         assert not (fresh_home / "studies.db").exists()
         second = run()
-        assert [
-            (trial.state.name, trial.value)
-            for trial in optuna.load_study(study_name="ours", storage=url).trials
-        ] == ended
+        assert ended(url) == once
         assert PASSWORD not in first + second
