@@ -160,7 +160,7 @@ def test_a_cost_is_what_is_counted_on_the_network(name: str) -> None:
         for key in ("parameters", "multiply_adds", "frozen"):
             assert getattr(known, key) == getattr(now, key), key
         # A readout that keeps something of each tag is the only part that the known numbers leave out.
-        assert known.training_bytes == pytest.approx(now.training_bytes, rel=2e-3)
+        assert known.training_bytes == pytest.approx(now.training_bytes, rel=5e-3)
 
 
 @pytest.mark.parametrize("name", [name for name in zoo.names() if zoo.entry(name).counted])

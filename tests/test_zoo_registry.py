@@ -138,7 +138,8 @@ def test_costs_and_published_numbers_are_those_of_the_specification():
                 entry.name
             )
         assert cost.multiply_adds == int(row["macs_forward_per_segment"]), entry.name
-        assert {r.auc for r in entry.paper} == {float(row["published_auc_mtat"])}, entry.name
+        ours = {known.auc for known in entry.paper if known.dataset == "mtat"}
+        assert ours == {float(row["published_auc_mtat"])}, entry.name
 
 
 def test_any_network_of_the_grammar_can_be_had():
