@@ -157,10 +157,7 @@ def test_a_cost_is_what_is_counted_on_the_network(name: str) -> None:
     entry = zoo.entry(name)
     for n_tags in (7, 50):
         known, now = entry.cost(n_tags), counted(partial(entry.build, n_tags), entry.input_samples)
-        for key in ("parameters", "multiply_adds", "frozen"):
-            assert getattr(known, key) == getattr(now, key), key
-        # A readout that keeps something of each tag is the only part that the known numbers leave out.
-        assert known.training_bytes == pytest.approx(now.training_bytes, rel=5e-3)
+        assert known == now
 
 
 @pytest.mark.parametrize("name", [name for name in zoo.names() if zoo.entry(name).counted])

@@ -24,6 +24,7 @@ class Headless:
 
     width:  of the embedding that the head reads. frames: how many embeddings it reads in one segment.
     frozen: as in Cost.
+    tag_bytes: what training keeps of each tag, where the head's output is not the logits yet.
     """
 
     parameters: int
@@ -32,13 +33,14 @@ class Headless:
     width: int
     frames: int = 1
     frozen: int = 0
+    tag_bytes: int = 0
 
     def with_head(self, n_tags: int) -> Cost:
         """The cost of the whole network."""
         return Cost(
             self.parameters + (self.width + 1) * n_tags,
             self.multiply_adds + self.width * n_tags * self.frames,
-            self.training_bytes,
+            self.training_bytes + self.tag_bytes * n_tags,
             self.frozen,
         )
 

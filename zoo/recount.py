@@ -31,10 +31,11 @@ def count(each: Entry) -> Headless:
     return Headless(
         one.parameters - width - 1,
         one.multiply_adds - products,
-        one.training_bytes,
+        2 * one.training_bytes - two.training_bytes,
         width,
         products // width,
         one.frozen,
+        two.training_bytes - one.training_bytes,
     )
 
 
