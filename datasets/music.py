@@ -10,7 +10,9 @@ from torch import Tensor
 from datasets.cold import read_segments
 from datasets.mapping import SAMPLE_BYTES, SampleMap
 
-__all__ = ["Music", "Stored"]
+__all__ = ["Music", "Stored", "as_waves"]
+
+SCALE = 1 / 32768
 
 # Below this share of pages in memory, reading segments at their places beats waiting for page faults.
 WARM_SHARE = 0.9
@@ -57,6 +59,31 @@ class Music:
     def _copy(self, clips: np.ndarray, starts: np.ndarray, out: Tensor) -> None:
         rows = torch.from_numpy(self.begins[clips] + starts).to(self.device)
         torch.index_select(self._segments, 0, rows, out=out)
+
+    def waits(self, device: torch.device) -> bool:
+        """Whether serving that device from here means waiting for a disk or a copy, so that a thread is worth while.
+
+        To be asked once in a while, as at each epoch. A gather in the memory of the device itself waits for nothing:
+        a thread would only cost a second buffer, which no longer fits the cache beside the first.
+        """
+        return False
+
+    def waves(self, clips: np.ndarray, starts: np.ndarray) -> Tensor:
+        """The segments that `gather` gives, as new (rows, segment_samples) float32 in [-1, 1)."""
+        if self.device.type != "cpu":
+            buffer = self.new_buffer(len(clips))
+            self.gather(clips, starts, buffer)
+            return as_waves(buffer)
+        waves = torch.empty(len(clips), self.segment_samples)
+        sounding = np.minimum(self.lengths[clips] - starts, self.segment_samples).tolist()
+        begins = (self.begins[clips] + starts).tolist()
+        samples = self.samples.numpy()
+        # Row by row, because a row stays in the cache between its two steps.
+        for row, begin, length in zip(waves.numpy(), begins, sounding, strict=True):
+            row[:length] = samples[begin : begin + length]
+            row[:length] *= np.float32(SCALE)
+            row[length:] = 0
+        return waves
 
     def whole(self, clip: int, samples: int) -> Tensor:
         """(samples,) int16: a view of the clip from its beginning, or a copy filled up with zeros."""
@@ -105,12 +132,17 @@ class Stored(Music):
         super().__init__(self.map.samples, begins, lengths, segment_samples)
         self.cold = False
 
-    def look(self) -> None:
-        """See whether the files are in memory by now; to be called once in a while, such as at each epoch."""
+    def waits(self, device: torch.device) -> bool:
         self.cold = self.map.resident_share(PROBES) < WARM_SHARE
+        return self.cold or device.type != "cpu"
 
     def _copy(self, clips: np.ndarray, starts: np.ndarray, out: Tensor) -> None:
         if not self.cold:
             return super()._copy(clips, starts, out)
         files = [self.map.files[shard] for shard in self.shard_of[clips].tolist()]
         read_segments(files, self.at_samples[clips] + starts, out.numpy())
+
+
+def as_waves(samples: Tensor) -> Tensor:
+    """int16 -> new float32 in [-1, 1)."""
+    return samples.to(torch.float32, copy=True).mul_(SCALE)

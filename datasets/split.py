@@ -14,11 +14,10 @@ from datasets.cards import Card, card
 from datasets.errors import DatasetError, nearest
 from datasets.home import folder_of
 from datasets.mapping import SAMPLE_BYTES
-from datasets.music import Music, Stored
+from datasets.music import Music, Stored, as_waves
 from datasets.prefetch import Prefetch
 from datasets.subsets import subsets
 
-SCALE = 1 / 32768
 BUFFERS = 2  # one in use, one filled ahead; a third no longer fits the cache and costs a tenth
 AUTO = "auto"
 RESIDENT = (AUTO, "yes", "no")
@@ -132,23 +131,25 @@ class Split:
         """(clip index, wave (segments, segment_samples) float32) of each clip: all its fixed segments."""
         for clip, count in enumerate(self._counts.tolist()):
             samples = self.music.whole(clip, count * self.segment_samples)
-            yield clip, _as_floats(samples.to(self.device)).reshape(count, self.segment_samples)
+            yield clip, as_waves(samples.to(self.device)).reshape(count, self.segment_samples)
 
     def _serve(self, jobs: Sequence[Job]) -> Iterator[tuple[Tensor, Tensor]]:
         labels = torch.from_numpy(self.labels.astype(np.float32)).to(self.device)
-        for (clips, _), segments in self._gathered(jobs):
-            yield _as_floats(segments), labels[torch.from_numpy(clips).to(self.device)]
+        waves = self._prefetched(jobs) if self.music.waits(self.device) else self._in_place(jobs)
+        for (clips, _), wave in waves:
+            yield wave, labels[torch.from_numpy(clips).to(self.device)]
+
+    def _in_place(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Tensor]]:
+        """(job, its segments), each made when it is asked for, where the samples are."""
+        return ((job, self.music.waves(*job)) for job in jobs)
+
+    def _prefetched(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Tensor]]:
+        """(job, its segments), gathered by a thread while the one before is used."""
+        return ((job, as_waves(segments)) for job, segments in self._gathered(jobs))
 
     def _gathered(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Tensor]]:
         """(job, its segments as int16 on the device); they are overwritten once the next but one is asked for."""
         music, rows = self.music, max((len(clips) for clips, _ in jobs), default=0)
-        if not isinstance(music, Stored):  # on the device already: a gather there waits for nothing
-            buffer = music.new_buffer(rows)
-            for clips, starts in jobs:
-                music.gather(clips, starts, buffer)
-                yield (clips, starts), buffer
-            return
-        music.look()
         on_gpu = self.device.type == "cuda"
         buffers = [music.new_buffer(rows, pinned=on_gpu) for _ in range(BUFFERS)]
         for job, buffer in Prefetch(jobs, buffers, lambda job, out: music.gather(*job, out)):
@@ -172,11 +173,6 @@ class Split:
     def _random_starts(self, random: np.random.Generator) -> np.ndarray:
         room = np.maximum(self.music.lengths - self.segment_samples, 0)[self._clip_of]
         return random.integers(0, room, endpoint=True)
-
-
-def _as_floats(samples: Tensor) -> Tensor:
-    """int16 -> new float32 in [-1, 1)."""
-    return samples.to(torch.float32, copy=True).mul_(SCALE)
 
 
 def _is_resident(resident: str, n_bytes: int, device: torch.device) -> bool:

@@ -255,6 +255,12 @@ def test_music_that_is_not_in_memory_yet_is_served_the_same(
     assert torch.equal(cold, warm)
 
 
+def test_a_processor_gathers_music_in_memory_without_a_thread(train: datasets.Split) -> None:
+    batches = train.batches(4, seed=0, epoch=0)
+    next(batches)
+    assert not any(thread.name == "prefetch" for thread in threading.enumerate())
+
+
 @pytest.mark.parametrize("crops", [False, True])
 def test_samples_put_on_a_device_are_served_the_same(train: datasets.Split, crops: bool) -> None:
     resident = datasets.open("mtat", "train", 1_000, resident="yes")
@@ -275,7 +281,10 @@ def test_a_batch_is_its_owners_to_keep(train: datasets.Split) -> None:
     assert torch.equal(torch.cat(kept), epoch_of(train))
 
 
-def test_leaving_an_epoch_early_ends_its_thread(train: datasets.Split) -> None:
+def test_leaving_an_epoch_early_ends_its_thread(
+    train: datasets.Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(music, "WARM_SHARE", 2.0)
     batches = train.batches(4, seed=0, epoch=0)
     next(batches)
     assert any(thread.name == "prefetch" for thread in threading.enumerate())
@@ -289,6 +298,7 @@ def test_what_goes_wrong_in_the_background_is_told_where_the_batch_is_asked_for(
     def fail(*arguments: object) -> None:
         raise OSError("the disk is gone")
 
+    monkeypatch.setattr(music, "WARM_SHARE", 2.0)
     monkeypatch.setattr(train.music, "gather", fail)
     with pytest.raises(OSError, match="the disk is gone"):
         next(train.batches(4, seed=0, epoch=0))
