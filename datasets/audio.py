@@ -1,4 +1,4 @@
-"""Any wav, flac, ogg or mp3 to a mono waveform at the rate asked for."""
+"""Any wav, flac, ogg or mp3 to a mono waveform at the rate asked for: whole, or block after block."""
 
 import contextlib
 import math
@@ -7,17 +7,21 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from datasets.errors import AudioError, DatasetError
 
+if TYPE_CHECKING:
+    import soundfile
+
 # The resampler's filter looks ahead: so much more than the cut is decoded that its end is not an edge.
 MARGIN_SECONDS = 0.1
 MOST_SAMPLES = 2**32  # 16 GiB as float32: a header claiming more is damaged, and must not cost the memory
+BLOCK_SAMPLES = 2**20  # of all channels, before and after resampling: 4 MiB
 DECODER_NOISE = re.compile(rb"^(Note: |Warning: |\[?src/libmpg123|\s*$)")
 _stderr_is_ours = threading.Lock()
 
@@ -46,16 +50,90 @@ def decode(path: str | Path, rate_hz: int, max_seconds: float | None = None) -> 
     return np.ascontiguousarray(wave, dtype=np.float32)
 
 
-def _read_mono(path: Path, max_seconds: float | None) -> tuple[np.ndarray, int]:
-    """(samples,) float32 as the file has them, and its rate in Hz."""
+def decode_blocks(path: str | Path, rate_hz: int) -> Iterator[np.ndarray]:
+    """The waveform of `decode`, in blocks: a file of any length takes the memory of a few blocks.
+
+    yields: (samples,) float32 of at least one sample each; together what `decode` returns, but for the rounding of
+            the mp3 decoder.
+    raises: AudioError as `decode`, some of it only when the block is asked for that shows it.
+    """
+    path, found = Path(path), False
+    with _opened(path) as file:
+        resample = _streaming_resampler(file.samplerate, rate_hz)
+        most = BLOCK_SAMPLES // max(file.channels, math.ceil(rate_hz / file.samplerate))
+        while len(channels := _next_frames(file, path, max(1, most))):
+            if len(wave := resample(_mix(channels), False)):
+                found = True
+                yield np.ascontiguousarray(wave)
+        if len(wave := resample(np.empty(0, np.float32), True)):
+            found = True
+            yield np.ascontiguousarray(wave)
+    if not found:
+        raise AudioError(path, "empty", "it decodes to no samples")
+
+
+def _streaming_resampler(native_hz: int, rate_hz: int) -> Callable[[np.ndarray, bool], np.ndarray]:
+    """(the next samples, whether they are the last) -> what can be said of them at the other rate."""
+    if native_hz == rate_hz:
+        return lambda wave, last: wave
+    import soxr
+
+    return soxr.ResampleStream(native_hz, rate_hz, 1, dtype="float32", quality="HQ").resample_chunk
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator["soundfile.SoundFile"]:
+    """The file, to be read from its beginning to its end."""
+    _check_there(path)
+    import soundfile
+
+    class Forwards(soundfile.SoundFile):
+        """After each read, soundfile seeks to where it is, and an mp3 then does not go on exactly there."""
+
+        def seekable(self) -> bool:
+            return False
+
+    try:
+        with quiet_decoder():
+            file = Forwards(os.fsencode(path))
+    except soundfile.SoundFileError as problem:
+        raise AudioError(path, "undecodable", _why(problem)) from problem
+    with file:
+        yield file
+
+
+def _next_frames(file: "soundfile.SoundFile", path: Path, frames: int) -> np.ndarray:
+    """(frames, channels) float32; none at the end of the file."""
+    import soundfile
+
+    try:
+        with quiet_decoder():
+            channels = file.read(frames, dtype="float32", always_2d=True)
+    except soundfile.SoundFileError as problem:
+        raise AudioError(path, "undecodable", _why(problem)) from problem
+    return _finite(channels, path)
+
+
+def _check_there(path: Path) -> None:
     if not path.is_file():
         raise AudioError(path, "missing", "there is no such file")
     if not path.stat().st_size:
         raise AudioError(path, "empty", "the file has no bytes")
+
+
+def _finite(channels: np.ndarray, path: Path) -> np.ndarray:
+    if not np.isfinite(channels).all():
+        raise AudioError(path, "undecodable", "some samples are not numbers")
+    return channels
+
+
+def _read_mono(path: Path, max_seconds: float | None) -> tuple[np.ndarray, int]:
+    """(samples,) float32 as the file has them, and its rate in Hz."""
+    _check_there(path)
     import soundfile
 
     try:
-        with quiet_decoder(), soundfile.SoundFile(path) as file:
+        with quiet_decoder(), soundfile.SoundFile(os.fsencode(path)) as file:  # a name need not be text
             frames = _frames_wanted(file.frames, file.samplerate, max_seconds)
             if frames * file.channels > MOST_SAMPLES:
                 raise AudioError(path, "undecodable", f"its header claims {frames} frames")
@@ -63,12 +141,10 @@ def _read_mono(path: Path, max_seconds: float | None) -> tuple[np.ndarray, int]:
             channels = file.read(frames, dtype="float32", always_2d=True)
             native_hz = int(file.samplerate)
     except soundfile.SoundFileError as problem:
-        raise AudioError(path, "undecodable", _why(problem, path)) from problem
+        raise AudioError(path, "undecodable", _why(problem)) from problem
     if not len(channels):
         raise AudioError(path, "empty", "it decodes to no samples")
-    if not np.isfinite(channels).all():
-        raise AudioError(path, "undecodable", "some samples are not numbers")
-    return _mix(channels), native_hz
+    return _mix(_finite(channels, path)), native_hz
 
 
 def _mix(channels: np.ndarray) -> np.ndarray:
@@ -86,9 +162,9 @@ def _frames_wanted(frames: int, rate_hz: int, max_seconds: float | None) -> int:
     return min(frames, math.ceil((max_seconds + MARGIN_SECONDS) * rate_hz))
 
 
-def _why(problem: Exception, path: Path) -> str:
+def _why(problem: Exception) -> str:
     # Without the path: the reason is written into the store, whose bytes do not depend on where the music lies.
-    words = str(problem).replace(f"{str(path)!r}", "it").removeprefix("Error opening it: ")
+    words = str(getattr(problem, "error_string", problem))
     # libsndfile says "does not exist or is not a regular file" of an mp3 in which it finds no frame.
     return "no audio is found in it" if "not a regular file" in words else words
 

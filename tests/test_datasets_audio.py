@@ -9,7 +9,7 @@ import soundfile
 from mtat_tree import Clip, mp3, music, wav, write_tree
 
 from datasets import audio, store
-from datasets.audio import decode, quiet_decoder
+from datasets.audio import decode, decode_blocks, quiet_decoder
 from datasets.build import build
 from datasets.errors import AudioError, DatasetError
 from datasets.shards import quantise
@@ -234,3 +234,50 @@ def test_peaks_beyond_full_scale_are_clipped_not_wrapped_and_counted_in_the_stor
     assert (loud.max(), loud.min()) == (32767, -32768)
     columns, _ = store.read_index(folder / card.index.file, card.plan_id, card.index.bytes)
     assert columns["clipped_samples"] == shard.clipped.tolist()
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 22_050, 44_100, 96_000])
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+def test_blocks_are_the_whole_wave(
+    tmp_path: Path, suffix: str, rate_hz: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audio, "BLOCK_SAMPLES", 10_000)
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, np.stack([music(100_000, 1), music(100_000, 2)], axis=1), 44_100)
+    blocks = list(decode_blocks(path, rate_hz))
+    assert len(blocks) >= 20
+    assert all(block.dtype == np.float32 and 0 < len(block) <= 10_500 for block in blocks)
+    whole = decode(path, rate_hz)
+    assert np.concatenate(blocks).shape == whole.shape
+    assert np.abs(np.concatenate(blocks) - whole).max() < 1e-6
+
+
+def test_blocks_of_real_mp3s_go_on_where_the_last_one_stopped(
+    test_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audio, "BLOCK_SAMPLES", 50_000)
+    for path in sorted((test_data / "mtat-mini" / "mp3").rglob("*.mp3"))[:5]:
+        if path.stat().st_size:
+            blocks = list(decode_blocks(path, 22_050))
+            assert len(blocks) > 10
+            assert np.abs(np.concatenate(blocks) - decode(path, 22_050)).max() < 1e-5
+
+
+def test_a_file_too_short_for_a_block_is_one(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "click.wav", [0.5], 44_100)
+    (block,) = decode_blocks(tmp_path / "click.wav", 22_050)
+    assert np.array_equal(block, decode(tmp_path / "click.wav", 22_050))
+
+
+def test_blocks_are_refused_as_the_whole_is(tmp_path: Path) -> None:
+    nothing, noise, lies = tmp_path / "nothing.mp3", tmp_path / "noise.mp3", tmp_path / "lies.wav"
+    nothing.write_bytes(b"")
+    noise.write_bytes(b"no music at all" * 99)
+    soundfile.write(lies, np.array([0.1, np.nan]), 22_050, subtype="FLOAT")
+    soundfile.write(tmp_path / "none.wav", np.zeros(0), 22_050)
+    for path in (tmp_path / "gone.wav", nothing, noise, lies, tmp_path / "none.wav"):
+        with pytest.raises(AudioError) as whole:
+            decode(path, 22_050)
+        with pytest.raises(AudioError) as blocks:
+            list(decode_blocks(path, 22_050))
+        assert str(blocks.value) == str(whole.value)

@@ -42,6 +42,14 @@ ELSEWHERE = {
         "tests/test_search_whole.py",
         '"zoo", "tag"',
     ),
+    "uv run python -m zoo tag /my/music model=models:/demo-table2@champion top=5 format=csv": (
+        "tests/test_zoo_tagging.py",
+        '"format=csv"',
+    ),
+    "uv run python -m zoo tag song.mp3 model=models:/demo-table2@champion timeline=true format=json": (
+        "tests/test_zoo_tagging.py",
+        '"timeline=true"',
+    ),
     "uv run python -m zoo export model=models:/demo-table2@champion format=onnx out=tagger.onnx": (
         "tests/test_zoo_export.py",
         'main(["export"',

@@ -260,8 +260,14 @@ def test_a_file_that_cannot_be_tagged_is_named_and_the_others_go_on(checkpoint, 
             "tag needs a model: python -m zoo tag song.mp3 model=models:/demo-table2@champion",
         ),
         (["tag", "a.mp3", "modle=x"], "'modle=x' is not understood; did you mean model?"),
-        (["tag", "a.mp3", "--verbose"], "'--verbose' is not understood; known: model=, top=, device="),
+        (
+            ["tag", "a.mp3", "--verbose"],
+            "'--verbose' is not understood; known: model=, top=, timeline=, format=, device=",
+        ),
         (["tag", "a.mp3", "model=x", "top=-1"], "top=-1 is not a whole number of 1 or more"),
+        (["tag", "a.mp3", "model=x", "format=cvs"], "format=cvs is not known; did you mean csv?"),
+        (["tag", "a.mp3", "model=x", "format=9"], "format=9 is not known; known: table, csv, json"),
+        (["tag", "a.mp3", "model=x", "timeline=yes"], "timeline=yes is not known; known: false, true"),
         (["tag", "a.mp3", "model=nowhere"], "nowhere is not a checkpoint: it has no card.json"),
     ],
 )
@@ -281,18 +287,22 @@ def test_a_device_that_is_not_there_is_refused(checkpoint, capsys):
 
 
 def test_a_file_for_which_memory_runs_out_is_named_and_the_others_go_on(
-    checkpoint, song, capsys, monkeypatch
+    checkpoint, song, tmp_path, capsys, monkeypatch
 ):
-    def call(self, path):
-        if path == "long.mp3":
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nMore words.")
-        return {"slow": 0.5}
+    long = tmp_path / "long.wav"
+    soundfile.write(long, np.full(22050, 0.75), 22050)
+    listen = zoo.Tagger.probabilities
 
-    monkeypatch.setattr("zoo.tagger.Tagger.__call__", call)
-    assert main(["tag", "long.mp3", str(song), f"model={checkpoint}"]) == 1
+    def without_memory(self, segments):
+        if (segments == 0.75).any():
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nMore words.")
+        return listen(self, segments)
+
+    monkeypatch.setattr("zoo.tagger.Tagger.probabilities", without_memory)
+    assert main(["tag", str(long), str(song), f"model={checkpoint}"]) == 1
     shown = capsys.readouterr()
-    assert shown.err == "long.mp3 could not be tagged: CUDA out of memory. Tried to allocate 9 GiB.\n"
-    assert len(shown.out.splitlines()) == 2
+    assert shown.err == f"{long} could not be tagged: CUDA out of memory. Tried to allocate 9 GiB.\n"
+    assert len(shown.out.splitlines()) == 4
 
 
 def test_help_is_the_module_s_own_words(capsys):

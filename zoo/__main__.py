@@ -7,13 +7,18 @@
     python -m zoo info samplecnn_m3_n9_s3         all that is known of one
     python -m zoo tag song.mp3 model=models:/demo-table2@champion top=10
                                                   the likeliest tags of audio files
+    python -m zoo tag /my/music model=models:/demo-table2@champion timeline=true format=csv
+                                                  of every file in a folder, segment by segment
     python -m zoo export model=models:/demo-table2@champion format=onnx out=tagger.onnx
                                                   a file that needs no wavezoo: waveforms in, probabilities out
     python -m zoo import network=samplecnn_m3_n9_s3 weights=theirs.pth tags=tags.txt out=adopted
                                                   a checkpoint with the weights of another program
 
-Words for `tag`: any number of files; model=, a checkpoint folder, runs:/<run>/checkpoint,
-models:/<name>@<alias> or models:/<name>/<version>; top=, how many tags to show (10); device= (cpu).
+Words for `tag`: any number of files and folders; model=, a checkpoint folder, runs:/<run>/checkpoint,
+models:/<name>@<alias> or models:/<name>/<version>; top=, how many tags to show (10), the likeliest of the whole file;
+timeline=true, their probability in each segment, with where it starts; format=, table (the default), csv or json;
+device= (cpu). A file may be of any length and rate: it is read in blocks. One that is broken is named, and costs no
+other file anything.
 Words for `export`: model=, as above; out=, the file; format=, onnx (the default; the file ends in .onnx) or
 torch-export (.pt2). The file is run before it gets its name, and its logits are compared with the network's.
 Words for `import`: network=, a name of the zoo; weights=, .safetensors, .pt, .pth, .bin or .ckpt with a state dict, or
@@ -42,9 +47,9 @@ from zoo.commands import (
     import_command,
     info_command,
     list_command,
-    whole_number,
 )
 from zoo.errors import ZooError, did_you_mean
+from zoo.tag_command import TAG_WORDS, tag_command
 
 Settings = dict[str, str]
 
@@ -66,53 +71,11 @@ def main(words: Sequence[str]) -> int:
         return _wrong(str(error))
 
 
-def tag_command(files: Sequence[str], settings: Mapping[str, str]) -> int:
-    """Print the likeliest tags of each file; one that cannot be tagged is reported and left out."""
-    if not files or "model" not in settings:
-        missing = "a model" if files else "audio files"
-        raise ZooError(f"tag needs {missing}: python -m zoo tag song.mp3 model=models:/demo-table2@champion")
-    top = whole_number(settings, "top", 10)
-    import zoo
-    from zoo.screens import console, tag_table
-
-    tagger = zoo.load(settings["model"], _device(settings.get("device", "cpu")))
-    rows, failed = [], 0
-    for file in files:
-        try:
-            likeliest = sorted(tagger(file).items(), key=lambda pair: -pair[1])
-        except (ValueError, OSError) as error:
-            print(str(error).splitlines()[0], file=sys.stderr)
-            failed += 1
-            continue
-        except (
-            RuntimeError,
-            MemoryError,
-        ) as error:  # torch's for memory that ran out, of the device or the machine
-            reason = (str(error).splitlines() or ["out of memory"])[0]
-            print(f"{file} could not be tagged: {reason}", file=sys.stderr)
-            failed += 1
-            continue
-        rows += [(file, tag, probability) for tag, probability in likeliest[:top]]
-    if rows:
-        console().print(tag_table(rows))
-    return 1 if failed else 0
-
-
-def _device(name: str) -> str:
-    import torch
-
-    try:
-        torch.zeros(1, device=name).item()  # the meta device has tensors, but no numbers in them
-    except (RuntimeError, AssertionError) as error:
-        raise ZooError(f"device={name} cannot be used: {str(error).splitlines()[0]}") from error
-    return name
-
-
 ANY = "option"  # among the words of a command: it takes the options of a network, whatever they are called
 COMMANDS: Mapping[str, tuple[Callable[[Sequence[str], Mapping[str, str]], int], tuple[str, ...]]] = {
     "list": (list_command, LIST_WORDS),
     "info": (info_command, ("n_tags",)),
-    "tag": (tag_command, ("model", "top", "device")),
+    "tag": (tag_command, TAG_WORDS),
     "export": (export_command, EXPORT_WORDS),
     "import": (import_command, (*IMPORT_WORDS, ANY)),
 }
@@ -146,6 +109,7 @@ if __name__ == "__main__":
         code = main(sys.argv[1:])
         sys.stdout.flush()
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         code = 130
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -12,7 +12,7 @@ from rich.table import Table
 from zoo.entry import Entry, Option
 from zoo.facts import GRADES, Counted, HowTrained, PaperRow
 
-__all__ = ["console", "info_lines", "list_table", "tag_table"]
+__all__ = ["console", "info_lines", "list_table", "table"]
 
 COLUMNS = 10_000  # wider than any table: rich would drop whole columns to fit 80
 
@@ -22,12 +22,13 @@ def console(file: IO[str] | None = None) -> Console:
     return Console(file=file or sys.stdout, width=COLUMNS, highlight=False, markup=False)
 
 
-def _table(columns: Sequence[str], numbers: Iterable[str]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+def table(columns: Sequence[str], numbers: Iterable[str]) -> Table:
+    """A table without lines around it, the columns of numbers to the right."""
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         right = column in numbers
-        table.add_column(column, justify="right" if right else "left", no_wrap=True)
-    return table
+        shown.add_column(column, justify="right" if right else "left", no_wrap=True)
+    return shown
 
 
 def published(entry: Entry, dataset: str) -> str:
@@ -44,10 +45,10 @@ def published(entry: Entry, dataset: str) -> str:
 def list_table(entries: Iterable[Entry], n_tags: int) -> Table:
     """One line a network: name, input, size beside what others counted, cost, published AUC and where it is printed."""
     numbers = ("kHz", "input ms", "parameters", "counted by others", "multiply-adds", "MTAT AUC", "MSD AUC")
-    table = _table(("name", *numbers, "published in", "sure"), numbers)
+    shown = table(("name", *numbers, "published in", "sure"), numbers)
     for entry in entries:
         cost = entry.cost(n_tags)
-        table.add_row(
+        shown.add_row(
             entry.name,
             f"{entry.sample_rate_hz / 1000:g}",
             f"{entry.input_ms:.0f}",
@@ -59,7 +60,7 @@ def list_table(entries: Iterable[Entry], n_tags: int) -> Table:
             ", ".join(dict.fromkeys(row.table for row in entry.paper)) or "-",
             entry.certainty.grade,
         )
-    return table
+    return shown
 
 
 def info_lines(entry: Entry, n_tags: int) -> list[str]:
@@ -124,11 +125,3 @@ def _trained(how: HowTrained | None) -> str:
 def _option(value: object, option: Option) -> str:
     legal = f"; one of {', '.join(option.choices)}" if option.choices else ""
     return f"{value}  ({option.meaning}{'; fixed by the name' if option.in_name else legal})"
-
-
-def tag_table(rows: Iterable[tuple[str, str, float]]) -> Table:
-    """One line a tag: file, tag, probability."""
-    table = _table(("file", "tag", "probability"), ("probability",))
-    for file, tag, probability in rows:
-        table.add_row(file, tag, f"{probability:.4f}")
-    return table

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +20,11 @@ from zoo.locate import fetched
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Tagger", "load"]
+__all__ = ["Tagger", "cut", "load"]
 
-SEGMENTS_AT_ONCE = 8  # 3^9 needs about 30 MiB a segment
+# 8 segments of 3^9, which needs about 30 MiB for each; and 142 of them.
+SAMPLES_AT_ONCE = {"cpu": 2**19, "gpu": 2**23}
+MOST_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -51,17 +55,30 @@ class Tagger:
         """How many samples the network reads at once."""
         return self.card.segment_samples
 
+    @property
+    def segments_at_once(self) -> int:
+        """How many segments go through the network together: what a core's cache, or a GPU, is filled well by."""
+        samples = SAMPLES_AT_ONCE["cpu" if self._device.type == "cpu" else "gpu"]
+        return max(1, min(MOST_AT_ONCE, samples // self.segment_samples))
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
     def __call__(self, path: str | Path) -> dict[str, float]:
-        """Tag a whole audio file.
+        """Tag a whole audio file, in the memory of a few segments.
 
         path:    any file that `datasets.audio.decode` reads, of any rate and length.
         returns: {tag: probability}, in the order of `tags`.
         raises:  ValueError, naming the file, if no audio comes out of it.
         """
-        from datasets.audio import decode
+        from datasets.audio import decode_blocks
 
-        scores = self.score(decode(path, self.sample_rate_hz))
-        return dict(zip(self.tags, scores.tolist(), strict=True))
+        return self.named(self._mean(decode_blocks(path, self.sample_rate_hz)))
+
+    def named(self, probabilities: NDArray[np.float64]) -> dict[str, float]:
+        """(n_tags,) in the order of `tags` -> {tag: probability}."""
+        return dict(zip(self.tags, probabilities.tolist(), strict=True))
 
     def score(self, wave: ArrayLike) -> NDArray[np.float64]:
         """Tag a waveform, as clips are tagged in evaluation.
@@ -77,16 +94,45 @@ class Tagger:
             raise ZooError(f"a wave has shape (samples,), at least one; this one has {samples.shape}")
         if not np.isfinite(samples).all():
             raise ZooError("the wave holds values that are not numbers")
-        length = self.segment_samples
-        if len(samples) < length:
-            samples = np.pad(samples, (0, length - len(samples)))
-        segments = torch.from_numpy(samples[: len(samples) // length * length].reshape(-1, length).copy())
-        device = next(self.network.parameters()).device
-        total = torch.zeros(len(self.tags), dtype=torch.float64)
+        return self._mean([samples])
+
+    def _mean(self, blocks: Iterable[NDArray[np.float32]]) -> NDArray[np.float64]:
+        total, count = np.zeros(len(self.tags)), 0
+        segments = cut(blocks, self.segment_samples)
+        while batch := list(islice(segments, self.segments_at_once)):
+            total += self.probabilities(np.stack(batch)).sum(axis=0)
+            count += len(batch)
+        return total / count
+
+    def probabilities(self, segments: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What the network says of each segment, all of them at once.
+
+        segments: (segments, segment_samples) in [-1, 1], mono at `sample_rate_hz`.
+        returns:  (segments, n_tags), the sigmoids of the logits.
+        """
         with torch.inference_mode():
-            for batch in segments.split(SEGMENTS_AT_ONCE):
-                total += self.network(batch.to(device)).double().sigmoid().sum(dim=0).cpu()
-        return (total / len(segments)).numpy()
+            logits = self.network(torch.from_numpy(segments).to(self._device))
+            return logits.double().sigmoid().cpu().numpy()
+
+
+def cut(blocks: Iterable[NDArray[np.float32]], length: int) -> Iterator[NDArray[np.float32]]:
+    """Non-overlapping segments from sample 0 of a wave that comes in blocks.
+
+    An incomplete last segment is left out, unless it is the only one: then it is filled up with zeros.
+    yields: (length,) each.
+    """
+    waiting: list[NDArray[np.float32]] = []  # of less than a segment together
+    held, found = 0, False
+    for block in blocks:
+        waiting.append(block)
+        held += len(block)
+        if held >= length:
+            wave = np.concatenate(waiting)
+            whole = held - held % length
+            yield from wave[:whole].reshape(-1, length)
+            waiting, held, found = [wave[whole:]], held - whole, True
+    if not found:
+        yield np.pad(np.concatenate(waiting), (0, length - held))
 
 
 def load(uri: str | Path, device: str = "cpu") -> Tagger:
