@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from search import files, leaderboard, ledger
+from search.protocol import describe
 from search.settings import SearchError
 
 WIDTH, HEIGHT, EDGE = 320, 120, 4  # of a curve's picture, in its own units
@@ -38,7 +39,7 @@ def gather(storage: str | None = None) -> list[Shown]:
             Shown(
                 name=recorded.name,
                 about=recorded.about,
-                protocol=leaderboard.describe(trials[0][0]["protocol"]),
+                protocol=describe(trials[0][0]["protocol"]),
                 cells=leaderboard.cells(board),
                 curves=[(row.name, polyline(files.read_epochs(row.signature))) for row in board],
             )

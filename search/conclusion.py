@@ -8,6 +8,7 @@ from search import files, leaderboard, objectives, plan
 from search.deciding import Decider
 from search.environment import environment
 from search.job import Job
+from search.protocol import describe
 from search.publishing import publish
 from search.sampling import RANDOM_DRAWS
 from search.settings import without_password
@@ -56,7 +57,7 @@ def conclude(job: Job, decider: Decider, tracker: Tracker, console: "Console") -
 
 def _show(job: Job, protocol: dict[str, Any], board: list[leaderboard.Row], console: "Console") -> None:
     budget = plan.meaning(job.settings.training, job.settings.budget)
-    console.print(f"\n{leaderboard.describe(protocol)}\nbudget {budget}")
+    console.print(f"\n{describe(protocol)}\nbudget {budget}")
     console.print("ranked by the validation clips; intervals by bootstrap over the test clips\n")
     console.print(leaderboard.as_table(board))
     text = leaderboard.as_markdown(board, protocol, budget, job.command)

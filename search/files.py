@@ -5,6 +5,7 @@
     state.safetensors  where training goes on after an interruption; gone when it has ended
     checkpoint/        the weights that count, with their card
     scores.parquet     what the network says of every clip of valid and test
+    resamples.safetensors  what it scores on each resample of them, so that intervals take no second computation
     lock               held by the process that trains it
     result.json        the scores; written last, so it is there exactly when the trial is done
 
@@ -21,7 +22,7 @@ from datasets.whole import written_whole
 from search.settings import SearchError
 
 SETTINGS, EPOCHS, STATE, RESULT = "settings.json", "epochs.json", "state.safetensors", "result.json"
-CHECKPOINT, SCORES, LOCK = "checkpoint", "scores.parquet", "lock"
+CHECKPOINT, SCORES, RESAMPLES, LOCK = "checkpoint", "scores.parquet", "resamples.safetensors", "lock"
 
 
 def trial_folder(signature: str) -> Path:

@@ -12,7 +12,8 @@ from rich.table import Table
 
 import zoo
 from search import files
-from search.settings import SearchError, Training, TrialSettings, digest
+from search.protocol import check_same, describe
+from search.settings import Training, TrialSettings, digest
 
 COLUMNS = (
     "rank",
@@ -26,7 +27,6 @@ COLUMNS = (
     "seeds",
 )
 LEFT = ("network",)
-OF_THE_NETWORK = ("segments_per_clip",)
 Ended = tuple[Mapping[str, Any], TrialSettings]
 
 
@@ -54,11 +54,6 @@ class Row:
         return self.network + "".join(f" {key}={value}" for key, value in self.changed.items())
 
 
-def protocol_id(protocol: Mapping[str, Any]) -> str:
-    """The same for numbers that may be ranked together; how many segments a clip has follows from the network."""
-    return digest({key: value for key, value in protocol.items() if key not in OF_THE_NETWORK})
-
-
 def ended(settings: Iterable[TrialSettings]) -> list[Ended]:
     """The trials with their results; those whose folder is gone are left out."""
     found = [(files.read_result(each.signature()), each) for each in settings]
@@ -69,10 +64,9 @@ def rows(trials: Sequence[Ended], table: str | None) -> list[Row]:
     """The leaderboard of ended trials, best first.
 
     trials: results with the settings they belong to. table: whose published AUCs stand beside.
-    raises: SearchError if the results are of several protocols.
+    raises: SearchError, which names what differs, if the results are of several protocols.
     """
-    if len({protocol_id(result["protocol"]) for result, _ in trials}) > 1:
-        raise SearchError("these trials are of several protocols; their numbers can't be ranked together")
+    check_same(result["protocol"] for result, _ in trials)
     groups: dict[str, list[Ended]] = {}
     for result, settings in trials:
         record = {key: value for key, value in settings.to_json().items() if key != "seed"}
@@ -140,15 +134,6 @@ def cells(board: Iterable[Row]) -> list[tuple[str, ...]]:
         )
         for rank, row in enumerate(board, 1)
     ]
-
-
-def describe(protocol: Mapping[str, Any]) -> str:
-    """The protocol in a line."""
-    return (
-        f"{protocol['dataset']} {protocol['fingerprint']}, convention {protocol['convention']}, "
-        f"{protocol['clips']} test clips at {protocol['sample_rate_hz']} Hz, all fixed segments, "
-        f"macro means over {protocol['tags_scored']} tags ({protocol['tag_hash']})"
-    )
 
 
 def as_table(board: Iterable[Row]) -> Table:

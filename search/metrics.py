@@ -1,4 +1,4 @@
-"""How well scores rank the clips of each tag: ROC-AUC and average precision, and how sure the mean of them is.
+"""How well scores rank the clips of each tag: ROC-AUC and average precision.
 
 Equal to scikit-learn's to rounding, which the tests hold, at a fraction of its time and without its import.
 """
@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 
 from search.settings import SearchError
 
-RESAMPLES = 1000
-CHUNK = 250  # resamples weighed at once: 250 x clips x 4 bytes for each of a few arrays
-
 Floats = NDArray[np.floating]
+Labels = NDArray[np.integer]
 
 
 class NoScore(SearchError):
@@ -40,15 +38,21 @@ class Scores:
     tags: tuple[TagScore, ...]
 
 
-def check_scorable(labels: NDArray[np.integer], clips: str) -> None:
+def both_classes(labels: Labels) -> NDArray[np.bool_]:
+    """Which tags some clips carry and some don't; (tags,). labels: (clips, tags)."""
+    carried = np.count_nonzero(labels, axis=0)
+    return (carried > 0) & (carried < len(labels))
+
+
+def check_scorable(labels: Labels, clips: str) -> None:
     """Refuse clips on which no AUC exists. labels: (clips, tags). raises: NoScore, which says which clips."""
-    if not (labels.any(axis=0) & ~labels.all(axis=0)).any():
+    if not both_classes(labels).any():
         raise NoScore(
             f"none of the {labels.shape[1]} tags has both classes in the {len(labels)} {clips}: no AUC exists"
         )
 
 
-def score(probabilities: Floats, labels: NDArray[np.integer], tags: tuple[str, ...]) -> Scores:
+def score(probabilities: Floats, labels: Labels, tags: tuple[str, ...]) -> Scores:
     """Macro ROC-AUC and macro average precision.
 
     probabilities, labels: (clips, tags).
@@ -62,62 +66,52 @@ def score(probabilities: Floats, labels: NDArray[np.integer], tags: tuple[str, .
     return Scores(float(np.mean(aucs)), float(np.mean(precisions)), len(aucs), listed)
 
 
-def _tag_score(tag: str, probabilities: Floats, labels: NDArray[np.integer]) -> TagScore:
+def _tag_score(tag: str, probabilities: Floats, labels: Labels) -> TagScore:
     positives = int(labels.sum())
     if positives in (0, len(labels)):
         return TagScore(tag, positives, None, None)
-    roc_auc = float(_weighted_auc(probabilities, labels, np.ones((len(labels), 1), np.float32))[0])
-    return TagScore(tag, positives, roc_auc, _average_precision(probabilities, labels))
+    roc_auc, precision = weighted(probabilities, labels, np.ones((len(labels), 1)))
+    return TagScore(tag, positives, float(roc_auc[0]), float(precision[0]))
 
 
-def _average_precision(probabilities: Floats, labels: NDArray[np.integer]) -> float:
-    """The mean, over the positives, of the precision among all clips that score as high or higher."""
+def weighted(probabilities: Floats, labels: Labels, draws: Floats) -> tuple[Floats, Floats]:
+    """ROC-AUC and average precision of one tag, for many weightings of its clips at once.
+
+    probabilities, labels: (clips,). draws: (clips, resamples), how often each clip counts; whole numbers, which are
+             exact in float32, too. The precisions are of the kind of `draws`.
+    returns: two of (resamples,), NaN where a class is missing.
+
+    With the clips sorted, all that is asked of a positive is how much lies above it, and how much above what comes
+    after its equals. So only the sums between such places are taken, and there are few, as most clips are negative.
+    """
     order = np.argsort(-probabilities, kind="stable")
-    ranked, carried = probabilities[order], labels[order].astype(np.int64)
-    ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # equal scores are one threshold
-    found = np.cumsum(carried)[ends]
-    return float(np.sum(np.diff(found, prepend=0) * found / (ends + 1)) / found[-1])
+    ranked, positive = -probabilities[order], np.flatnonzero(labels[order])
+    if not len(positive):
+        return np.full(draws.shape[1], np.nan), np.full(draws.shape[1], np.nan)
+    first, end = (np.searchsorted(ranked, ranked[positive], side) for side in ("left", "right"))
+    places = np.unique(np.concatenate([[0], first, end]))
+    drawn = draws[order]
+    above = _sums_above(np.add.reduceat(drawn, places[places < len(order)], axis=0))
+    weight = drawn[positive]
+    found = _sums_above(weight)
+    all_above, all_until = (above[np.searchsorted(places, where)] for where in (first, end))
+    found_above, found_until = (found[np.searchsorted(positive, where)] for where in (first, end))
+    total = found[-1].astype(np.float64)
+    pairs = total * (above[-1] - total)
+    lost = _product(weight, (all_above - found_above + all_until - found_until) / 2)  # equals count half
+    precision = _product(weight, found_until / np.maximum(all_until, 1))
+    nothing = np.full(draws.shape[1], np.nan)
+    both = pairs > 0
+    lost_share = np.divide(lost, pairs, out=nothing.copy(), where=both)
+    return 1 - lost_share, np.divide(precision, total, out=nothing, where=both)
 
 
-def roc_auc_interval(
-    probabilities: Floats, labels: NDArray[np.integer], seed: int = 0, resamples: int = RESAMPLES
-) -> tuple[float, float]:
-    """The 95 % interval of macro ROC-AUC by bootstrap over clips.
-
-    probabilities, labels: (clips, tags). A resample in which a tag has one class only leaves that tag out.
-    """
-    clips = len(labels)
-    draws = np.random.default_rng(seed).multinomial(clips, np.full(clips, 1 / clips), size=resamples)
-    counts = np.ascontiguousarray(draws.T, dtype=np.float32)
-    means = np.concatenate(
-        [_macro_auc(probabilities, labels, counts[:, at : at + CHUNK]) for at in range(0, resamples, CHUNK)]
-    )
-    low, high = np.nanquantile(means, [0.025, 0.975])
-    return float(low), float(high)
+def _sums_above(parts: Floats) -> Floats:
+    """(parts, resamples) -> (parts + 1, resamples): the sum of all parts before each, and of all."""
+    sums = np.zeros((len(parts) + 1, parts.shape[1]), dtype=parts.dtype)
+    np.cumsum(parts, axis=0, out=sums[1:])
+    return sums
 
 
-def _macro_auc(probabilities: Floats, labels: NDArray[np.integer], draws: NDArray[np.floating]) -> Floats:
-    """Macro ROC-AUC of each resample; (resamples,). draws: (clips, resamples), how often each clip was drawn."""
-    aucs = [_weighted_auc(probabilities[:, tag], labels[:, tag], draws) for tag in range(labels.shape[1])]
-    total = np.nansum(aucs, axis=0)
-    scored = np.sum(~np.isnan(aucs), axis=0)
-    return np.divide(total, scored, out=np.full(draws.shape[1], np.nan), where=scored > 0)
-
-
-def _weighted_auc(probabilities: Floats, labels: NDArray[np.integer], draws: NDArray[np.floating]) -> Floats:
-    """ROC-AUC of one tag in each resample; NaN where a class is missing; (resamples,).
-
-    A positive wins against every negative below it, and half against its equals: with the negatives sorted, both
-    are differences of one running sum of how often they were drawn. draws: (clips, resamples).
-    """
-    carried = labels.astype(bool)
-    others = np.flatnonzero(~carried)
-    others = others[np.argsort(probabilities[others], kind="stable")]
-    drawn = np.zeros((len(others) + 1, draws.shape[1]), dtype=np.float32)  # counts stay far below 2^24: exact
-    np.cumsum(draws[others], axis=0, out=drawn[1:])
-    below = np.searchsorted(probabilities[others], probabilities[carried], side="left")
-    not_above = np.searchsorted(probabilities[others], probabilities[carried], side="right")
-    positive = draws[carried]
-    wins = np.einsum("pr,pr->r", positive, (drawn[below] + drawn[not_above]) / 2, dtype=np.float64)
-    pairs = positive.sum(axis=0, dtype=np.float64) * drawn[-1]
-    return np.divide(wins, pairs, out=np.full(draws.shape[1], np.nan), where=pairs > 0)
+def _product(weight: Floats, value: Floats) -> Floats:
+    return np.einsum("pr,pr->r", weight, value, dtype=np.float64)

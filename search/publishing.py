@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from search import files
-from search.leaderboard import protocol_id
+from search.protocol import protocol_id
 from search.tracking import client
 
 if TYPE_CHECKING:

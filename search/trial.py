@@ -14,11 +14,12 @@ import datasets
 import zoo
 from datasets.split import Split
 from datasets.whole import written_whole
-from search import files, scores, throughput
+from search import files, resamples, score_table, scores, throughput
 from search.evaluation import Evaluation, evaluate
 from search.feed import Feed, open_feed
 from search.machine import local_device
-from search.metrics import NoScore, Scores, roc_auc_interval, score
+from search.metrics import both_classes
+from search.score_table import ClipScores, SplitScores
 from search.settings import SearchError, TrialSettings
 from search.training import Epoch, Fit
 
@@ -131,23 +132,24 @@ class Trial:
         test = heard.split
         on_valid = Evaluation(self.fit.best_probabilities.numpy(), self.fit.progress.best_loss)
         on_test = evaluate(network, heard)
-        valid_scores = score(on_valid.probabilities, valid.labels, valid.tags)
-        test_scores = score(on_test.probabilities, test.labels, test.tags)
-        low, high = roc_auc_interval(on_test.probabilities, test.labels)
+        said = ClipScores(
+            tags=test.tags,
+            protocol=protocol(self.settings, test),
+            splits={"valid": _said(valid, on_valid), "test": _said(test, on_test)},
+            losses={"valid": on_valid.loss, "test": on_test.loss},
+        )
+        resampled = resamples.of(said)
         result = {
             "signature": self.settings.signature(),
             "network": self.settings.network,
             "best_epoch": self.fit.progress.best_epoch,
             "epochs": epoch.epoch,
             "seconds": sum(row["seconds"] for row in self.history),
-            "valid": {**_macro(valid_scores), "loss": on_valid.loss},
-            "test": {**_macro(test_scores), "loss": on_test.loss, "roc_auc_low": low, "roc_auc_high": high},
-            "subsets": _subset_scores(test, on_test),
-            "tags": [asdict(tag) for tag in test_scores.tags],
-            "protocol": {**protocol(self.settings, test), "tags_scored": test_scores.tags_scored},
+            **scores.summary(said, resampled),
         }
         self._write_checkpoint(network, test, result)
-        scores.write(self.folder / files.SCORES, {"valid": (valid, on_valid), "test": (test, on_test)})
+        score_table.write(self.folder / files.SCORES, said)
+        resamples.write(self.folder / files.RESAMPLES, resampled)
         files.write_json(self.folder / files.EPOCHS, self.history)
         files.write_json(self.folder / files.RESULT, result)
         self._note_throughput(result)
@@ -180,26 +182,18 @@ class Trial:
         zoo.save(network, self.folder / files.CHECKPOINT, card)
 
 
-def _macro(scores: Scores) -> dict[str, float]:
-    return {"roc_auc": scores.roc_auc, "pr_auc": scores.pr_auc, "tags_scored": scores.tags_scored}
-
-
-def _subset_scores(test: Split, said: Evaluation) -> dict[str, dict[str, float]]:
-    """Scores over parts of the test clips, such as those of artists that training never heard."""
-    found = {}
-    for name, part in test.subsets.items():
-        with contextlib.suppress(NoScore):  # a part in which no tag has both classes
-            scores = score(said.probabilities[part], test.labels[part], test.tags)
-            found[name] = {**_macro(scores), "clips": int(part.sum())}
-    return found
+def _said(split: Split, evaluation: Evaluation) -> SplitScores:
+    return SplitScores(
+        clip_ids=tuple(split.clip_ids),
+        artists=tuple(artist or "" for artist in split.artists),
+        labels=split.labels,
+        probabilities=evaluation.probabilities,
+        subsets=split.subsets,
+    )
 
 
 def protocol(settings: TrialSettings, test: Split) -> dict[str, Any]:
-    """What a score on these clips means; only scores of one protocol may be ranked together.
-
-    segments_per_clip follows from the network's input (all fixed segments of a clip), so it tells two numbers of
-    one protocol apart without making them incomparable.
-    """
+    """What a score on these clips means; see search/protocol.py."""
     return {
         "dataset": settings.dataset,
         "fingerprint": settings.fingerprint,
@@ -209,4 +203,5 @@ def protocol(settings: TrialSettings, test: Split) -> dict[str, Any]:
         "clips": test.n_clips,
         "sample_rate_hz": test.sample_rate_hz,
         "segments_per_clip": test.segments_per_clip,
+        "tags_scored": int(both_classes(test.labels).sum()),
     }
