@@ -10,17 +10,25 @@
     result.json        the scores; written last, so it is there exactly when the trial is done
 
 Every file is written beside and renamed: a reader sees all of it or none, whenever the power fails.
+
+Where machines share no disk, WAVEZOO_TRIALS names a storage that all of them reach (the word `cluster.storage`, see
+storage.py): the folders are copied into it as they grow, and brought from it where it is further than what lies here.
 """
 
 import fcntl
 import json
+import os
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from datasets.home import home
 from datasets.whole import written_whole
 from search.settings import SearchError
 
+if TYPE_CHECKING:
+    from search.storage import Storage
+
+TRIALS = "WAVEZOO_TRIALS"  # the environment variable
 SETTINGS, EPOCHS, STATE, RESULT = "settings.json", "epochs.json", "state.safetensors", "result.json"
 CHECKPOINT, SCORES, RESAMPLES, LOCK = "checkpoint", "scores.parquet", "resamples.safetensors", "lock"
 
@@ -64,10 +72,67 @@ def read_json(path: Path) -> Any:
 
 
 def read_result(signature: str) -> dict[str, Any] | None:
-    """The scores of a trial that has ended, or None."""
-    return read_json(trial_folder(signature) / RESULT)
+    """The scores of a trial that has ended, here or on another machine, or None."""
+    path = trial_folder(signature) / RESULT
+    result: dict[str, Any] | None = read_json(path)
+    if result is None and storage() is not None:
+        bring(signature)
+        result = read_json(path)
+    return result
 
 
 def read_epochs(signature: str) -> list[dict[str, Any]]:
-    """The epochs of a trial so far."""
+    """The epochs of a trial so far, here or on another machine."""
+    bring(signature, EPOCHS)
     return read_json(trial_folder(signature) / EPOCHS) or []
+
+
+def storage() -> "Storage | None":
+    """Where the machines of the cluster find each other's trials; None where they share a disk."""
+    address = os.environ.get(TRIALS)
+    if not address:
+        return None
+    from search import storage as storages  # with pyarrow, which is not for everyone
+
+    return storages.at(address, storages.endpoint())
+
+
+def bring(signature: str, *names: str) -> None:
+    """Take over what another machine has done of a trial, where the storage is further than this folder.
+
+    names: of the files that are wanted; all of them where none is named, or where this machine trained it, too.
+    raises: SearchError if the storage can't be used.
+    """
+    store, folder = storage(), trial_folder(signature)
+    if store is None:
+        return
+    names = () if (folder / STATE).exists() else names  # a state and epochs of two machines would not agree
+    about = store.fetch(signature, folder, progress(folder), names)
+    if about is not None and about.ended and not names:
+        (folder / STATE).unlink(missing_ok=True)
+
+
+def share(signature: str, patient: bool = False) -> bool:
+    """Copy a trial's folder into the storage, where there is one. Returns whether it is there now.
+
+    patient: wait for a storage that is away. raises: SearchError if it stays away, and only then.
+    """
+    if (store := storage()) is None:
+        return True
+    folder = trial_folder(signature)
+    try:
+        store.push(signature, folder, *progress(folder), patient=patient)
+    except SearchError:
+        if patient:
+            raise
+        return False
+    return True
+
+
+def progress(folder: Path) -> tuple[bool, int]:
+    """Whether a trial has ended, and its epochs: larger for the copy of a folder from which one gets further.
+
+    Epochs without a state are those of another machine, for looking on.
+    """
+    ended, epochs = (folder / RESULT).is_file(), len(read_json(folder / EPOCHS) or ())
+    return (ended, epochs if ended or (folder / STATE).is_file() else 0)

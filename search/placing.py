@@ -5,10 +5,12 @@ Tune's own snapshot is never read again: the ledger and the trials' folders are 
 """
 
 import logging
+import math
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -38,12 +40,15 @@ from ray.tune.search import Searcher
 
 from datasets.home import home
 from search.deciding import Assignment, Decider
+from search.files import TRIALS
 from search.machine import local_cpus
 from search.process import TrialProcess
 from search.settings import AUTO, LOCAL, Cluster, SearchError
 
 # Nothing is kept in Ray's own store, so it shall not take a third of the memory.
 LOCAL_RAY: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 128 << 20}
+MOST_AT_ONCE = 10_000  # trials; Tune wants a number, and how many there really are is Places' to say
+PLACES_SECONDS = 2.0  # how old a look at the cluster's nodes may be
 LOST_TRIES = 3  # how often a trial goes on after its process or node was lost
 LOST = f"its process or node was lost {LOST_TRIES + 1} times (killed, or the machine ran out of memory)"
 
@@ -86,7 +91,7 @@ def cluster(wanted: Cluster) -> Iterator[Room]:
     raises: SearchError if the cluster can't be reached or no trial would ever fit.
     """
     with _connected(wanted.address):
-        yield _room(wanted, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+        yield _room(wanted, _alive())
 
 
 def cluster_gpus(address: str) -> float:
@@ -108,6 +113,11 @@ def _connected(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
+def _alive() -> list[Mapping[str, float]]:
+    """The resources of each node that is there."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
 def _room(wanted: Cluster, nodes: Sequence[Mapping[str, float]]) -> Room:
     """How many trials fit. nodes: the resources of each: a trial runs on one node, whatever all have together."""
     cpus, gpus = ([node.get(kind, 0) for node in nodes] for kind in ("CPU", "GPU"))
@@ -126,6 +136,32 @@ def _room(wanted: Cluster, nodes: Sequence[Mapping[str, float]]) -> Room:
     return Room(wanted.cpus_per_trial, each, at_once, int(max(node.get("memory", 0) for node in nodes)))
 
 
+class Places:
+    """How many trials the cluster has places for just now: nodes come and go while a search runs.
+
+    nodes: gives the resources of each node that is there. clock: seconds.
+    """
+
+    def __init__(
+        self,
+        wanted: Cluster,
+        nodes: Callable[[], Sequence[Mapping[str, float]]] = _alive,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._wanted, self._nodes, self._clock = wanted, nodes, clock
+        self._count, self._looked = 0, -math.inf
+
+    def count(self) -> int:
+        """The number of places; 0 while no node is there that could take a trial."""
+        if self._clock() - self._looked > PLACES_SECONDS:
+            self._looked = self._clock()
+            try:
+                self._count = _room(self._wanted, self._nodes()).at_once
+            except SearchError:  # the nodes are gone, and may come back
+                self._count = 0
+        return self._count
+
+
 def run_trials(
     name: str, decider: Decider, room: Room, watchers: Sequence[Watcher], lineage: dict[str, Any]
 ) -> None:
@@ -134,16 +170,22 @@ def run_trials(
     name:    of the search. lineage: what the cards of the trained networks say of the search they come from.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    common = {"home": str(home()), "threads": room.cpus, "lineage": lineage}
+    common = {
+        "home": str(home()),
+        "trials": os.environ.get(TRIALS, ""),
+        "threads": room.cpus,
+        "lineage": lineage,
+    }
     desk = Desk(decider, watchers, common)
+    places = Places(decider.job.settings.cluster)
     snapshots = home() / "ray"  # Tune insists on writing them; nobody reads them
     tuner = tune.Tuner(
         tune.with_resources(TrialProcess, partial(_placed, room)),
         tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(desk),
+            search_alg=StudySearcher(desk, places),
             scheduler=StudyScheduler(desk),
             num_samples=-1,
-            max_concurrent_trials=room.at_once,
+            max_concurrent_trials=MOST_AT_ONCE,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -238,14 +280,16 @@ class Desk:
 
 
 class StudySearcher(Searcher):
-    """Hands Tune the study's trials, and the study their ends."""
+    """Hands Tune the study's trials, as many as there are places for, and the study their ends."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, places: Places) -> None:
         super().__init__(metric="valid_roc_auc", mode="max")
-        self.desk = desk
+        self.desk, self.places = desk, places
 
     # Tune's own annotation leaves out FINISHED, a string that it documents.
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        if len(self.desk.assignments) >= self.places.count():
+            return None  # Tune asks again
         return self.desk.assign(trial_id) or Searcher.FINISHED
 
     def on_trial_complete(

@@ -23,6 +23,7 @@ class TrialProcess(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         os.environ["WAVEZOO_HOME"] = config["home"]
+        os.environ["WAVEZOO_TRIALS"] = config.get("trials", "")
         self.assigned = config
         self.trial: Trial | None = None
 

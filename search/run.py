@@ -1,10 +1,11 @@
 """python -m search.run: the one command of a search. Typed again, it goes on where it stopped."""
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from search import plan, spaces, words
+from search import files, plan, spaces, words
 from search.job import Job
 from search.settings import SearchError
 
@@ -53,6 +54,8 @@ def _run(typed: Sequence[str]) -> int:
 
     console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, markup=False)
     settings = words.read_words(typed)
+    if settings.cluster.storage:
+        os.environ[files.TRIALS] = settings.cluster.storage  # for all that read trials, as WAVEZOO_HOME is
     job = Job.of(settings, spaces.load(settings.space), data.find(settings), typed)
     console.print(plan.show(job))
     if settings.plan:
@@ -71,6 +74,8 @@ def _search(job: Job, console: "Console") -> int:
     from search.deciding import Decider
     from search.tracking import Tracker, tracking_uri
 
+    if (storage := files.storage()) is not None:
+        storage.check()
     with ledger.only_driver(job.study):
         decider = Decider(ledger.open_study(job), job)
         tracker = Tracker(tracking_uri(job.settings.tracking), conclusion.search_run(job))

@@ -123,14 +123,16 @@ class Training:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where trials run, and how much of it each one gets."""
+    """Where trials run, how much of it each one gets, and where they lie if the machines share no disk."""
 
     address: str = LOCAL
     cpus_per_trial: int = 1
     gpus_per_trial: float | str = AUTO
     trials_at_once: int | str = AUTO
+    storage: str | None = None
 
     def __post_init__(self) -> None:
+        self._check_storage()
         if self.cpus_per_trial < 1:
             raise ConfigError(f"cluster.cpus_per_trial={self.cpus_per_trial}: give 1 or more")
         gpus, at_once = self.gpus_per_trial, self.trials_at_once
@@ -140,6 +142,18 @@ class Cluster:
             )
         if at_once != AUTO and not (isinstance(at_once, int) and at_once >= 1):
             raise ConfigError(f"cluster.trials_at_once={at_once}: give 'auto', or 1 or more")
+
+    def _check_storage(self) -> None:
+        given = self.storage
+        if given is None:
+            return
+        if "@" in given or "?" in given:
+            raise ConfigError(
+                f"cluster.storage={without_password(given).partition('?')[0]}: keys and options don't belong into an "
+                f"address; set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL on all machines"
+            )
+        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[^/]+)*/?|/.+", given):
+            raise ConfigError(f"cluster.storage={given}: give s3://BUCKET/PREFIX, or an absolute path")
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class Trial:
         self.folder = files.trial_folder(settings.signature())
         self._lock = files.lock(self.folder)  # another search may train the same: then its result is taken
         try:
+            files.bring(settings.signature())  # another machine may have come further
             self.history: list[dict[str, Any]] = files.read_json(self.folder / files.EPOCHS) or []
             self.result: dict[str, Any] | None = files.read_json(self.folder / files.RESULT)
             if self.result is None:
@@ -96,14 +97,17 @@ class Trial:
         After the last epoch the row's "result" holds the test scores; a trial that had ended returns it at once.
         """
         if self.result is not None:
+            files.share(self.settings.signature(), patient=True)
             return {**self.history[-1], "result": self.result}
         epoch = next(self.epochs)
         row = asdict(epoch)
         self.history = [*self.history, row]
         if not epoch.last:
             self._save()
+            files.share(self.settings.signature())  # a storage that is away gets this epoch with the next one
             return row
         self.result = self._finish(epoch)
+        files.share(self.settings.signature(), patient=True)
         return {**row, "result": self.result}
 
     def _save(self) -> None:

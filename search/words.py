@@ -58,6 +58,7 @@ words:
   publish=true|false    register the winner as <dataset>-<space>
   plan=true             print the plan only
   cluster.address=local|auto|HOST:PORT  cluster.cpus_per_trial=N  cluster.gpus_per_trial=auto|X
+  cluster.storage=s3://BUCKET/PREFIX|PATH   where trials lie if the machines share no disk
   cluster.trials_at_once=auto|N         budget.batch_size=N  budget.epochs_per_stage=N  ...
 
 Data, ledgers, checkpoints and MLflow's store lie under WAVEZOO_HOME (default ./wavezoo-data).

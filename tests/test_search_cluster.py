@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ray_head import ray_head
 
-from search.placing import _room
+from search.placing import PLACES_SECONDS, Places, _room
 from search.settings import Cluster, SearchError
 
 
@@ -54,6 +54,25 @@ def test_trials_share_what_the_cluster_has() -> None:
     assert _room(Cluster(), [large, large, {"CPU": 4.0}]).at_once == 4
     assert _room(Cluster(cpus_per_trial=3), [{"CPU": 16.0}, {"CPU": 4.0}]).at_once == 6
     assert _room(Cluster(trials_at_once=3), [{"CPU": 16.0}]).at_once == 3
+
+
+def test_nodes_that_join_get_trials_and_nodes_that_are_lost_get_none() -> None:
+    head, node, now = {"memory": 1.0}, {"CPU": 2.0}, [0.0]
+    nodes = [head, node]
+    places = Places(Cluster(), lambda: nodes, lambda: now[0])
+
+    def count_later() -> int:
+        now[0] += PLACES_SECONDS * 1.5
+        return places.count()
+
+    assert places.count() == 2
+    nodes.append(node)
+    assert places.count() == 2  # the cluster is not asked at every breath
+    assert count_later() == 4
+    nodes[:] = [head]
+    assert count_later() == 0  # no refusal: a node may come back
+    nodes.append(node)
+    assert count_later() == 2
 
 
 def test_large_trials_are_not_put_beside_each_other_and_each_can_start_somewhere() -> None:

@@ -1,0 +1,288 @@
+"""Trials in a storage that machines without a common disk share: there whole or not at all, and never taken back."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from s3_server import Bucket, s3_bucket
+from test_search_training import settings, without_time
+
+import zoo
+from search import files, storage
+from search.settings import Cluster, ConfigError
+from search.storage import StorageError
+from search.trial import Trial
+
+KEY = "0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Bucket]:
+    with s3_bucket() as bucket:
+        yield bucket
+
+
+@pytest.fixture(params=["s3", "folder"])
+def shared(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty storage that WAVEZOO_TRIALS names."""
+    address = str(tmp_path / "shared")
+    if request.param == "s3":
+        address = f"{request.getfixturevalue('server').address}/{tmp_path.name}"
+    monkeypatch.setenv(files.TRIALS, address)
+    return address
+
+
+@pytest.fixture
+def away(server: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """A server that has answered once, and then went away; nobody waits for it long."""
+    monkeypatch.setattr(storage, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setenv(files.TRIALS, f"{server.address}/{tmp_path.name}")
+    monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path))
+    files.bring(KEY)
+    server.stop()
+    yield server
+    if server.server is None:
+        server.start()
+
+
+class Machines:
+    """Homes of several machines, none of which sees another's; this process is on one of them at a time."""
+
+    def __init__(self, datasets: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.datasets, self.folder, self.monkeypatch = datasets, folder, monkeypatch
+
+    def go_to(self, name: str) -> None:
+        home = self.folder / name
+        if not home.exists():
+            home.mkdir()
+            (home / "datasets").symlink_to(self.datasets)
+        self.monkeypatch.setenv("WAVEZOO_HOME", str(home))
+
+
+@pytest.fixture
+def machines(demo_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machines:
+    found = Machines(demo_home / "datasets", tmp_path, monkeypatch)
+    found.go_to("first")
+    return found
+
+
+def write(epochs: int, state: bytes = b"a state") -> Path:
+    """A trial's folder on this machine, as it is after so many epochs."""
+    folder = files.trial_folder(KEY)
+    files.write_json(folder / files.EPOCHS, [{"epoch": 1 + at} for at in range(epochs)])
+    (folder / files.STATE).write_bytes(state)
+    return folder
+
+
+def test_a_trial_left_on_one_machine_is_taken_up_on_another(shared: str, machines: Machines) -> None:
+    wanted = settings(seed=5)
+    signature = wanted.signature()
+    with Trial(wanted, "cpu", {}) as trial:
+        trial.advance()
+        first = trial.history
+
+    machines.go_to("driver")  # it only looks on
+    assert files.read_epochs(signature) == first
+    assert files.read_result(signature) is None
+
+    machines.go_to("second")
+    with Trial(wanted, "cpu", {}) as trial:
+        assert trial.history == first, "it began anew"
+        while "result" not in (row := trial.advance()):
+            pass
+
+    machines.go_to("driver")
+    assert files.read_result(signature) == row["result"]
+    rows = files.read_epochs(signature)
+    assert [each["epoch"] for each in rows] == [1, 2, 3, 4]
+    folder = files.trial_folder(signature)
+    assert zoo.load(str(folder / files.CHECKPOINT)).card.scores["test"] == row["result"]["test"]
+    assert (folder / files.SCORES).is_file()
+    assert not (folder / files.STATE).exists()
+
+    machines.go_to("third")  # nothing is left to train there
+    with Trial(wanted, "cpu", {}) as trial:
+        assert trial.advance()["result"] == row["result"]
+    machines.go_to("alone")
+    machines.monkeypatch.delenv(files.TRIALS)
+    with Trial(wanted, "cpu", {}) as trial:
+        while "result" not in (alone := trial.advance()):
+            pass
+    assert alone["result"]["test"] == row["result"]["test"]
+    assert without_time(trial.history) == without_time(rows)
+
+
+def test_what_lies_in_the_storage_is_never_taken_back(shared: str, machines: Machines) -> None:
+    write(epochs=5, state=b"five")
+    assert files.share(KEY)
+    machines.go_to("slow")  # a machine that was cut off, and trained on by itself
+    write(epochs=3, state=b"three")
+    assert files.share(KEY)
+    machines.go_to("third")
+    files.bring(KEY)
+    assert (files.trial_folder(KEY) / files.STATE).read_bytes() == b"five"
+    machines.go_to("slow")
+    files.bring(KEY)
+    assert (files.trial_folder(KEY) / files.STATE).read_bytes() == b"five"
+
+
+def test_a_folder_that_is_further_than_the_storage_is_left_alone(shared: str, machines: Machines) -> None:
+    write(epochs=1, state=b"one")
+    files.share(KEY)
+    write(epochs=2, state=b"two")
+    files.bring(KEY)
+    assert (files.trial_folder(KEY) / files.STATE).read_bytes() == b"two"
+
+
+def test_epochs_to_look_at_are_no_state_to_go_on_from(shared: str, machines: Machines) -> None:
+    write(epochs=2, state=b"two")
+    files.share(KEY)
+    machines.go_to("second")
+    assert len(files.read_epochs(KEY)) == 2
+    assert not (files.trial_folder(KEY) / files.STATE).exists()
+    files.bring(KEY)
+    assert (files.trial_folder(KEY) / files.STATE).read_bytes() == b"two"
+
+
+def stored(shared: str) -> list[str]:
+    """What lies in the storage for the trial."""
+    found = storage.at(shared, storage.endpoint())
+    listed = found._fs.get_file_info(storage.fs.FileSelector(f"{found._root}/trials/{KEY}"))
+    return sorted(file.base_name for file in listed)
+
+
+def test_old_states_do_not_pile_up(shared: str, machines: Machines) -> None:
+    for epochs in range(1, 6):
+        write(epochs, state=b"%d" % epochs)
+        files.share(KEY)
+    kinds = [name.partition("-")[2] or name for name in stored(shared)]
+    assert sorted(kinds) == ["epochs.json", "state.safetensors", "trial.json"]
+
+
+def test_a_copy_that_was_broken_off_is_no_trial(
+    shared: str, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(epochs=1, state=b"one")
+    files.share(KEY)
+    write(epochs=2, state=b"two")
+    written: list[str] = []
+
+    def killed(self: storage.Storage, path: str, data: bytes) -> None:
+        if path.endswith(storage.ABOUT):
+            raise KeyboardInterrupt
+        written.append(path)
+        whole(self, path, data)
+
+    whole = storage.Storage._write
+    with monkeypatch.context() as patch:
+        patch.setattr(storage.Storage, "_write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            files.share(KEY)
+    assert len(written) == 2, "the state had not been copied yet"
+    machines.go_to("second")
+    files.bring(KEY)
+    assert (files.trial_folder(KEY) / files.STATE).read_bytes() == b"one"
+    assert len(files.read_epochs(KEY)) == 1
+
+
+def test_a_state_that_is_replaced_while_it_is_read_is_read_again(
+    shared: str, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(epochs=1, state=b"one")
+    files.share(KEY)
+    machines.go_to("second")
+    whole = storage.Storage._fetched
+
+    def meanwhile(self: storage.Storage, *given: object) -> bool:
+        monkeypatch.setattr(storage.Storage, "_fetched", whole)
+        machines.go_to("first")
+        write(epochs=2, state=b"two")
+        files.share(KEY)
+        machines.go_to("second")
+        return whole(self, *given)
+
+    monkeypatch.setattr(storage.Storage, "_fetched", meanwhile)
+    files.bring(KEY)
+    assert (files.trial_folder(KEY) / files.STATE).read_bytes() == b"two"
+
+
+@pytest.mark.parametrize(
+    ("harm", "complaint"),
+    [
+        ("record", "is damaged (Expecting value: line 1 column 1 (char 0)); remove it to train that network"),
+        ("names", "is damaged (it names files that no trial has); remove it to train that network again"),
+        ("content", "is damaged (state.safetensors is not what was written); remove it to train"),
+        ("missing", "is damaged (files that it names are missing); remove it to train that network again"),
+    ],
+)
+def test_what_was_spoilt_in_the_storage_is_named_and_not_used(
+    tmp_path: Path, machines: Machines, monkeypatch: pytest.MonkeyPatch, harm: str, complaint: str
+) -> None:
+    monkeypatch.setenv(files.TRIALS, str(tmp_path / "shared"))
+    write(epochs=1)
+    files.share(KEY)
+    folder = tmp_path / "shared" / "trials" / KEY
+    about, (state,) = folder / storage.ABOUT, folder.glob("*-state.safetensors")
+    if harm == "record":
+        about.write_text("half a rec")
+    if harm == "names":
+        about.write_text(json.dumps({"ended": False, "epochs": 9, "files": {"../../studies.db": "0"}}))
+    if harm == "content":
+        state.write_bytes(b"another")
+    if harm == "missing":
+        state.unlink()
+    machines.go_to("second")
+    with pytest.raises(StorageError) as error:
+        files.bring(KEY)
+    assert f"{folder} {complaint}" in str(error.value)
+    assert not (files.trial_folder(KEY) / files.STATE).exists()
+
+
+def test_a_trial_goes_on_while_the_storage_is_away_and_brings_it_up_to_date_later(away: Bucket) -> None:
+    write(epochs=1)
+    assert not files.share(KEY)
+    write(epochs=2)
+    away.start()
+    assert files.share(KEY)
+    known = files.storage().about(KEY)
+    assert (known.ended, known.epochs) == (False, 2)
+
+
+def test_a_storage_that_stays_away_is_named_at_the_end_of_a_trial(away: Bucket) -> None:
+    write(epochs=1)
+    with pytest.raises(StorageError, match=r"can't use cluster\.storage=s3://bucket-.*: When reading"):
+        files.share(KEY, patient=True)
+
+
+def test_a_storage_that_was_there_is_waited_for(away: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr(storage.time, "sleep", lambda seconds: away.start())  # it comes back meanwhile
+    write(epochs=1)
+    assert files.share(KEY, patient=True)
+    assert files.storage().about(KEY).epochs == 1
+
+
+def test_a_storage_that_can_not_be_written_to_is_refused_before_anything_is_trained(server: Bucket) -> None:
+    with pytest.raises(StorageError, match=r"can't use cluster\.storage=s3://no-such-bucket: .*bucket"):
+        storage.at("s3://no-such-bucket", storage.endpoint()).check()
+    with pytest.raises(StorageError, match=r"can't use cluster\.storage=/proc/trials: .*No such file"):
+        storage.at("/proc/trials", None).check()
+    good = storage.at(server.address, storage.endpoint())
+    good.check()
+    assert "probe" not in server.names()
+
+
+@pytest.mark.parametrize(
+    ("address", "complaint"),
+    [
+        ("s3://key:secret@bucket/x", r"cluster.storage=s3://\.\.\.@bucket/x: keys and options don't belong"),
+        ("s3://bucket?endpoint_override=x", r"cluster.storage=s3://bucket: keys and options don't belong"),
+        ("trials", "cluster.storage=trials: give s3://BUCKET/PREFIX, or an absolute path"),
+        ("gs://bucket/x", "cluster.storage=gs://bucket/x: give s3://BUCKET/PREFIX, or an absolute path"),
+    ],
+)
+def test_an_address_that_is_none_is_refused(address: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint) as error:
+        Cluster(storage=address)
+    assert "secret" not in str(error.value)
