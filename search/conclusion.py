@@ -57,9 +57,9 @@ def conclude(job: Job, decider: Decider, tracker: Tracker, console: "Console") -
 
 def _show(job: Job, protocol: dict[str, Any], board: list[leaderboard.Row], console: "Console") -> None:
     budget = plan.meaning(job.settings.training, job.settings.budget)
-    console.print(f"\n{describe(protocol)}\nbudget {budget}")
-    console.print("ranked by the validation clips; intervals by bootstrap over the test clips\n")
+    console.print(f"\n{describe(protocol)}\nbudget {budget}\n")
     console.print(leaderboard.as_table(board))
+    console.print("\n".join(["", *leaderboard.HOW_TO_READ]))
     text = leaderboard.as_markdown(board, protocol, budget, job.command)
     path = files.home() / "leaderboards" / f"{job.study}.md"
     files.write_text(path, text)

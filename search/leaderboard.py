@@ -1,18 +1,22 @@
 """What a search found: one row per network, ranked by what it scored on the validation clips.
 
-The test clips take no part in the ranking, so their scores stay honest. All rows are of one protocol.
+The test clips take no part in the ranking, so their scores stay honest. All rows are of one protocol. Rows that the
+validation clips can't tell apart share a rank.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import mean
+from dataclasses import dataclass, field, replace
+from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 import zoo
-from search import files
+from search import files, intervals, published, resamples, scores
+from search.intervals import Interval
 from search.protocol import check_same, describe
+from search.resamples import ARTIST, CLIP, Resampled
 from search.settings import Training, TrialSettings, digest
 
 COLUMNS = (
@@ -20,11 +24,21 @@ COLUMNS = (
     "network",
     "test AUC",
     "95% interval",
-    "paper (MTAT)",
+    "by artist",
+    "paper",
     "PR-AUC",
+    "unseen artist",
+    "twin-free",
     "valid AUC",
     "epochs",
     "seeds",
+    "spread",
+)
+HOW_TO_READ = (
+    "Ranked by the validation clips; a row that they can't tell from the first of a rank shares it (paired bootstrap, "
+    "over artists where they are known, all pairs corrected at once, 5 %).",
+    "Intervals are 95 %, by bootstrap over the test clips, and by artist over their artists; spread is the deviation "
+    "of the test AUC over the seeds.",
 )
 LEFT = ("network",)
 Ended = tuple[Mapping[str, Any], TrialSettings]
@@ -34,7 +48,13 @@ Ended = tuple[Mapping[str, Any], TrialSettings]
 class Row:
     """A network with options and training: means over its seeds, of its scores and of the ends of their intervals.
 
-    signature: of the seed that scored best on the validation clips; its weights are the row's.
+    signature:  of the seed that scored best on the validation clips; its weights are the row's.
+    interval, by_artist: of the test AUC, over clips and over artists; None where the artists are not known.
+    paper_lies: where the published AUC lies: within, above or below our interval; "" where the two don't compare.
+    spread:     the deviation of the test AUC over the seeds; None for one seed.
+    subsets:    test AUC over parts of the clips, by name.
+    signatures: of all seeds.
+    rank:       from 1; the same for rows that can't be told apart.
     """
 
     network: str
@@ -47,6 +67,12 @@ class Row:
     seeds: int
     paper_auc: float | None
     signature: str
+    by_artist: tuple[float, float] | None = None
+    paper_lies: str = ""
+    spread: float | None = None
+    subsets: Mapping[str, float] = field(default_factory=dict)
+    signatures: tuple[str, ...] = ()
+    rank: int = 0
 
     @property
     def name(self) -> str:
@@ -72,9 +98,46 @@ def rows(trials: Sequence[Ended], table: str | None) -> list[Row]:
         record = {key: value for key, value in settings.to_json().items() if key != "seed"}
         groups.setdefault(digest(record), []).append((result, settings))
     varied = _varied([settings.training for _, settings in trials])
-    return sorted(
+    board = sorted(
         (_row(group, table, varied) for group in groups.values()), key=lambda row: -row.valid_roc_auc
     )
+    apart = _told_apart(board)
+    return [replace(row, rank=rank) for row, rank in zip(board, _ranks(apart), strict=True)]
+
+
+def _told_apart(board: Sequence[Row]) -> np.ndarray:
+    """(rows, rows): which pairs the validation clips tell apart; all, where what they need is not kept."""
+    kept = [[resamples.of_trial(signature) for signature in row.signatures] for row in board]
+    known = [found for row in kept for found in row if found is not None]
+    if len(known) < sum(map(len, kept)) or not _on_the_same_draws(known):
+        return ~np.eye(len(board), dtype=bool)
+    unit = known[0].deciding("valid")
+    values = [[found.values[f"valid.{unit}.roc_auc"] for found in row if found] for row in kept]
+    left, right = np.triu_indices(len(board), 1)
+    apart = np.zeros((len(board), len(board)), dtype=bool)
+    apart[left, right] = intervals.told_apart(
+        np.array([row.valid_roc_auc for row in board]),
+        np.array([np.mean(row, axis=0) for row in values]),
+        left,
+        right,
+        known[0].groups[f"valid.{unit}"],
+    )
+    return apart
+
+
+def _on_the_same_draws(known: Sequence[Resampled]) -> bool:
+    return all(each.draws == known[0].draws for each in known)
+
+
+def _ranks(apart: np.ndarray) -> list[int]:
+    """Of rows in their order: a row that can't be told from the first of a rank shares it."""
+    ranks: list[int] = []
+    first = 0
+    for at in range(len(apart)):
+        if apart[first, at]:
+            first = at
+        ranks.append(first + 1)
+    return ranks
 
 
 def _varied(trainings: Sequence[Training]) -> list[str]:
@@ -86,25 +149,47 @@ def _row(group: list[Ended], table: str | None, varied: Sequence[str]) -> Row:
     results = [result for result, _ in group]
     best, settings = max(group, key=lambda pair: pair[0]["valid"]["roc_auc"])
     entry = zoo.entry(settings.network)
-    published = [row.auc for row in entry.paper if row.table == table and row.dataset == "mtat"]
+    options = entry.with_options(**settings.options).overrides
+    by_clip, by_artist = (_mean_interval(results, unit) for unit in (CLIP, ARTIST))
+    assert by_clip is not None
+    paper = published.published(settings.network, table, best["protocol"]["dataset"])
     return Row(
         network=settings.network,
         changed={
-            **{
-                name: _short(value)
-                for name, value in entry.with_options(**settings.options).overrides.items()
-            },
+            **{name: _short(value) for name, value in options.items()},
             **{name: _short(getattr(settings.training, name)) for name in varied},
         },
         test_roc_auc=_mean(results, "test", "roc_auc"),
-        interval=(_mean(results, "test", "roc_auc_low"), _mean(results, "test", "roc_auc_high")),
+        interval=by_clip,
         test_pr_auc=_mean(results, "test", "pr_auc"),
         valid_roc_auc=_mean(results, "valid", "roc_auc"),
         epochs=mean(result["epochs"] for result in results),
         seeds=len(group),
-        paper_auc=published[0] if published else None,
+        paper_auc=paper.auc if paper else None,
         signature=best["signature"],
+        by_artist=by_artist,
+        paper_lies=published.lies(paper, best["protocol"], Interval(*(by_artist or by_clip)))
+        if paper
+        else "",
+        spread=stdev(result["test"]["roc_auc"] for result in results) if len(group) > 1 else None,
+        subsets=_subsets(results),
+        signatures=tuple(result["signature"] for result in results),
     )
+
+
+def _mean_interval(results: Sequence[Mapping[str, Any]], unit: str) -> tuple[float, float] | None:
+    """The mean ends over the seeds; None where one has none."""
+    found = [scores.interval(result["test"], unit) for result in results]
+    known = [each for each in found if each is not None]
+    if len(known) < len(found):
+        return None
+    return mean(each.low for each in known), mean(each.high for each in known)
+
+
+def _subsets(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    parts = [result.get("subsets", {}) for result in results]
+    names = [name for name in parts[0] if all(name in part for part in parts)]
+    return {name: mean(part[name]["roc_auc"] for part in parts) for name in names}
 
 
 def _short(value: Any) -> str:
@@ -119,39 +204,61 @@ def _mean(results: Sequence[Mapping[str, Any]], split: str, score: str) -> float
 
 
 def cells(board: Iterable[Row]) -> list[tuple[str, ...]]:
-    """The rows as text, in the order of COLUMNS."""
+    """The rows as text, in the order of COLUMNS; empty where a row has nothing to say."""
     return [
         (
-            str(rank),
+            str(row.rank or at),
             row.name,
             f"{row.test_roc_auc:.4f}",
-            f"{row.interval[0]:.3f}-{row.interval[1]:.3f}",
-            "" if row.paper_auc is None else f"{row.paper_auc:.4f}",
+            _interval(row.interval),
+            _interval(row.by_artist),
+            " ".join([_number(row.paper_auc), row.paper_lies]).strip(),
             f"{row.test_pr_auc:.4f}",
+            _number(row.subsets.get("unseen_artist")),
+            _number(row.subsets.get("twin_free")),
             f"{row.valid_roc_auc:.4f}",
             f"{row.epochs:g}",
             str(row.seeds),
+            _number(row.spread),
         )
-        for rank, row in enumerate(board, 1)
+        for at, row in enumerate(board, 1)
     ]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _interval(ends: tuple[float, float] | None) -> str:
+    return "" if ends is None else f"{ends[0]:.3f}-{ends[1]:.3f}"
+
+
+def shown(board: Iterable[Row]) -> list[tuple[str, ...]]:
+    """Titles and rows as text, without the columns that no row fills."""
+    whole = [COLUMNS, *cells(board)]
+    used = [at for at, cell in enumerate(zip(*whole[1:], strict=True)) if any(cell)]
+    return [tuple(row[at] for at in used) for row in whole]
 
 
 def as_table(board: Iterable[Row]) -> Table:
     """For a terminal."""
+    titles, *body = shown(board)
     table = Table(box=None, pad_edge=False)
-    for title in COLUMNS:
+    for title in titles:
         table.add_column(title, justify="left" if title in LEFT else "right", overflow="fold")
-    for row in cells(board):
+    for row in body:
         table.add_row(*row)
     return table
 
 
 def as_markdown(board: Iterable[Row], protocol: Mapping[str, Any], budget: str, command: str) -> str:
     """For a file: the table with all that its numbers mean."""
-    lines = [f"Command: `{command}`", "", f"Protocol: {describe(protocol)}.", f"Budget: {budget}.", ""]
+    titles, *body = shown(board)
+    lines = [f"Command: `{command}`", "", f"Protocol: {describe(protocol)}.", f"Budget: {budget}."]
+    lines += [*HOW_TO_READ, ""]
     lines += [
-        f"| {' | '.join(COLUMNS)} |",
-        "|" + "".join(" --- |" if t in LEFT else " ---: |" for t in COLUMNS),
+        f"| {' | '.join(titles)} |",
+        "|" + "".join(" --- |" if t in LEFT else " ---: |" for t in titles),
     ]
-    lines += [f"| {' | '.join(row)} |" for row in cells(board)]
+    lines += [f"| {' | '.join(row)} |" for row in body]
     return "\n".join([*lines, ""])

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from datasets.whole import written_whole
-from search import intervals
+from search import files, intervals, score_table
 from search.intervals import METRICS, Interval
 from search.score_table import ClipScores, SplitScores
 from search.settings import SearchError
@@ -86,3 +86,16 @@ def read(path: Path) -> Resampled | None:
         return Resampled(values, json.loads(about["groups"]), json.loads(about["draws"]))
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise SearchError(f"{path} is damaged ({error}); remove it to have it made anew") from error
+
+
+def of_trial(signature: str) -> Resampled | None:
+    """Of a trial that has ended. Made anew where only the scores are there; None where those can't be read either."""
+    folder = files.trial_folder(signature)
+    if kept := read(folder / files.RESAMPLES):
+        return kept
+    try:
+        found = of(score_table.read(folder / files.SCORES))
+    except SearchError:
+        return None
+    write(folder / files.RESAMPLES, found)
+    return found

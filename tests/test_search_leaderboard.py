@@ -1,12 +1,14 @@
-"""The leaderboard: ranked honestly, never across protocols."""
+"""The leaderboard: ranked honestly, ties shown as ties, never across protocols."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from clip_scores import a_network
 
 import zoo
-from search import leaderboard
+from search import files, leaderboard, resamples, score_table, scores
 from search.settings import SearchError, Training, TrialSettings
 
 
@@ -69,9 +71,11 @@ def test_a_row_is_named_by_what_sets_it_apart() -> None:
 
 def test_two_protocols_are_never_ranked_together() -> None:
     with pytest.raises(
-        SearchError, match="these trials are of several protocols; their numbers can't be ranked together"
+        SearchError,
+        match="these trials are of several protocols; their numbers can't be ranked together: "
+        "clips 4332 and 4000, tag_hash t and u",
     ):
-        leaderboard.rows([a_trial(), a_trial("samplecnn_m3_n5_s243", clips=4000)], None)
+        leaderboard.rows([a_trial(), a_trial("samplecnn_m3_n5_s243", clips=4000, tag_hash="u")], None)
 
 
 def test_networks_of_different_input_are_of_one_protocol() -> None:
@@ -91,3 +95,87 @@ def test_the_file_tells_command_protocol_and_budget() -> None:
         "| 0.7000 | 0.690-0.710 |",
     ):
         assert word in text
+
+
+def a_scored_trial(network: str, ear: float, seed: int = 0, **clips: Any) -> leaderboard.Ended:
+    """A trial whose folder holds the scores of its clips, as one that has really been trained leaves it."""
+    settings = TrialSettings(network, zoo.entry(network).options, Training(), seed, "mtat", "f", "paper", "t")
+    said = a_network(ear=ear, seed=NETWORKS.index(network) * 100 + seed, **clips)
+    folder = files.trial_folder(settings.signature())
+    score_table.write(folder / files.SCORES, said)
+    result: Mapping[str, Any] = {
+        "signature": settings.signature(),
+        "network": network,
+        "epochs": 3,
+        **scores.summary(said, resamples.of(said)),
+    }
+    return result, settings
+
+
+NETWORKS = ("samplecnn_m3_n4_s729", "samplecnn_m3_n5_s243", "samplecnn_m2_n6_s256", "melcnn_m3_n4_s729_w729")
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_rows_that_cannot_be_told_apart_share_a_rank() -> None:
+    trials = [a_scored_trial(name, ear) for name, ear in zip(NETWORKS, (4.0, 4.0, 0.3, 0.3), strict=True)]
+    board = leaderboard.rows(trials, None)
+    assert [row.rank for row in board] == [1, 1, 3, 3]
+    assert {row.network for row in board[:2]} == set(NETWORKS[:2])
+    assert [cells[0] for cells in leaderboard.cells(board)] == ["1", "1", "3", "3"]
+    assert leaderboard.rows(trials[::-1], None) == board
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_resamples_that_an_earlier_release_did_not_keep_are_made_from_the_scores() -> None:
+    trials = [a_scored_trial(name, 4.0) for name in NETWORKS[:2]]
+    made = files.trial_folder(trials[0][1].signature()) / files.RESAMPLES
+    assert not made.exists()
+    leaderboard.rows(trials, None)
+    assert made.exists()
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_trials_without_their_scores_of_clips_are_ranked_without_ties() -> None:
+    board = leaderboard.rows([a_trial(valid=0.6), a_trial(NETWORKS[1], valid=0.6001)], None)
+    assert [row.rank for row in board] == [1, 2]
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_row_has_intervals_by_clip_and_by_artist_its_subsets_and_its_spread() -> None:
+    trials = [a_scored_trial(NETWORKS[0], 2.0, seed) for seed in (0, 1)]
+    (row,) = leaderboard.rows(trials, None)
+    results = [result for result, _ in trials]
+    low = [result["test"]["roc_auc_low_by_artist"] for result in results]
+    assert row.by_artist is not None
+    assert row.by_artist[0] == pytest.approx(sum(low) / 2)
+    aucs = [result["test"]["roc_auc"] for result in results]
+    assert row.spread == pytest.approx(abs(aucs[0] - aucs[1]) / 2**0.5)
+    assert set(row.subsets) == {"unseen_artist"}
+    titles, body = leaderboard.shown([row])
+    told = dict(zip(titles, body, strict=True))
+    assert (told["seeds"], told["spread"]) == ("2", f"{row.spread:.4f}")
+    assert told["unseen artist"] == f"{row.subsets['unseen_artist']:.4f}"
+    assert "by artist" in told
+    assert "twin-free" not in told, "a column that no row fills is not shown"
+    assert "paper" not in told
+
+
+def test_the_published_number_says_whether_it_lies_within_our_interval() -> None:
+    """0.8655 is the paper's AUC of this network."""
+    for test, word in ((0.8600, "within"), (0.9000, "below"), (0.7000, "above")):
+        (row,) = leaderboard.rows([a_trial(test=test)], "table2")
+        assert leaderboard.cells([row])[0][leaderboard.COLUMNS.index("paper")] == f"0.8655 {word}"
+
+
+def test_a_part_of_mtat_or_another_convention_does_not_compare_with_the_paper() -> None:
+    for changed in ({"clips": 54}, {"convention": "all"}, {"dataset": "demo"}):
+        (row,) = leaderboard.rows([a_trial(**changed)], "table2")
+        assert leaderboard.cells([row])[0][leaderboard.COLUMNS.index("paper")] == "0.8655"
+
+
+def test_msd_stands_beside_its_own_rows_of_the_paper() -> None:
+    trial = a_trial("samplecnn_m3_n9_s3", dataset="msd", clips=28_435, test=0.88)
+    (row,) = leaderboard.rows([trial], "table2")
+    assert (row.paper_auc, row.paper_lies) == (0.8812, "within")
+    (row,) = leaderboard.rows([a_trial(dataset="msd")], "table2")
+    assert (row.paper_auc, row.paper_lies) == (None, "")
