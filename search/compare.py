@@ -1,127 +1,185 @@
-"""Which of two networks is better, and how sure that is: both on the same clips, the same resamples, one protocol."""
+"""python -m search.compare A B: which of two is better, and how sure that is."""
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import TYPE_CHECKING
 
-import numpy as np
+from datasets import words
+from datasets.errors import DatasetError
+from search import protocol, published, scores
+from search.comparing import (
+    Compared,
+    Comparison,
+    TagDifference,
+    compare_scores,
+    compare_seeds,
+    tag_differences,
+)
+from search.intervals import TIE, Difference
+from search.settings import SearchError
+from zoo import ZooError
 
-from search import intervals, protocol
-from search.intervals import METRICS, Difference
-from search.metrics import Floats
-from search.resamples import ARTIST, CLIP
-from search.score_table import ClipScores
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
 
+    from search.named import Named
 
-@dataclass(frozen=True)
-class Compared:
-    """One metric's difference, the first network minus the second.
+__all__ = ["Comparison", "compare_scores", "compare_seeds", "main", "screen"]
 
-    by_clip:   by bootstrap over the clips.
-    by_artist: over the artists; None where they are not known, or fewer than `intervals.FEWEST_GROUPS`.
-    """
+HELP = """\
+Compare two networks, and say how sure the difference is.
 
-    by_clip: Difference
-    by_artist: Difference | None
+  python -m search.compare A B [tags=10] [storage=URL] [tracking=URL]
 
-    @property
-    def decided_by(self) -> str:
-        """The artists decide where they are known: clips of one artist resemble each other, so the interval over
-        clips is too narrow where artists have several. Where each has one the two are the same.
-        """
-        return CLIP if self.by_artist is None else ARTIST
-
-    @property
-    def deciding(self) -> Difference:
-        return self.by_clip if self.by_artist is None else self.by_artist
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two networks, or two sets of seeds of one each. refusal: why they can't be compared; then there is nothing else.
-
-    metrics: the differences of the macro means, by their names in `intervals.METRICS`.
-    """
-
-    refusal: str | None
-    metrics: dict[str, Compared]
-
-    @property
-    def valid_comparison(self) -> bool:
-        return self.refusal is None
-
-    @property
-    def difference(self) -> Difference:
-        """Of macro ROC-AUC, by what decides."""
-        return self.metrics["roc_auc"].deciding
-
-    @property
-    def by_clip(self) -> Difference:
-        return self.metrics["roc_auc"].by_clip
-
-    @property
-    def by_artist(self) -> Difference | None:
-        return self.metrics["roc_auc"].by_artist
-
-    @property
-    def decided_by(self) -> str:
-        return self.metrics["roc_auc"].decided_by
-
-    @property
-    def verdict(self) -> str:
-        """Of the first, in words; see `Difference.verdict`."""
-        return self.difference.verdict
+A and B are each a trial's signature or folder, an MLflow run, models:/NAME@ALIAS, or the name of a search (its best
+network by the validation clips, with all seeds). tags is how many tags are shown. storage and tracking are the
+ledger's and MLflow's addresses, as in search.run.
+exit codes: 0 compared, 2 wrong words, or two that can't be compared
+"""
+DONE, WRONG_WORDS = 0, 2
+TITLES = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC"}
 
 
-def compare_scores(a: ClipScores, b: ClipScores, split: str = "test") -> Comparison:
-    """Compare two networks on the clips of a split. What can't be compared is told by `refusal`, not raised."""
-    return compare_seeds([a], [b], split)
+def main(typed: Sequence[str]) -> int:
+    """Run the words; returns the exit code."""
+    if not typed or any(word in ("-h", "--help", "help") for word in typed):
+        print(HELP)
+        return DONE if typed else WRONG_WORDS
+    try:
+        return _compare(typed)
+    except (SearchError, DatasetError, ZooError) as error:
+        print(error, file=sys.stderr)
+        return WRONG_WORDS
 
 
-def compare_seeds(a: Sequence[ClipScores], b: Sequence[ClipScores], split: str = "test") -> Comparison:
-    """The same for networks that were trained from several seeds: their means over the seeds are compared.
+def _compare(typed: Sequence[str]) -> int:
+    named = [word for word in typed if "=" not in word]
+    if len(named) != 2:
+        raise SearchError(f"{len(named)} to compare: give two, as python -m search.compare A B")
+    given = words.parse([word for word in typed if "=" in word], ("tags", "storage", "tracking"))
+    if not (most := given.get("tags", "10")).isdigit():
+        raise SearchError(f"tags={most}: give a whole number")
+    from rich.console import Console
 
-    A verdict is about these trainings; how far others would come out elsewhere, the spread over the seeds shows.
-    """
-    if why := refusal([*a, *b], split):
-        return Comparison(why, {})
-    clips = a[0].splits[split]
-    by_clip = _differences(a, b, split, None)
-    by_artist = _differences(a, b, split, clips.artists) if clips.artists_known else None
-    return Comparison(
-        None, {name: Compared(by_clip[name], by_artist[name] if by_artist else None) for name in METRICS}
+    from search.named import find
+
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
+    a, b = (find(word, given.get("storage"), given.get("tracking")) for word in named)
+    for part in screen(a, b, int(most)):
+        console.print(part, soft_wrap=isinstance(part, str))
+    return DONE
+
+
+def screen(a: "Named", b: "Named", most_tags: int = 10) -> list["RenderableType"]:
+    """The comparison for a terminal. raises: SearchError, which says what differs, if the two can't be compared."""
+    found = compare_seeds(a.scores, b.scores)
+    if found.refusal:
+        raise SearchError(found.refusal)
+    about = protocol.describe(a.scores[0].protocol)
+    return [
+        f"A  {a.title}{_spread(a)}\nB  {b.title}{_spread(b)}\n{about}\n",
+        _numbers(a, b, found),
+        f"\n{verdict_line(found)}\n",
+        _tags(tag_differences(a.scores, b.scores)[:most_tags]),
+        *_unscored(a),
+        *_published(a, b, found),
+    ]
+
+
+def _spread(side: "Named") -> str:
+    """How far the seeds lie apart."""
+    aucs = [each["test"]["roc_auc"] for each in _plain(side)]
+    return "" if len(aucs) < 2 else f" (test ROC-AUC spreads by {stdev(aucs):.4f})"
+
+
+def _plain(side: "Named") -> list[dict]:
+    return [scores.points(each.scores) for each in side.trainings]
+
+
+def _numbers(a: "Named", b: "Named", found: Comparison) -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("", "A", "B", "A - B", "95% by clip", "95% by artist"):
+        table.add_column(title, justify="right" if title else "left", no_wrap=True)
+    for name, each in found.metrics.items():
+        table.add_row(f"test {TITLES[name]}", *_compared(each))
+    for label, *path in _others(a):
+        one, two = (mean(_at(points, path) for points in _plain(side)) for side in (a, b))
+        table.add_row(label, f"{one:.4f}", f"{two:.4f}", f"{one - two:+.4f}", "", "")
+    return table
+
+
+def _compared(each: Compared) -> tuple[str, ...]:
+    values = (f"{value:.4f} ({sure.low:.3f}-{sure.high:.3f})" for value, sure in (each.first, each.second))
+    artist = "not known" if each.by_artist is None else _ends(each.by_artist)
+    return (*values, f"{each.deciding.mean:+.4f}", _ends(each.by_clip), artist)
+
+
+def _ends(each: Difference) -> str:
+    return f"{each.low:+.4f} to {each.high:+.4f}"
+
+
+def _others(side: "Named") -> list[tuple[str, ...]]:
+    """What stands beside without an interval: a title, and where it is in a trial's points."""
+    parts = _plain(side)[0]["subsets"]
+    subsets = [(f"{part.replace('_', ' ')} ROC-AUC", "subsets", part, "roc_auc") for part in parts]
+    return [*subsets, ("valid ROC-AUC", "valid", "roc_auc")]
+
+
+def _at(points: dict, path: Sequence[str]) -> float:
+    for key in path:
+        points = points[key]
+    return float(points)  # type: ignore[arg-type]
+
+
+def verdict_line(found: Comparison) -> str:
+    """The verdict in a sentence."""
+    each = found.difference
+    said = f"A and B {TIE}" if each.verdict == TIE else f"A is {each.verdict} than B"
+    zero = "holds" if each.verdict == TIE else "leaves out"
+    return (
+        f"{said}: by {found.decided_by}, the 95 % interval of the paired difference of test ROC-AUC, "
+        f"{_ends(each)}, {zero} zero"
     )
 
 
-def refusal(scores: Sequence[ClipScores], split: str = "test") -> str | None:
-    """Why these can't be compared, naming what differs and both values; None where they can."""
-    first = scores[0]
-    for other in scores[1:]:
-        if found := protocol.differences(first.protocol, other.protocol):
-            return f"the two are of different protocols: {', '.join(found)}"
-        one, two = first.splits[split], other.splits[split]
-        if one.clip_ids != two.clip_ids or not np.array_equal(one.labels, two.labels):
-            return f"the {split} clips or their labels are not the same, though their protocols agree"
-    return None
+def _tags(found: Sequence[TagDifference]) -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("largest differences", "clips", "A", "B", "A - B", "for all tags at 5 %, A is"):
+        words_in_it = title.startswith(("largest", "for"))
+        table.add_column(title, justify="left" if words_in_it else "right", no_wrap=True)
+    for each in found:
+        numbers = (f"{each.first:.4f}", f"{each.second:.4f}", f"{each.difference:+.4f}")
+        told = "not told apart" if each.verdict == TIE else each.verdict
+        table.add_row(each.tag, str(each.positives), *numbers, told)
+    return table
 
 
-def _differences(
-    a: Sequence[ClipScores], b: Sequence[ClipScores], split: str, groups: intervals.Groups
-) -> dict[str, Difference]:
-    numbers = intervals.numbered(groups, len(a[0].splits[split].labels))
-    draws, once = intervals.draw(numbers), np.ones((len(numbers), 1))
-    swings, means = ([_means(side, split, weights) for side in (a, b)] for weights in (draws, once))
-    return {
-        name: intervals.difference(
-            float(means[0][name][0] - means[1][name][0]),
-            swings[0][name] - swings[1][name],
-            intervals.count(numbers),
-        )
-        for name in METRICS
-    }
+def _unscored(side: "Named") -> list[str]:
+    silent = [tag["tag"] for tag in _plain(side)[0]["tags"] if tag["roc_auc"] is None]
+    return [f"\nin no mean, as the test clips have one class only: {', '.join(silent)}"] if silent else []
 
 
-def _means(side: Sequence[ClipScores], split: str, draws: Floats) -> intervals.Replicates:
-    """Over the seeds, of the macro means in each resample."""
-    clips = [each.splits[split] for each in side]
-    found = [intervals.replicates(each.labels, each.probabilities, draws) for each in clips]
-    return {name: np.mean([one[name] for one in found], axis=0) for name in METRICS}
+def _published(a: "Named", b: "Named", found: Comparison) -> list[str]:
+    """What the paper has for each network, and where it lies."""
+    lines, about = [], a.scores[0].protocol
+    both = found.metrics["roc_auc"]
+    for name, side, (_, ours) in (("A", a, both.first), ("B", b, both.second)):
+        for row in published.rows_of(side.network, about["dataset"])[:1]:
+            lies = published.lies(row, about, ours)
+            told = (
+                f"{lies} A's interval".replace("A", name) if lies else "of other clips, so not to be compared"
+            )
+            lines.append(
+                f"{name}: {side.network} has {row.auc:.4f} in the paper on {row.dataset.upper()}, {told}"
+            )
+    return ["\n" + "\n".join(lines)] if lines else []
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -11,20 +11,24 @@ TEST_CLIPS = {("mtat", "paper"): 4332, ("msd", "paper"): 28_435}
 WITHIN, ABOVE, BELOW = "within", "above", "below"
 
 
-def published(network: str, table: str | None, dataset: str) -> zoo.PaperRow | None:
-    """The row of one of the paper's tables; None where there is none.
+def rows_of(network: str, dataset: str) -> list[zoo.PaperRow]:
+    """What the paper's tables have for a network: on MSD where that is the data set, else on MTAT, to look at."""
+    wanted = "msd" if dataset == "msd" else "mtat"
+    return [
+        row for row in zoo.entry(network).paper if row.dataset == wanted and row.table.startswith("table")
+    ]
 
-    table:   whose numbers are wanted; None asks for none.
-    dataset: its own rows where the paper has it (MSD's are in Table 4 alone), else MTAT's, to look at only.
+
+def published(network: str, table: str | None, dataset: str) -> zoo.PaperRow | None:
+    """The network's row in one of the paper's tables; None where there is none, or no table is asked for.
+
+    MSD's rows are in Table 4 alone, so for MSD any table will do.
     """
     if table is None:
         return None
-    wanted = "msd" if dataset == "msd" else "mtat"
-    rows = [
-        row for row in zoo.entry(network).paper if row.dataset == wanted and row.table.startswith("table")
-    ]
+    rows = rows_of(network, dataset)
     own = [row for row in rows if row.table == table]
-    return next(iter(own or (rows if wanted == "msd" else [])), None)
+    return next(iter(own or (rows if dataset == "msd" else [])), None)
 
 
 def comparable(row: zoo.PaperRow, protocol: Mapping[str, Any]) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets.home import home
 from datasets.whole import written_whole
-from search import files
+from search import files, scores
 from search.deciding import Assignment, Ended
 
 if TYPE_CHECKING:
@@ -274,10 +274,7 @@ def _log_result(mlflow: "MlflowClient", run_id: str, result: dict[str, Any]) -> 
     from mlflow.entities import Metric, RunTag
 
     now = int(time.time() * 1000)
-    numbers = {**{f"best_valid_{key}": value for key, value in result["valid"].items()}}
-    numbers |= {f"test_{key}": value for key, value in result["test"].items()}
-    for name, scores in result.get("subsets", {}).items():
-        numbers |= {f"test_{name}_{key}": value for key, value in scores.items()}
+    numbers = scores.numbers(result)
     tags = [RunTag(f"protocol.{key}", str(value)) for key, value in result["protocol"].items()]
     mlflow.log_batch(
         run_id,

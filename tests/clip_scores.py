@@ -4,7 +4,10 @@ from typing import Any
 
 import numpy as np
 
+import zoo
+from search import files, resamples, score_table, scores
 from search.score_table import ClipScores, SplitScores
+from search.settings import Training, TrialSettings
 
 TAGS = ("drums", "piano", "sad")
 PROTOCOL = {
@@ -47,3 +50,20 @@ def _split(name: str, number: int, ear: float, seed: int, clips: int, artists: i
         probabilities=1 / (1 + np.exp(-ear * labels - noise)),
         subsets={"unseen_artist": np.arange(clips) % 2 == 0} if name == "test" else {},
     )
+
+
+def leave_trial(network: str, said: ClipScores, seed: int = 0) -> tuple[dict[str, Any], TrialSettings]:
+    """Leave a folder as a trial that has ended does, without weights: its result, and its settings."""
+    settings = TrialSettings(network, zoo.entry(network).options, Training(), seed, "mtat", "f", "paper", "t")
+    folder = files.trial_folder(settings.signature())
+    score_table.write(folder / files.SCORES, said)
+    result = {
+        "signature": settings.signature(),
+        "network": network,
+        "epochs": 3,
+        "seconds": 60.0,
+        **scores.summary(said, resamples.of(said)),
+    }
+    files.write_json(folder / files.SETTINGS, settings.to_json())
+    files.write_json(folder / files.RESULT, result)
+    return result, settings

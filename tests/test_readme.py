@@ -58,6 +58,14 @@ ELSEWHERE = {
         "tests/test_zoo_foreign.py",
         'main(["import"',
     ),
+    "uv run python -m search.compare demo-table2-1a2b3c models:/demo-table2@champion": (
+        "tests/test_search_rescore.py",
+        'compare.main(["demo-one"',
+    ),
+    "uv run python -m search.rescore demo-table2-1a2b3c": (
+        "tests/test_search_rescore.py",
+        "rescore.main([",
+    ),
     "export WAVEZOO_HOME=/shared/wavezoo RAY_AUTH_MODE=token RAY_memory_monitor_refresh_ms=0": (
         "tests/ray_head.py",
         "RAY_AUTH_MODE",

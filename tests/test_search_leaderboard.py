@@ -1,14 +1,13 @@
 """The leaderboard: ranked honestly, ties shown as ties, never across protocols."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from clip_scores import a_network
+from clip_scores import a_network, leave_trial
 
 import zoo
-from search import files, leaderboard, resamples, score_table, scores
+from search import files, leaderboard
 from search.settings import SearchError, Training, TrialSettings
 
 
@@ -97,22 +96,12 @@ def test_the_file_tells_command_protocol_and_budget() -> None:
         assert word in text
 
 
+NETWORKS = ("samplecnn_m3_n4_s729", "samplecnn_m3_n5_s243", "samplecnn_m2_n6_s256", "melcnn_m3_n4_s729_w729")
+
+
 def a_scored_trial(network: str, ear: float, seed: int = 0, **clips: Any) -> leaderboard.Ended:
     """A trial whose folder holds the scores of its clips, as one that has really been trained leaves it."""
-    settings = TrialSettings(network, zoo.entry(network).options, Training(), seed, "mtat", "f", "paper", "t")
-    said = a_network(ear=ear, seed=NETWORKS.index(network) * 100 + seed, **clips)
-    folder = files.trial_folder(settings.signature())
-    score_table.write(folder / files.SCORES, said)
-    result: Mapping[str, Any] = {
-        "signature": settings.signature(),
-        "network": network,
-        "epochs": 3,
-        **scores.summary(said, resamples.of(said)),
-    }
-    return result, settings
-
-
-NETWORKS = ("samplecnn_m3_n4_s729", "samplecnn_m3_n5_s243", "samplecnn_m2_n6_s256", "melcnn_m3_n4_s729_w729")
+    return leave_trial(network, a_network(ear, NETWORKS.index(network) * 100 + seed, **clips), seed)
 
 
 @pytest.mark.usefixtures("fresh_home")

@@ -1,0 +1,163 @@
+"""What a word of the command line names: a trial, a run of MLflow, a registered model, or a whole search.
+
+The scores of its clips come from the trial's folder where it is on this machine, else from MLflow.
+"""
+
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasets.errors import nearest
+from search import files, score_table, scores
+from search.score_table import ClipScores
+from search.settings import SearchError, without_password
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+FORMS = (
+    "a trial's signature (16 hexadecimal digits) or folder, an MLflow run (32), models:/NAME@ALIAS, "
+    "models:/NAME/VERSION, or the name of a search"
+)
+SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """One training. recorded: the numbers that were written down when it ended, by their names in `scores.numbers`."""
+
+    network: str
+    seed: int
+    signature: str
+    scores: ClipScores
+    recorded: Mapping[str, float]
+
+    def __str__(self) -> str:
+        return f"{self.network} seed {self.seed} (trial {self.signature})"
+
+
+@dataclass(frozen=True, eq=False)
+class Named:
+    """title: in words. trainings: one, or one for each seed of a search's best network."""
+
+    title: str
+    trainings: Sequence[Trained]
+
+    @property
+    def scores(self) -> list[ClipScores]:
+        return [each.scores for each in self.trainings]
+
+    @property
+    def network(self) -> str:
+        return self.trainings[0].network
+
+
+def find(word: str, storage: str | None = None, tracking: str | None = None) -> Named:
+    """What the word names. storage, tracking: as in the words of search.run.
+
+    raises: SearchError if nothing is called that, or its scores can't be had.
+    """
+    if (Path(word) / files.RESULT).is_file():
+        return _one(_of_folder(Path(word)))
+    if re.fullmatch(r"[0-9a-f]{16}", word):
+        return _one(_of_folder(files.trial_folder(word)))
+    run = re.fullmatch(r"(?:runs:/)?([0-9a-f]{32})", word)
+    if run or word.startswith("models:/"):
+        mlflow = _client(tracking)
+        return _of_run(mlflow, run[1] if run else _run_of_model(mlflow, word), storage)
+    return _of_search(word, storage)
+
+
+def _one(trained: Trained) -> Named:
+    return Named(str(trained), [trained])
+
+
+def _of_folder(folder: Path) -> Trained:
+    result, settings = (files.read_json(folder / name) for name in (files.RESULT, files.SETTINGS))
+    if result is None or settings is None:
+        raise SearchError(f"there is no trial that has ended in {folder}")
+    said = score_table.read(folder / files.SCORES)
+    return Trained(settings["network"], settings["seed"], result["signature"], said, scores.numbers(result))
+
+
+def _of_search(word: str, storage: str | None) -> Named:
+    """A search stands for its best network by the validation clips, with all of its seeds."""
+    from search import leaderboard, ledger
+
+    studies = {recorded.name: recorded for recorded in ledger.read_studies(storage)}
+    if word not in studies:
+        near = f"; {nearest(word, studies)}" if studies else "; there is no search here yet"
+        raise SearchError(f"nothing is called '{word}'{near} (give {FORMS})")
+    ended = leaderboard.ended(studies[word].trials)
+    if not ended:
+        raise SearchError(f"no trial of {word} has ended yet")
+    board = leaderboard.rows(ended, studies[word].about.paper_table)
+    trainings = [_of_folder(files.trial_folder(signature)) for signature in board[0].signatures]
+    seeds = "1 seed" if len(trainings) == 1 else f"{len(trainings)} seeds"
+    return Named(f"the best of {len(board)} networks of {word}: {board[0].name}, {seeds}", trainings)
+
+
+def _client(tracking: str | None) -> "MlflowClient":
+    from search.tracking import client, tracking_uri
+
+    uri = tracking_uri(tracking)
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
+        raise SearchError(f"there is no MLflow store at {uri}; run a search first, or give tracking=URL")
+    return client(uri)
+
+
+def _run_of_model(mlflow: "MlflowClient", word: str) -> str:
+    form = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/([0-9]+))", word)
+    if form is None:
+        raise SearchError(f"'{word}' is none of {FORMS}")
+    name, alias, number = form.groups()
+    try:
+        version = (
+            mlflow.get_model_version_by_alias(name, alias)
+            if alias
+            else mlflow.get_model_version(name, number)
+        )
+    except Exception as error:  # whatever a server can do
+        raise _away(mlflow, word, error) from error
+    if not version.run_id:
+        raise SearchError(f"{word} is of no run, so there are no scores of its clips")
+    return str(version.run_id)
+
+
+def _of_run(mlflow: "MlflowClient", run_id: str, storage: str | None) -> Named:
+    from search.tracking import SIGNATURE, STUDY
+
+    try:
+        run = mlflow.get_run(run_id)
+    except Exception as error:  # whatever a server can do
+        raise _away(mlflow, run_id, error) from error
+    if study := run.data.tags.get(STUDY):
+        return _of_search(study, storage)
+    signature = run.data.tags.get(SIGNATURE)
+    if signature is None:
+        raise SearchError(f"run {run_id} is not one of a search's")
+    if files.read_result(signature) is not None:
+        return _one(_of_folder(files.trial_folder(signature)))
+    return _one(_downloaded(mlflow, run, signature))
+
+
+def _downloaded(mlflow: "MlflowClient", run: Any, signature: str) -> Trained:
+    run_id = run.info.run_id
+    with tempfile.TemporaryDirectory(prefix="wavezoo-") as folder:
+        try:
+            path = mlflow.download_artifacts(run_id, files.SCORES, folder)
+        except Exception as error:  # whatever a server can do
+            raise SearchError(
+                f"run {run_id} has no {files.SCORES}: its training has not ended, or it was recorded by another release"
+            ) from error
+        said = score_table.read(Path(path))
+    told = run.data
+    return Trained(told.params["network"], int(told.params["seed"]), signature, said, dict(told.metrics))
+
+
+def _away(mlflow: "MlflowClient", word: str, error: Exception) -> SearchError:
+    where = without_password(str(mlflow.tracking_uri))
+    return SearchError(f"{word} can't be had from MLflow at {where}: {' '.join(str(error).split())[:200]}")
