@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search import files, objectives, pruning, sampling
 from search.job import Job
-from search.ledger import settings_of
+from search.ledger import enter, settings_of
 from search.settings import ConfigError, TrialSettings, digest
 
 REPEATED_ASKS = (
@@ -278,8 +278,7 @@ class Decider:
             return None
         self._live[trial.number] = trial
         self._numbers[signature] = trial.number
-        trial.set_user_attr("signature", signature)
-        trial.set_user_attr("settings", json.dumps(settings.to_json()))
+        enter(trial, settings)
         if self._stopper is not None:
             self._stopper.enter(trial.number)
         if self._wanted is None and seed == self._seeds[0]:

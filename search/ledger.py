@@ -23,7 +23,9 @@ from optuna.trial import FrozenTrial, TrialState
 from datasets.errors import nearest
 from datasets.home import home
 from search.job import Job
+from search.mirror import Mirror
 from search.plan import meaning
+from search.recall import bounded
 from search.settings import Choice, ConfigError, SearchError, TrialSettings, without_password
 
 NEEDS = {"CmaEsSampler": "cmaes"}  # packages that Optuna does not bring along
@@ -74,9 +76,11 @@ def open_study(job: Job) -> optuna.Study:
     ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
     directions = [ways[each.direction] for each in settings.looked_for]
     try:
-        study = optuna.create_study(
-            storage=url, study_name=job.study, directions=directions, load_if_exists=True
+        database = optuna.storages.RDBStorage(url)
+        optuna.create_study(
+            storage=database, study_name=job.study, directions=directions, load_if_exists=True
         )
+        study = optuna.load_study(study_name=job.study, storage=Mirror(database, job.study))
         known = len(study.get_trials(deepcopy=False))
     except Exception as error:  # drivers of databases raise what they like
         raise SearchError(f"can't open the ledger {without_password(url)}: {error}") from error
@@ -86,12 +90,20 @@ def open_study(job: Job) -> optuna.Study:
             f"give this one another name"
         )
     # Started again from the same seed, a sampler would draw the points again that it drew first.
-    study.sampler = make(settings.sampler, optuna.samplers, seed=settings.seed + known)
+    study.sampler = bounded(make(settings.sampler, optuna.samplers, seed=settings.seed + known), study)
     # A sampler that has run out of points stops the study, which Optuna allows its own loop only; the decider goes on.
     study.stop = lambda: None  # type: ignore[method-assign]
     study.set_user_attr("identity", job.identity)
     study.set_user_attr("about", asdict(About.of(job)))
     return study
+
+
+def enter(trial: optuna.Trial, settings: TrialSettings) -> None:
+    """Say what a trial is; from here on it is in the ledger, with all that is known of it."""
+    trial.set_user_attr("signature", settings.signature())
+    trial.set_user_attr("settings", json.dumps(settings.to_json()))
+    if isinstance(trial.storage, Mirror):
+        trial.storage.enter(trial._trial_id)
 
 
 def read_studies(storage: str | None = None) -> list[Recorded]:

@@ -21,6 +21,8 @@ HOMES = {
     "ray": {"search/placing.py", "search/process.py", "datasets/cluster.py"},
     "optuna": {
         "search/ledger.py",
+        "search/mirror.py",
+        "search/recall.py",
         "search/deciding.py",
         "search/pruning.py",
         "search/sampling.py",

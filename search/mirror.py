@@ -1,0 +1,105 @@
+"""The study of a search in memory, with its database behind it: what is asked costs no query, what happens is written.
+
+Optuna's own storage asks the database some forty times for each trial, and writes each parameter by itself. Here the
+database is read once, when the driver starts, and a trial goes into it whole, in one transaction, before it is run.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from search.settings import SearchError
+
+ONLY = 0  # the one study that is held in memory, by its number there
+
+
+class Mirror(InMemoryStorage):
+    """Answers from memory; whatever is written of a trial that has been entered is in the database on return.
+
+    Trials have their number for their id here, whatever the database calls them.
+
+    database: holds the study of that name; no one else may write to the study meanwhile.
+    """
+
+    def __init__(self, database: BaseStorage, name: str) -> None:
+        super().__init__()
+        self._database, self._study = database, database.get_study_id_from_name(name)
+        self._entered: dict[int, int] = {}  # the database's ids of the trials in it that have not ended
+        super().create_new_study(database.get_study_directions(self._study), name)
+        for key, value in database.get_study_user_attrs(self._study).items():
+            super().set_study_user_attr(ONLY, key, value)
+        for key, value in database.get_study_system_attrs(self._study).items():
+            super().set_study_system_attr(ONLY, key, value)
+        for trial in database.get_all_trials(self._study, deepcopy=False):
+            number = super().create_new_trial(ONLY, trial)
+            if not trial.state.is_finished():
+                self._entered[number] = trial._trial_id
+
+    def enter(self, trial_id: int) -> None:
+        """Write a trial into the database as it is by now.
+
+        raises: SearchError if someone else has written trials to the study.
+        """
+        trial = self.get_trial(trial_id)
+        entered = self._database.create_new_trial(self._study, trial)
+        if self._database.get_trial_number_from_id(entered) != trial.number:
+            raise SearchError(
+                "another driver writes to this study; end one of them, or give one another name by study=NAME"
+            )
+        if not trial.state.is_finished():
+            self._entered[trial_id] = entered
+
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        self._database.set_study_user_attr(self._study, key, value)
+        super().set_study_user_attr(study_id, key, value)
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        self._database.set_study_system_attr(self._study, key, value)
+        super().set_study_system_attr(study_id, key, value)
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        trial_id = super().create_new_trial(study_id, template_trial)
+        if template_trial is not None and template_trial.state.is_finished():
+            self.enter(trial_id)
+        return trial_id
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        if trial_id in self._entered:
+            self._database.set_trial_state_values(self._entered[trial_id], state, values)
+        changed = super().set_trial_state_values(trial_id, state, values)
+        if state.is_finished() and self._entered.pop(trial_id, None) is None:
+            self.enter(trial_id)  # it ended before it was to be run, as a duplicate does
+        return changed
+
+    def set_trial_param(
+        self,
+        trial_id: int,
+        param_name: str,
+        param_value_internal: float,
+        distribution: BaseDistribution,
+    ) -> None:
+        if trial_id in self._entered:
+            self._database.set_trial_param(
+                self._entered[trial_id], param_name, param_value_internal, distribution
+            )
+        super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        if trial_id in self._entered:
+            self._database.set_trial_intermediate_value(self._entered[trial_id], step, intermediate_value)
+        super().set_trial_intermediate_value(trial_id, step, intermediate_value)
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        if trial_id in self._entered:
+            self._database.set_trial_user_attr(self._entered[trial_id], key, value)
+        super().set_trial_user_attr(trial_id, key, value)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        if trial_id in self._entered:
+            self._database.set_trial_system_attr(self._entered[trial_id], key, value)
+        super().set_trial_system_attr(trial_id, key, value)

@@ -1,0 +1,114 @@
+"""The study in memory with its database behind it: both say the same, at every step that a kill could follow."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from search.mirror import ONLY, Mirror
+from search.settings import SearchError
+
+NAME = "one"
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """A database with two studies; ours has not the first of its trial ids."""
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    other = optuna.create_study(storage=url, study_name="other")
+    other.add_trial(create_trial(value=0.0))
+    optuna.create_study(storage=url, study_name=NAME, direction="maximize")
+    return url
+
+
+def mirrored(url: str) -> optuna.Study:
+    return optuna.load_study(study_name=NAME, storage=Mirror(RDBStorage(url), NAME))
+
+
+def written(url: str) -> list[FrozenTrial]:
+    return optuna.load_study(study_name=NAME, storage=url).get_trials()
+
+
+def facts(trials: list[FrozenTrial]) -> list[tuple]:
+    return [
+        (t.number, t.state, t.values, t.params, t.distributions, t.user_attrs, t.intermediate_values)
+        for t in trials
+    ]
+
+
+def asked(study: optuna.Study) -> optuna.Trial:
+    trial = study.ask()
+    trial.suggest_float("rate", 0.1, 1.0, log=True)
+    trial.suggest_categorical("kind", ["a", "b"])
+    return trial
+
+
+def test_a_trial_is_in_the_database_from_when_it_is_entered(url: str) -> None:
+    study = mirrored(url)
+    trial = asked(study)
+    trial.set_user_attr("settings", "{}")
+    assert written(url) == []
+    study._storage.enter(trial._trial_id)
+    (found,) = written(url)
+    assert (found.state, found.params, found.user_attrs) == (
+        TrialState.RUNNING,
+        trial.params,
+        {"settings": "{}"},
+    )
+    assert found.distributions == {
+        "rate": FloatDistribution(0.1, 1.0, log=True),
+        "kind": CategoricalDistribution(("a", "b")),
+    }
+
+
+def test_every_later_step_is_in_the_database_when_it_returns(url: str) -> None:
+    study = mirrored(url)
+    trial = asked(study)
+    study._storage.enter(trial._trial_id)
+    trial.report(0.5, 1)
+    assert written(url)[0].intermediate_values == {1: 0.5}
+    trial.set_user_attr("failure", {"kind": "lost"})
+    assert written(url)[0].user_attrs == {"failure": {"kind": "lost"}}
+    study.tell(trial, 0.7)
+    assert (written(url)[0].state, written(url)[0].value) == (TrialState.COMPLETE, 0.7)
+    assert facts(written(url)) == facts(study.get_trials())
+
+
+def test_a_trial_that_ends_before_it_is_entered_is_entered_with_its_end(url: str) -> None:
+    study = mirrored(url)
+    study.tell(asked(study), state=TrialState.FAIL)
+    study.add_trial(create_trial(value=0.4, user_attrs={"prior": "table2"}))
+    study.enqueue_trial({"rate": 0.3})
+    study.tell(asked(study), 0.9)
+    assert [t.state.name for t in written(url)] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert facts(written(url)) == facts(study.get_trials())
+
+
+def test_another_driver_finds_all_of_it_and_goes_on(url: str) -> None:
+    first = mirrored(url)
+    first.set_user_attr("identity", "x")
+    ended, left = asked(first), asked(first)
+    for trial in (ended, left):
+        first._storage.enter(trial._trial_id)
+    first.tell(ended, 0.7)
+    second = mirrored(url)
+    assert facts(second.get_trials()) == facts(first.get_trials())
+    assert second.user_attrs == {"identity": "x"}
+    second._storage.set_trial_intermediate_value(left._trial_id, 1, 0.2)
+    second.tell(left.number, state=TrialState.PRUNED)
+    third = asked(second)
+    second._storage.enter(third._trial_id)
+    assert third.number == 2
+    assert facts(written(url)) == facts(second.get_trials())
+    assert second._storage.get_all_studies()[ONLY].study_name == NAME
+
+
+def test_a_second_driver_that_writes_meanwhile_is_noticed(url: str) -> None:
+    study = mirrored(url)
+    trial = asked(study)
+    optuna.load_study(study_name=NAME, storage=url).ask()
+    with pytest.raises(SearchError, match="another driver writes to this study; end one of them, or give"):
+        study._storage.enter(trial._trial_id)
