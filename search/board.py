@@ -70,6 +70,10 @@ class Board:
             self._running[assignment.number] = (assignment, row, since)
 
     def ended(self, assignment: Assignment, outcome: str, why: str) -> None:
+        if outcome == "paused":
+            with self._lock:
+                self._running.pop(assignment.number)
+            return
         guess = self.seconds(assignment)
         with self._lock:
             _, row, since = self._running.pop(assignment.number)

@@ -1,5 +1,6 @@
 """What a network says of every clip of a split."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,10 +22,10 @@ class Evaluation:
     loss: float
 
 
-def evaluate(network: nn.Module, feed: Feed) -> Evaluation:
+def evaluate(network: nn.Module, feed: Feed, between: Callable[[], None] = lambda: None) -> Evaluation:
     """Score all fixed segments of every clip, clip by clip: how many never depends on a batch size.
 
-    The network is left in evaluation mode.
+    The network is left in evaluation mode. between: called after each clip; what it raises ends the evaluation.
     """
     device = next(network.parameters()).device
     network.eval()
@@ -37,4 +38,5 @@ def evaluate(network: nn.Module, feed: Feed) -> Evaluation:
             losses += binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
             probabilities.append(torch.sigmoid(logits.double()).mean(dim=0))
             segments += len(logits)
+            between()
     return Evaluation(torch.stack(probabilities).cpu().numpy(), float(losses) / (segments * labels.shape[1]))

@@ -1,6 +1,6 @@
 """A split as a network hears it: at its own sample rate."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import torch
 from torch import Tensor
@@ -25,10 +25,16 @@ class Feed:
         return len(self.split)
 
     def batches(
-        self, batch_size: int, seed: int, epoch: int, crops: bool = False, limit: int | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+        self,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+        crops: bool = False,
+        limit: int | None = None,
+        skip: int = 0,
+    ) -> Generator[tuple[Tensor, Tensor], None, None]:
         """One epoch; see Split.batches."""
-        for wave, tags in self.split.batches(batch_size, seed, epoch, crops, limit):
+        for wave, tags in self.split.batches(batch_size, seed, epoch, crops, limit, skip=skip):
             yield self._heard(wave), tags
 
     def clips(self) -> Iterator[tuple[int, Tensor]]:

@@ -3,6 +3,7 @@
     settings.json      what the signature is the hash of
     epochs.json        the epochs so far, for whoever looks on
     state.safetensors  where training goes on after an interruption; gone when it has ended
+    moment.safetensors the same inside the epoch that follows; gone when that has ended
     checkpoint/        the weights that count, with their card
     scores.parquet     what the network says of every clip of valid and test
     resamples.safetensors  what it scores on each resample of them, so that intervals take no second computation
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 TRIALS = "WAVEZOO_TRIALS"  # the environment variable
 SETTINGS, EPOCHS, STATE, RESULT = "settings.json", "epochs.json", "state.safetensors", "result.json"
+MOMENT = "moment.safetensors"
 CHECKPOINT, SCORES, RESAMPLES, LOCK = "checkpoint", "scores.parquet", "resamples.safetensors", "lock"
 
 

@@ -22,6 +22,13 @@ def rough_seconds(work: Work) -> float:
     return OVERHEAD_SECONDS + (work.training + throughput.EVALUATION_SHARE * work.evaluation) / rate
 
 
+def rough_epoch_seconds(work: Work, on_gpu: bool) -> float:
+    """What an epoch takes, by the first guess alone: for whoever asks where it will run, not what was timed here."""
+    epochs = min(work.trial.training.longest_epochs, PLANNED_EPOCHS)
+    operations = (work.training + throughput.EVALUATION_SHARE * work.evaluation) / epochs
+    return OVERHEAD_SECONDS + operations / (ROUGH_GPU if on_gpu else ROUGH_CPU)
+
+
 def _how_known(works: list[Work]) -> str:
     """What the estimate rests on."""
     families = {zoo.entry(work.trial.network).family for work in works}

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune
 
-from datasets import DatasetError
-from search.settings import SearchError, TrialSettings
+from search import failures, files, halting
+from search.attempts import Limit
+from search.settings import TrialSettings
 
 if TYPE_CHECKING:
     from search.trial import Trial
@@ -38,8 +39,13 @@ class TrialProcess(tune.Trainable):
             torch.cuda.empty_cache()
 
     def step(self) -> dict[str, Any]:
+        from search.trial import Paused
+
         try:
             row = self._advance()
+        except Paused:
+            self.cleanup()
+            return {"done": True, "paused": True}
         except Exception as error:
             self.cleanup()
             return {"done": True, "failure": _failure(error, self.assigned["signature"])}
@@ -57,7 +63,14 @@ class TrialProcess(tune.Trainable):
             worker.prepare(self.assigned["threads"])
             device = "cuda" if torch.cuda.is_available() and ray.get_gpu_ids() else "cpu"
             settings = TrialSettings.from_json(self.assigned["settings"])
-            self.trial = trials.Trial(settings, device, self.assigned["lineage"])
+            limit = self.assigned.get("limit")
+            self.trial = trials.Trial(
+                settings,
+                device,
+                self.assigned["lineage"],
+                limit=Limit(**limit) if limit else None,
+                halted=halting.Look(),
+            )
         return self.trial.advance()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -74,20 +87,10 @@ class TrialProcess(tune.Trainable):
 
 def _failure(error: Exception, signature: str) -> dict[str, str]:
     """The kind of a failure and one line about it; what is not foreseen leaves its trace in the trial's folder."""
-    import torch
-
-    from search import files
-    from search.training import Diverged
-
-    trace = traceback.format_exc()
-    why = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, Diverged):
-        return {"kind": "diverged", "why": why}
-    if isinstance(error, SearchError | DatasetError):
-        return {"kind": "refused", "why": why}
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return {"kind": "out of memory", "why": why}
-    path = files.trial_folder(signature) / "error.txt"
-    with contextlib.suppress(OSError):  # a full disk is told by the failure itself
-        files.write_text(path, trace)
-    return {"kind": "error", "why": f"{type(error).__name__}: {why} (more in {path})"}
+    kind, why = failures.kind_of(error), failures.why(error)
+    if kind is failures.ERROR:
+        path = files.trial_folder(signature) / "error.txt"
+        with contextlib.suppress(OSError):
+            files.write_text(path, traceback.format_exc())
+        why = f"{type(error).__name__}: {why} (more in {path})"
+    return {"kind": kind.name, "why": why}

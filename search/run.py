@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from search import files, plan, spaces, words
+from search.failures import EndNow, is_storage_full, storage_full
 from search.job import Job
 from search.settings import SearchError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from search.tracking import Tracker
 
 DONE, SOME_FAILED, WRONG_WORDS, INTERRUPTED = 0, 1, 2, 130
-DELIVERY_SECONDS = 120.0  # how long the end of a search waits for MLflow
+DELIVERY_SECONDS, INTERRUPTED_SECONDS = 120.0, 5.0  # how long the end of a search waits for MLflow
 WIDE = 160  # columns where the output is a file, which folds nothing
 
 
@@ -37,6 +38,16 @@ def main(typed: Sequence[str]) -> int:
         again = " ".join(["python -m search.run", *typed])
         print(f"\ninterrupted; nothing that was finished is lost. To go on: {again}", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        return _no_room(error)
+
+
+def _no_room(error: Exception) -> int:
+    """The end of a search whose ledger or files found no room; any other error is a fault of ours, with its trace."""
+    if not is_storage_full(error):
+        raise error
+    print(f"{storage_full(error)}; then the same command goes on", file=sys.stderr)
+    return WRONG_WORDS
 
 
 def _help() -> str:
@@ -79,7 +90,7 @@ def _search(job: Job, console: "Console") -> int:
     with ledger.only_driver(job.study):
         decider = Decider(ledger.open_study(job), job)
         tracker = Tracker(tracking_uri(job.settings.tracking), conclusion.search_run(job))
-        complete = False
+        complete, patience = False, INTERRUPTED_SECONDS
         try:
             for settled in decider.settled():  # what an earlier driver could not deliver
                 tracker.add(settled)
@@ -87,9 +98,12 @@ def _search(job: Job, console: "Console") -> int:
                 _train(job, decider, tracker, console)
             for settled in decider.settled():  # what another search had trained
                 tracker.add(settled)
-            complete = True
+            complete, patience = True, DELIVERY_SECONDS
+        except EndNow:
+            patience = 0.0
+            raise
         finally:
-            _deliver(tracker, complete, console)
+            _deliver(tracker, complete, patience, console)
         return SOME_FAILED if conclusion.conclude(job, decider, tracker, console) else DONE
 
 
@@ -117,13 +131,13 @@ def _train(job: Job, decider: "Decider", tracker: "Tracker", console: "Console")
         )
         with board:
             lineage = {"search": job.study, "command": job.command, **commit()}
-            run_trials(job.study, decider, room, [board, tracker], lineage)
+            run_trials(job.study, decider, room, [board, tracker], lineage, console.print)
 
 
-def _deliver(tracker: "Tracker", complete: bool, console: "Console") -> None:
+def _deliver(tracker: "Tracker", complete: bool, patience_seconds: float, console: "Console") -> None:
     """Let MLflow catch up, and say so where it can't."""
     with console.status("bringing MLflow up to date"):
-        undelivered = tracker.close(complete, DELIVERY_SECONDS if complete else 5.0)
+        undelivered = tracker.close(complete, patience_seconds)
     if undelivered:
         why = tracker.trouble or "it is slow"
         console.print(

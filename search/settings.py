@@ -123,13 +123,17 @@ class Training:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where trials run, how much of it each one gets, and where they lie if the machines share no disk."""
+    """Where trials run, how much of it each one gets, and where they lie if the machines share no disk.
+
+    epoch_minutes: after so long an epoch is taken to hang, and its process is ended.
+    """
 
     address: str = LOCAL
     cpus_per_trial: int = 1
     gpus_per_trial: float | str = AUTO
     trials_at_once: int | str = AUTO
     storage: str | None = None
+    epoch_minutes: float | str = AUTO
 
     def __post_init__(self) -> None:
         self._check_storage()
@@ -142,6 +146,9 @@ class Cluster:
             )
         if at_once != AUTO and not (isinstance(at_once, int) and at_once >= 1):
             raise ConfigError(f"cluster.trials_at_once={at_once}: give 'auto', or 1 or more")
+        minutes = self.epoch_minutes
+        if minutes != AUTO and not (is_number(minutes) and minutes > 0):
+            raise ConfigError(f"cluster.epoch_minutes={minutes}: give 'auto', or a number above 0")
 
     def _check_storage(self) -> None:
         given = self.storage

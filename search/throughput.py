@@ -1,5 +1,6 @@
 """How fast trainings are on each kind of machine: noted by every trial that ends, read by every plan."""
 
+import errno
 import json
 import os
 from functools import cache
@@ -29,7 +30,8 @@ def note(device: str, family: str, training: float, evaluation: float, seconds: 
     # One short write at the end of the file: trials of several processes do not mix their lines.
     number = os.open(file(), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        os.write(number, line.encode())
+        if os.write(number, line.encode()) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file()))
     finally:
         os.close(number)
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 SQLITE = "sqlite:///"
 PARENT, STUDY, SIGNATURE = "mlflow.parentRunId", "wavezoo.study", "wavezoo.signature"
 RETRY_SECONDS = 5.0
-STATUS = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+# A paused one is to go on: MLflow's word for a run that has not begun comes nearest.
+STATUS = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED", "paused": "SCHEDULED"}
 EPOCH_METRICS = ("learning_rate", "train_loss", "valid_loss", "valid_roc_auc", "valid_pr_auc", "seconds")
 
 
@@ -110,7 +111,8 @@ class Tracker:
     def add(self, settled: Ended) -> None:
         """A trial that ended unseen, under an earlier driver or in another search."""
         if settled.assignment.signature not in self._copies:
-            self.ended(settled.assignment, settled.outcome, settled.why)
+            why = f"{settled.kind}: {settled.why}" if settled.kind else settled.why
+            self.ended(settled.assignment, settled.outcome, why)
 
     def close(self, complete: bool, patience_seconds: float) -> int:
         """Wait for the thread to finish its copies. Returns how many runs are still not up to date."""
@@ -241,6 +243,7 @@ class Tracker:
         mlflow.set_tag(run_id, "wavezoo.outcome", outcome)
         if outcome == "failed":
             mlflow.set_tag(run_id, "wavezoo.failure", why[:500])
+            mlflow.set_tag(run_id, "failure_kind", why.partition(":")[0])
         result = files.read_result(signature) if outcome == "done" else None
         if result and mlflow.get_run(run_id).info.status != "FINISHED":
             _log_result(mlflow, run_id, result)

@@ -5,7 +5,8 @@ Whoever asks for the next epoch decides whether there is one.
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,6 +25,8 @@ from search.settings import Training
 # The front ends of the mel networks are standardised with the mean and deviation of this many segments: the paper
 # takes the whole training input, whose two scalars these give to three digits at a fraction of the time.
 CALIBRATION_SEGMENTS = 1024
+# The first words of a state's names that are no slots of its optimizer.
+OTHERS = {"network", "best", "best_probabilities", "losses", "random"}
 
 
 class Diverged(ArithmeticError):
@@ -44,6 +47,20 @@ class Epoch:
     new_best: bool
     last: bool
     seconds: float
+    micro_batch_size: int
+
+
+@dataclass
+class Pass:
+    """How far the pass of the epoch that runs has come.
+
+    batches: done. losses: their sum, () on the network's device, so that no step waits for it.
+    began:   when, by time.perf_counter, less what earlier processes had spent on it.
+    """
+
+    batches: int
+    losses: Tensor
+    began: float
 
 
 class Fit:
@@ -51,7 +68,13 @@ class Fit:
 
     After the last epoch the network holds the weights that count, the best of the last stage, and
     `best_probabilities` (clips, tags) is what they say of the validation clips.
-    The same seed gives the same epochs, also when `restore` continues from another process's `state`.
+    The same seed gives the same epochs, also when `restore` continues from another process's `state`, and when
+    `restore_moment` continues from its `moment` in the middle of an epoch.
+
+    between:          called after each batch and each clip looked at; what it raises leaves the epoch where it is.
+    micro_batch_size: a batch goes through the network in parts of at most so many segments (see `shrink`) and is
+                      still one step along the mean gradient of all of them. Batch norm then takes its statistics
+                      from each part, so numbers differ from those of whole batches; each epoch says what it took.
     """
 
     def __init__(
@@ -72,6 +95,9 @@ class Fit:
         self.best: dict[str, Tensor] = {}
         self.best_probabilities = torch.empty(0)
         self.optimizer = self._fresh_optimizer()
+        self.between: Callable[[], None] = lambda: None
+        self.micro_batch_size = training.batch_size
+        self._pass: Pass | None = None  # of the epoch that runs; None between two epochs
 
     def __iter__(self) -> Iterator[Epoch]:
         while not self.progress.finished:
@@ -79,17 +105,15 @@ class Fit:
 
     def _epoch(self) -> Epoch:
         """Train on one pass, look at the validation clips, keep the weights if they are the best."""
-        started = time.perf_counter()
         before = self.progress
-        if before.epoch == 0:
-            self._calibrate()
-        if before.starts_stage:
-            self._start_stage()
-        train_loss, updates = self._train_pass()
-        evaluation = evaluate(self.network, self.valid)
+        current = self._pass = self._pass or self._begin()
+        self._train(current)
+        train_loss = float(current.losses) / max(current.batches, 1)
+        evaluation = evaluate(self.network, self.valid, self.between)
+        self._pass = None
         if not math.isfinite(train_loss + evaluation.loss):
             raise Diverged(f"the loss is {train_loss} in training and {evaluation.loss} in validation")
-        self.progress = before.after_epoch(evaluation.loss, updates, self.training)
+        self.progress = before.after_epoch(evaluation.loss, current.batches, self.training)
         new_best = self.progress.best_epoch == before.epoch + 1
         if new_best:
             self.best = copied(self.network.state_dict())
@@ -107,8 +131,20 @@ class Fit:
             valid_pr_auc=scores.pr_auc,
             new_best=new_best,
             last=self.progress.finished,
-            seconds=time.perf_counter() - started,
+            seconds=time.perf_counter() - current.began,
+            micro_batch_size=self.micro_batch_size,
         )
+
+    def _begin(self) -> Pass:
+        """All that comes before the first batch of an epoch."""
+        began = time.perf_counter()
+        if self.progress.epoch == 0:
+            self._calibrate()
+        if self.progress.starts_stage:
+            self._start_stage()
+        # Dropout draws from torch's own generator: seeding it by the epoch makes a resumed epoch the same epoch.
+        torch.manual_seed(self.seed * 1_000_003 + self.progress.epoch)
+        return Pass(0, torch.zeros((), device=self.device), began)
 
     def _calibrate(self) -> None:
         waves = self.train.batches(self.training.batch_size, self.seed, epoch=0, limit=CALIBRATION_SEGMENTS)
@@ -123,51 +159,109 @@ class Fit:
         how = self.training
         return make(how.optimizer, self.network.parameters(), how.momentum, how.weight_decay)
 
-    def _train_pass(self) -> tuple[float, int]:
-        """One pass over the training segments: their mean loss, and the number of updates."""
-        # Dropout draws from torch's own generator: seeding it by the epoch makes a resumed epoch the same epoch.
-        torch.manual_seed(self.seed * 1_000_003 + self.progress.epoch)
+    def _train(self, current: Pass) -> None:
+        """What is left of one pass over the training segments."""
         self.network.train()
-        total, updates = torch.zeros((), device=self.device), 0
-        rate = self.training.learning_rates[self.progress.stage]
-        for wave, tags in self.train.batches(
-            self.training.batch_size, self.seed, self.progress.epoch, self.training.crops, self.segments
-        ):
-            decay = 1 + self.training.lr_decay * (self.progress.updates + updates)
-            total += self._update(wave, tags, rate / decay)
-            updates += 1
-        return float(total) / max(updates, 1), updates
+        how, rate = self.training, self.training.learning_rates[self.progress.stage]
+        batches = self.train.batches(
+            how.batch_size, self.seed, self.progress.epoch, how.crops, self.segments, current.batches
+        )
+        with closing(batches):
+            for wave, tags in batches:
+                decay = 1 + how.lr_decay * (self.progress.updates + current.batches)
+                current.losses += self._update(wave, tags, rate / decay)
+                current.batches += 1
+                self.between()
 
     def _update(self, wave: Tensor, tags: Tensor, learning_rate: float) -> Tensor:
-        loss = binary_cross_entropy_with_logits(self.network(wave), tags)
-        loss.backward()
+        """One step along the mean gradient of the batch. Returns its mean loss."""
+        parts = _parts(len(wave), self.micro_batch_size)
+        total = torch.zeros((), device=self.device)
+        for some, wanted in zip(wave.tensor_split(parts), tags.tensor_split(parts), strict=True):
+            loss = binary_cross_entropy_with_logits(self.network(some), wanted) * (len(some) / len(wave))
+            loss.backward()
+            total += loss.detach()
         self.optimizer.step(learning_rate)
-        return loss.detach()
+        return total
+
+    def shrink(self) -> bool:
+        """Halve the parts that batches go through the network in; False if they can't be smaller."""
+        batch, halved = self.training.batch_size, -(-self.micro_batch_size // 2)
+        if _parts(batch, halved) == _parts(batch, self.micro_batch_size):
+            return False
+        self.micro_batch_size = halved
+        return True
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that the next epoch depends on: tensors by name, and the progress as JSON values."""
-        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tensors = self._learned()
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         tensors["best_probabilities"] = self.best_probabilities
-        for slot, values in self.optimizer.slots.items():
-            tensors |= {f"{slot}.{name}": value for name, value in zip(self._trained(), values, strict=True)}
-        return copied(tensors), asdict(self.progress)
+        return copied(tensors), {**asdict(self.progress), "micro_batch_size": self.micro_batch_size}
 
     def restore(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
         """Go on from another Fit's `state`."""
-        self.progress = Progress(**progress)
-        self.network.load_state_dict(_part(tensors, "network."))
+        known = {key: value for key, value in progress.items() if key != "micro_batch_size"}
+        self.progress = Progress(**known)
+        self.micro_batch_size = progress.get("micro_batch_size", self.training.batch_size)
         self.best = {name: value.to(self.device) for name, value in _part(tensors, "best.").items()}
         self.best_probabilities = tensors["best_probabilities"]
+        self._learn(tensors, self.progress.updates)
+
+    def moment(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that the rest of this epoch depends on beside the state at its beginning, in the form of `state`.
+
+        To be asked for inside an epoch, by `between`.
+        """
+        assert self._pass is not None
+        tensors = self._learned() | {"losses": self._pass.losses, "random.cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        return copied(tensors), {
+            "epoch": self.progress.epoch,
+            "batches": self._pass.batches,
+            "seconds": time.perf_counter() - self._pass.began,
+            "micro_batch_size": self.micro_batch_size,
+        }
+
+    def restore_moment(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> bool:
+        """Go on from another Fit's `moment`; False, and nothing is done, if this one is at another epoch."""
+        if about["epoch"] != self.progress.epoch or about["micro_batch_size"] > self.micro_batch_size:
+            return False
+        self.micro_batch_size = about["micro_batch_size"]
+        self._learn(tensors, self.progress.updates + about["batches"])
+        torch.set_rng_state(tensors["random.cpu"].cpu())
+        if "random.cuda" in tensors and self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"].cpu(), self.device)
+        began = time.perf_counter() - about["seconds"]
+        self._pass = Pass(about["batches"], tensors["losses"].to(self.device, copy=True), began)
+        return True
+
+    def _learned(self) -> dict[str, Tensor]:
+        """The network's tensors and the optimizer's, by name."""
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        for slot, values in self.optimizer.slots.items():
+            named = zip(self._trained(), values, strict=True)
+            tensors |= {f"{slot}.{name}": value for name, value in named}
+        return tensors
+
+    def _learn(self, tensors: Mapping[str, Tensor], steps: int) -> None:
+        """Take over another Fit's `_learned`, after so many steps of its optimizer."""
+        self.network.load_state_dict(_part(tensors, "network."))
         self.optimizer = self._fresh_optimizer()
-        self.optimizer.steps = self.progress.updates
-        for slot in {name.partition(".")[0] for name in tensors} - {"network", "best", "best_probabilities"}:
+        self.optimizer.steps = steps
+        for slot in {name.partition(".")[0] for name in tensors} - OTHERS:
             values = _part(tensors, f"{slot}.")
             self.optimizer.slots[slot] = [values[name].to(self.device) for name in self._trained()]
 
     def _trained(self) -> list[str]:
         """The names of the optimizer's parameters, in its order."""
         return [name for name, parameter in self.network.named_parameters() if parameter.requires_grad]
+
+
+def _parts(segments: int, most: int) -> int:
+    """In how many parts so many segments go through the network, none larger than `most` and none of one segment."""
+    return max(min(-(-segments // most), segments // 2), 1)
 
 
 def _set_norm_momentum(network: nn.Module, momentum: float) -> None:

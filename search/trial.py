@@ -2,26 +2,38 @@
 
 import contextlib
 import json
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import nn
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
 
 import datasets
 import zoo
+from datasets.errors import DatasetError
 from datasets.split import Split
 from datasets.whole import written_whole
-from search import files, resamples, score_table, scores, throughput
+from search import failures, files, resamples, score_table, scores, throughput
+from search.attempts import Attempt, Limit
 from search.evaluation import Evaluation, evaluate
 from search.feed import Feed, open_feed
 from search.machine import local_device
 from search.metrics import both_classes
 from search.score_table import ClipScores, SplitScores
-from search.settings import SearchError, TrialSettings
-from search.training import Epoch, Fit
+from search.settings import TrialSettings
+from search.training import Fit
+
+# Inside an epoch a trial saves itself this often, and never for more than a hundredth of its time.
+MOMENT_SECONDS, MOMENT_SHARE = 300.0, 0.01
+
+
+class Paused(Exception):
+    """The trial has left off where it was told to; its folder has all that it takes to go on."""
 
 
 class Trial:
@@ -30,20 +42,31 @@ class Trial:
     Holds its folder until `close`; waits for whoever holds it already.
 
     settings: what is trained, on what. lineage: what the card says of where the weights come from.
-    raises: SearchError if the data set is not the one that the settings name.
+    limit:    how long an epoch may take before this process is ended; None for ever.
+    halted:   asked after each batch; once it is true, the trial saves itself and raises Paused.
+    raises: DataTrouble if the data set is not the one that the settings name.
     """
 
-    def __init__(self, settings: TrialSettings, device: str, lineage: dict[str, Any]) -> None:
-        self.settings, self.lineage = settings, lineage
+    def __init__(
+        self,
+        settings: TrialSettings,
+        device: str,
+        lineage: dict[str, Any],
+        limit: Limit | None = None,
+        halted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.settings, self.lineage, self.halted = settings, lineage, halted
         self.folder = files.trial_folder(settings.signature())
         self._lock = files.lock(self.folder)  # another search may train the same: then its result is taken
+        self.attempt: Attempt | None = None
         try:
             files.bring(settings.signature())  # another machine may have come further
+            self.attempt = Attempt(self.folder, limit) if limit else None
             self.history: list[dict[str, Any]] = files.read_json(self.folder / files.EPOCHS) or []
             self.result: dict[str, Any] | None = files.read_json(self.folder / files.RESULT)
             if self.result is None:
-                self.fit = self._prepare(device)
-                self.epochs = iter(self.fit)
+                with self._in_time():
+                    self._prepare(device)
         except BaseException:
             self.close()
             raise
@@ -56,6 +79,8 @@ class Trial:
 
     def close(self) -> None:
         """Let others have the folder. The state of the last epoch stays in it."""
+        if self.attempt is not None:
+            self.attempt.close()
         self._lock.close()
 
     @property
@@ -63,11 +88,13 @@ class Trial:
         """The network's record, with the options of the settings."""
         return zoo.entry(self.settings.network).with_options(**self.settings.options)
 
-    def _prepare(self, device: str) -> Fit:
+    def _prepare(self, device: str | torch.device) -> None:
+        """Make the training, as it stands in the folder."""
         settings = self.settings
-        card = datasets.card(settings.dataset)
+        with _data_trouble():
+            card = datasets.card(settings.dataset)
         if card.fingerprint != settings.fingerprint:
-            raise SearchError(
+            raise failures.DataTrouble(
                 f"{settings.dataset} has fingerprint {card.fingerprint} here, {settings.fingerprint} where the search "
                 f"was started: build it again from the same source, or share one WAVEZOO_HOME"
             )
@@ -86,56 +113,114 @@ class Trial:
         )
         files.write_json(self.folder / files.SETTINGS, settings.to_json())
         self._restore(fit)
-        return fit
+        fit.between = self._between
+        self.fit, self.epochs = fit, iter(fit)
+        self._next_save = time.monotonic() + MOMENT_SECONDS
 
     def _open(self, split: str, entry: zoo.Entry, device: str | torch.device) -> Feed:
-        return open_feed(self.settings.dataset, split, self.settings.convention, entry, device)
+        with _data_trouble():
+            return open_feed(self.settings.dataset, split, self.settings.convention, entry, device)
 
     def advance(self) -> dict[str, Any]:
         """Train one more epoch, save, and return its row.
 
         After the last epoch the row's "result" holds the test scores; a trial that had ended returns it at once.
+        An epoch that finds no room in memory is done again with the batch in smaller parts; see `Fit`.
+        raises: Paused once `halted` says so; whatever stands in the way of training.
         """
         if self.result is not None:
             files.share(self.settings.signature(), patient=True)
             return {**self.history[-1], "result": self.result}
-        epoch = next(self.epochs)
-        row = asdict(epoch)
-        self.history = [*self.history, row]
-        if not epoch.last:
+        while True:
+            try:
+                with self._in_time():
+                    return self._advance()
+            except Exception as error:
+                if not failures.memory_kind(error) or not self.fit.shrink():
+                    raise
+            self._start_epoch_again()  # out here, where the error holds on to nothing any more
+
+    def _advance(self) -> dict[str, Any]:
+        self._leave_if_halted()
+        if not self.fit.progress.finished:
+            self.history = [*self.history, asdict(next(self.epochs))]
             self._save()
+        row = self.history[-1]
+        if not row["last"]:
             files.share(self.settings.signature())  # a storage that is away gets this epoch with the next one
             return row
-        self.result = self._finish(epoch)
+        self.result = self._finish()
         files.share(self.settings.signature(), patient=True)
         return {**row, "result": self.result}
+
+    @contextlib.contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """What lasts too long in here ends this process."""
+        if self.attempt is None:
+            yield
+            return
+        self.attempt.begin([row["seconds"] for row in self.history])
+        try:
+            yield
+        finally:
+            self.attempt.rest()
+
+    def _start_epoch_again(self) -> None:
+        """From the state at its beginning, in the parts that the training has come down to."""
+        parts, device = self.fit.micro_batch_size, self.fit.device
+        (self.folder / files.MOMENT).unlink(missing_ok=True)
+        del self.fit, self.epochs
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._prepare(device)
+        self.fit.micro_batch_size = parts
+
+    def _leave_if_halted(self) -> None:
+        if self.halted():
+            raise Paused
+
+    def _between(self) -> None:
+        """After each batch: save, if the epoch has gone on for long or is to be left here."""
+        if self.halted():
+            self._save_moment()
+            files.share(self.settings.signature())
+            raise Paused
+        if time.monotonic() >= self._next_save:
+            self._save_moment()
 
     def _save(self) -> None:
         tensors, progress = self.fit.state()
         # Progress and history ride in the tensors' file: one rename moves all of them on together.
         about = {"progress": json.dumps(progress), "epochs": json.dumps(self.history)}
-        with written_whole(self.folder / files.STATE) as part:
-            save_file(tensors, part, metadata=about)
+        _write(self.folder / files.STATE, tensors, about)
         files.write_json(self.folder / files.EPOCHS, self.history)
+        (self.folder / files.MOMENT).unlink(missing_ok=True)
+        self._next_save = time.monotonic() + MOMENT_SECONDS
+
+    def _save_moment(self) -> None:
+        began = time.monotonic()
+        tensors, about = self.fit.moment()
+        _write(self.folder / files.MOMENT, tensors, {"moment": json.dumps(about)})
+        took = time.monotonic() - began
+        self._next_save = time.monotonic() + max(MOMENT_SECONDS, took / MOMENT_SHARE)
 
     def _restore(self, fit: Fit) -> None:
-        path = self.folder / files.STATE
-        if not path.is_file():
-            self.history = []
-            return
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-            about = file.metadata()
-        fit.restore(tensors, json.loads(about["progress"]))
-        self.history = json.loads(about["epochs"])
+        self.history = []
+        if found := _read(self.folder / files.STATE):
+            tensors, about = found
+            fit.restore(tensors, json.loads(about["progress"]))
+            self.history = json.loads(about["epochs"])
+        if found := _read(self.folder / files.MOMENT):
+            tensors, about = found
+            fit.restore_moment(tensors, json.loads(about["moment"]))  # one of another epoch is passed over
 
-    def _finish(self, epoch: Epoch) -> dict[str, Any]:
+    def _finish(self) -> dict[str, Any]:
         """Score the test clips once, with the weights that count, and write what remains of the trial."""
         network, valid = self.fit.network, self.fit.valid.split
         heard = self._open("test", self.entry, self.fit.device)
         test = heard.split
         on_valid = Evaluation(self.fit.best_probabilities.numpy(), self.fit.progress.best_loss)
-        on_test = evaluate(network, heard)
+        on_test = evaluate(network, heard, self._leave_if_halted)
         said = ClipScores(
             tags=test.tags,
             protocol=protocol(self.settings, test),
@@ -147,7 +232,8 @@ class Trial:
             "signature": self.settings.signature(),
             "network": self.settings.network,
             "best_epoch": self.fit.progress.best_epoch,
-            "epochs": epoch.epoch,
+            "epochs": len(self.history),
+            "micro_batch_size": self.fit.micro_batch_size,
             "seconds": sum(row["seconds"] for row in self.history),
             **scores.summary(said, resampled),
         }
@@ -165,7 +251,7 @@ class Trial:
         fit = self.fit
         cost = self.entry.cost(len(fit.valid.split.tags)).multiply_adds
         trained = fit.segments or len(fit.train)
-        with contextlib.suppress(OSError):
+        try:
             throughput.note(
                 local_device(),
                 self.entry.family,
@@ -173,6 +259,9 @@ class Trial:
                 evaluation=float(cost) * len(fit.valid) * result["epochs"],
                 seconds=result["seconds"],
             )
+        except OSError as error:
+            if failures.is_storage_full(error):  # the next trial would not have room for more than notes
+                raise
 
     def _write_checkpoint(self, network: nn.Module, test: Split, result: dict[str, Any]) -> None:
         card = zoo.Card.of(
@@ -180,7 +269,12 @@ class Trial:
             tags=test.tags,
             protocol=result["protocol"],
             scores={"valid": result["valid"], "test": result["test"]},
-            lineage={**self.lineage, "signature": result["signature"], "settings": self.settings.to_json()},
+            lineage={
+                **self.lineage,
+                "signature": result["signature"],
+                "settings": self.settings.to_json(),
+                "micro_batch_size": result["micro_batch_size"],
+            },
             licence=test.card.licence,
         )
         zoo.save(network, self.folder / files.CHECKPOINT, card)
@@ -194,6 +288,30 @@ def _said(split: Split, evaluation: Evaluation) -> SplitScores:
         probabilities=evaluation.probabilities,
         subsets=split.subsets,
     )
+
+
+@contextlib.contextmanager
+def _data_trouble() -> Iterator[None]:
+    """What a data set refuses here, it refuses to every trial."""
+    try:
+        yield
+    except DatasetError as error:
+        raise failures.DataTrouble(str(error)) from error
+
+
+def _write(file: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
+    """Through Python's own files: safetensors' errors don't tell a full disk from others."""
+    with written_whole(file) as part:
+        part.write_bytes(to_bytes(tensors, metadata=about))
+
+
+def _read(file: Path) -> tuple[dict[str, Tensor], Mapping[str, str]] | None:
+    """Tensors and what is said of them; None where there is no file."""
+    if not file.is_file():
+        return None
+    with safe_open(file, framework="pt") as stored:
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  (no mapping)
+        return tensors, stored.metadata()
 
 
 def protocol(settings: TrialSettings, test: Split) -> dict[str, Any]:

@@ -60,6 +60,7 @@ words:
   cluster.address=local|auto|HOST:PORT  cluster.cpus_per_trial=N  cluster.gpus_per_trial=auto|X
   cluster.storage=s3://BUCKET/PREFIX|PATH   where trials lie if the machines share no disk
   cluster.trials_at_once=auto|N         budget.batch_size=N  budget.epochs_per_stage=N  ...
+  cluster.epoch_minutes=auto|N          after this an epoch is taken to hang (auto: ten times the longest before it)
 
 Data, ledgers, checkpoints and MLflow's store lie under WAVEZOO_HOME (default ./wavezoo-data).
 exit codes: 0 done, 1 some trials failed, 2 wrong words, 130 interrupted

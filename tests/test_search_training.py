@@ -1,7 +1,9 @@
 """Training one network: the stream of epochs, and that nothing is lost or changed by an interruption."""
 
+import contextlib
 import copy
 import threading
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -15,13 +17,14 @@ import torch
 import datasets
 import zoo
 from search import files, worker
+from search import trial as trials
 from search.evaluation import evaluate
 from search.feed import open_feed
 from search.metrics import score
 from search.optimizer import Optimizer, make
 from search.settings import OPTIMIZERS, SearchError, Training, TrialSettings
-from search.training import Diverged, Fit
-from search.trial import Trial
+from search.training import Diverged, Fit, copied
+from search.trial import Paused, Trial
 
 SMALL = Training(learning_rates=(0.05, 0.01), epochs_per_stage=2, batch_size=8)
 NETWORK = "samplecnn_m3_n3_s729"
@@ -48,7 +51,7 @@ def settings(training: Training = SMALL, seed: int = 3) -> TrialSettings:
     )
 
 
-def without_time(rows: list[dict]) -> list[dict]:
+def without_time(rows: Iterable[dict]) -> list[dict]:
     return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
@@ -154,6 +157,62 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(optimizer: str
         assert rows == without_time([vars(epoch) for epoch in whole])
 
 
+class Left(Exception):
+    """Someone has left an epoch."""
+
+
+def leave_after(fit: Fit, calls: int) -> None:
+    """Leave the stream of epochs once `between` has been called so often."""
+    count = iter(range(calls))
+
+    def between() -> None:
+        if next(count, None) is None:
+            raise Left
+
+    fit.between = between
+
+
+@pytest.mark.usefixtures("demo")
+@pytest.mark.parametrize("optimizer", ["nesterov", "adam"])
+def test_left_in_the_middle_of_an_epoch_and_resumed_equals_uninterrupted_bit_for_bit(optimizer: str) -> None:
+    """Left in the first epoch, at its first batch and its last, among the clips looked at, and in the next stage."""
+    worker.prepare(torch.get_num_threads())
+    schedule = replace(SMALL, optimizer=optimizer, learning_rates=(0.005, 0.001), epochs_per_stage=1)
+    whole, fit = a_fit(schedule), a_fit(schedule)
+    wanted, rows = list(whole), []
+    start = fit.state()
+    for calls in (0, 1, 40, 97):  # an epoch has 3 batches and 96 clips
+        leave_after(fit, calls)
+        with contextlib.suppress(Left):
+            for epoch in fit:
+                rows.append(epoch)
+                start = fit.state()
+        moment = fit.moment()
+        fit = a_fit(schedule)
+        fit.restore(*start)
+        assert fit.restore_moment(*moment)
+    assert (len(rows), fit.progress.stage, moment[1]["batches"]) == (1, 1, 2)
+    rows += list(fit)
+    assert without_time(map(vars, rows)) == without_time(map(vars, wanted))
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, fit.network.state_dict()[name]), name
+
+
+@pytest.mark.usefixtures("demo")
+def test_a_moment_of_another_epoch_is_passed_over() -> None:
+    fit = a_fit(replace(SMALL, epochs_per_stage=1))
+    leave_after(fit, 0)
+    with pytest.raises(Left):
+        next(iter(fit))
+    moment = fit.moment()
+    other = a_fit(replace(SMALL, epochs_per_stage=1))
+    next(iter(other))
+    before = copied(other.network.state_dict())
+    assert not other.restore_moment(*moment)
+    for name, value in other.network.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
 @pytest.mark.usefixtures("demo")
 def test_the_same_seed_gives_the_same_numbers_and_another_one_others() -> None:
     losses = [next(iter(a_fit(seed=seed))).train_loss for seed in (1, 1, 2)]
@@ -233,6 +292,67 @@ def test_a_trial_goes_on_from_its_last_epoch_in_another_process(fresh_home: Path
     assert without_time(files.read_epochs(settings(seed=4).signature())) == without_time(whole.history)
     assert rows[-1]["result"]["test"] == wanted[-1]["result"]["test"]
     assert one_epoch(settings(seed=4))["result"] == rows[-1]["result"]
+
+
+def after(calls: int) -> Callable[[], bool]:
+    """False so often, and true from then on."""
+    count = iter(range(calls))
+    return lambda: next(count, None) is None
+
+
+def until_paused(trial: Trial) -> list[dict]:
+    rows = []
+    with contextlib.suppress(Paused):
+        while not trial.result:
+            rows.append(trial.advance())
+    assert not trial.result, "it did not pause"
+    return rows
+
+
+def test_a_trial_that_is_told_to_pause_in_the_middle_of_an_epoch_ends_as_if_it_had_not_been(
+    fresh_home: Path,
+) -> None:
+    short = replace(SMALL, epochs_per_stage=1)
+    with Trial(settings(short, seed=4), "cpu", {}) as whole:
+        wanted = [whole.advance() for _ in range(2)]
+    (fresh_home / "trials").rename(fresh_home / "elsewhere")
+    rows, moment = [], whole.folder / files.MOMENT
+    # In the first epoch's batches; in its clips; in the second epoch; among the test clips; before anything.
+    for calls, inside in ((3, True), (30, True), (102, True), (120, False), (0, False)):
+        with Trial(settings(short, seed=4), "cpu", {}, halted=after(calls)) as trial:
+            rows += until_paused(trial)
+        assert moment.exists() == inside
+    rows.append(one_epoch(settings(short, seed=4)))
+    assert without_time(files.read_epochs(whole.settings.signature())) == without_time(whole.history)
+    assert rows[-1]["result"]["test"] == wanted[-1]["result"]["test"]
+    assert not moment.exists()
+    assert not (whole.folder / files.STATE).exists()
+
+
+def test_a_process_killed_in_the_middle_of_an_epoch_costs_what_came_after_its_last_save(
+    fresh_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = replace(SMALL, epochs_per_stage=1)
+    with Trial(settings(short, seed=7), "cpu", {}) as whole:
+        wanted = [whole.advance() for _ in range(2)]
+    (fresh_home / "trials").rename(fresh_home / "elsewhere")
+    monkeypatch.setattr(trials, "MOMENT_SECONDS", 0.0)
+    monkeypatch.setattr(trials, "MOMENT_SHARE", 1e9)  # at each batch
+    update, updates = Fit._update, []
+
+    def killed(fit: Fit, *batch: object) -> torch.Tensor:
+        updates.append(fit.progress.epoch)
+        if len(updates) == 3:
+            raise KeyboardInterrupt  # passes everything that handles errors, as a kill does
+        return update(fit, *batch)
+
+    monkeypatch.setattr(Fit, "_update", killed)
+    with Trial(settings(short, seed=7), "cpu", {}) as trial, pytest.raises(KeyboardInterrupt):
+        trial.advance()
+    rows = [one_epoch(settings(short, seed=7)) for _ in range(2)]
+    assert updates == [0, 0, 0, 0, 1, 1, 1], "batches that had been saved were trained again"
+    assert without_time(files.read_epochs(whole.settings.signature())) == without_time(whole.history)
+    assert rows[-1]["result"]["test"] == wanted[-1]["result"]["test"]
 
 
 @pytest.mark.usefixtures("fresh_home")

@@ -1,0 +1,45 @@
+"""`python -m search.run` with trials that go wrong.
+
+python tests/faulty_trials.py FAULT key=value ...
+"""
+
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from search import placing, run  # placing before all that imports Ray, as it sets what Ray reads then
+from search import trial as trials
+from search.process import TrialProcess
+
+
+class Stuck(TrialProcess):
+    """Never gets anywhere, and hears of nothing."""
+
+    def _advance(self) -> dict[str, Any]:
+        (Path(self.assigned["home"]) / "stuck").touch()
+        threading.Event().wait()
+        return {}
+
+
+class StuckOnce(TrialProcess):
+    """The first process at a trial hangs in the middle of its first epoch."""
+
+    def _advance(self) -> dict[str, Any]:
+        trials.Trial._between = self._between_once
+        return super()._advance()
+
+    @staticmethod
+    def _between_once(trial: trials.Trial) -> None:
+        if not (trial.folder / "stuck").exists():
+            (trial.folder / "stuck").touch()
+            threading.Event().wait()
+
+
+FAULTS = {"stuck": Stuck, "stuck once": StuckOnce}
+
+if __name__ == "__main__":
+    import faulty_trials
+
+    placing.TrialProcess = faulty_trials.FAULTS[sys.argv[1]]
+    sys.exit(run.main(sys.argv[2:]))

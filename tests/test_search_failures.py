@@ -1,0 +1,419 @@
+"""The failure kinds: each is made to happen, is named, and gets what the table says."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sqlalchemy import event
+from torch import nn
+
+import datasets
+import zoo
+from datasets import DatasetError
+from search import attempts, data, failures, files, ledger, run, spaces, training
+from search.attempts import Attempt, Limit, cause
+from search.deciding import Decider
+from search.halting import Halt, Leave
+from search.job import Job
+from search.placing import Desk
+from search.process import TrialProcess
+from search.settings import SearchError, Training, TrialSettings
+from search.training import Fit
+from search.trial import Trial
+from search.words import read_words
+
+NETWORK = "samplecnn_m3_n3_s729"
+SMALL = Training(learning_rates=(0.05, 0.01), epochs_per_stage=1, batch_size=8, multiply_adds_per_epoch=1.3e8)
+README = Path(__file__).parent.parent / "README.md"
+# Which test makes each kind happen: in this file, or in the one named.
+INJECTED = {
+    "diverged": "test_a_loss_that_is_no_number_fails_its_trial",
+    "out of GPU memory": "test_a_batch_too_large_for_the_memory_goes_through_in_parts",
+    "out of host memory": "test_a_trial_that_fits_no_memory_fails_by_that_name",
+    "lost": "test_search_whole.py: test_a_trial_whose_process_is_killed_goes_on_in_another",
+    "hang": "test_an_epoch_that_never_ends_is_ended",
+    "refused": "test_settings_that_only_the_data_can_refuse_fail_their_trial",
+    "data": "test_search_stops.py: test_data_that_go_away_stop_the_whole_search",
+    "storage full": "test_search_stops.py: test_a_full_disk_stops_the_whole_search",
+    "tracking away": "test_search_whole.py: test_a_search_goes_on_and_ends_while_mlflow_is_away",
+    "error": "test_what_nobody_foresaw_fails_its_trial_and_leaves_its_trace",
+}
+
+
+def settings(**changes: Any) -> TrialSettings:
+    card = datasets.card("demo")
+    base = TrialSettings(
+        network=NETWORK,
+        options=zoo.entry(NETWORK).options,
+        training=SMALL,
+        seed=3,
+        dataset="demo",
+        fingerprint=card.fingerprint,
+        convention=card.default_convention,
+        tag_hash=card.tag_hash,
+    )
+    return replace(base, **changes)
+
+
+def a_process(trial: TrialSettings) -> TrialProcess:
+    """A worker's end without a worker around it."""
+    process = TrialProcess.__new__(TrialProcess)
+    common = {"home": os.environ["WAVEZOO_HOME"], "threads": torch.get_num_threads(), "lineage": {}}
+    process.setup({**common, "settings": trial.to_json(), "signature": trial.signature()})
+    return process
+
+
+def failure_of(trial: TrialSettings) -> dict[str, str]:
+    """What the process of a trial that fails sends as its last row."""
+    process = a_process(trial)
+    while not (row := process.step())["done"]:
+        pass
+    assert process.trial is None, "the trial was not let go of"
+    return row["failure"]
+
+
+def test_every_kind_has_a_test_that_makes_it_happen() -> None:
+    assert set(INJECTED) == set(failures.KINDS)
+    for place in INJECTED.values():
+        file, _, name = place.rpartition(": ")
+        text = Path(__file__).with_name(file or Path(__file__).name).read_text(encoding="utf-8")
+        assert f"def {name}(" in text, place
+
+
+def test_the_readmes_table_is_the_one_that_the_search_follows() -> None:
+    assert failures.as_markdown() in README.read_text(encoding="utf-8")
+
+
+def test_every_kind_says_what_is_done() -> None:
+    for kind in failures.KINDS.values():
+        assert kind.action in ("stop the trial", "stop the search", "shrink", "retry", "go on")
+        assert kind.ends_search == (kind.name in ("data", "storage full"))
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_loss_that_is_no_number_fails_its_trial() -> None:
+    failure = failure_of(settings(training=replace(SMALL, learning_rates=(1e30,))))
+    assert failure["kind"] == "diverged"
+    assert failure["why"].startswith("the loss is ")
+
+
+def without_time(rows: list[dict]) -> list[dict]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def small_memory(monkeypatch: pytest.MonkeyPatch, holds: int, error: Exception) -> list[int]:
+    """A memory that holds so many segments of a batch. Returns the sizes that were tried."""
+    whole, tried = training.binary_cross_entropy_with_logits, []
+
+    def loss(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        tried.append(len(logits))
+        if len(logits) > holds:
+            raise error
+        return whole(logits, wanted)
+
+    monkeypatch.setattr(training, "binary_cross_entropy_with_logits", loss)
+    return tried
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"
+        ),
+    ],
+    ids=["gpu", "host"],
+)
+def test_a_batch_too_large_for_the_memory_goes_through_in_parts(
+    error: Exception, fresh_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = small_memory(monkeypatch, 4, error)
+    with Trial(settings(), "cpu", {}) as trial:
+        rows = [trial.advance() for _ in range(2)]
+    assert tried == [8, 4, 4, 4, 4, 4, 4] + [4] * 6  # 24 segments an epoch
+    assert [row["micro_batch_size"] for row in rows] == [4, 4]
+    assert rows[-1]["result"]["micro_batch_size"] == 4
+    assert files.read_epochs(settings().signature())[0]["micro_batch_size"] == 4
+    card = json.loads((trial.folder / files.CHECKPOINT / "card.json").read_text())
+    assert card["lineage"]["micro_batch_size"] == 4
+    # The epoch was done again from its very beginning: it is that of a training that knew it from the start.
+    (fresh_home / "trials").rename(fresh_home / "elsewhere")
+    with Trial(settings(), "cpu", {}) as knowing:
+        knowing.fit.micro_batch_size = 4
+        again = [knowing.advance() for _ in range(2)]
+    assert without_time(again[:1]) == without_time(rows[:1])
+    assert again[1]["result"]["test"] == rows[1]["result"]["test"]
+
+
+def test_the_parts_of_a_batch_make_the_same_step_as_the_whole(demo: str) -> None:
+    torch.manual_seed(0)
+    waves, tags = torch.randn(23, 30), (torch.rand(23, 5) > 0.5).float()
+    weights = []
+    for most in (23, 12, 3):
+        torch.manual_seed(1)
+        fit = Fit.__new__(Fit)
+        fit.network, fit.device, fit.micro_batch_size = nn.Linear(30, 5), torch.device("cpu"), most
+        fit.training = SMALL
+        fit.optimizer = fit._fresh_optimizer()
+        losses = [float(fit._update(waves, tags, 0.1)) for _ in range(3)]
+        weights.append((fit.network.weight, losses))
+    for weight, losses in weights[1:]:
+        assert torch.allclose(weight, weights[0][0], rtol=1e-5, atol=1e-6)
+        assert losses == pytest.approx(weights[0][1], rel=1e-6)
+
+
+def test_no_part_of_a_batch_has_one_segment() -> None:
+    """Batch norm needs two."""
+    for segments in range(2, 70):
+        for most in range(1, 70):
+            sizes = [
+                len(part) for part in torch.arange(segments).tensor_split(training._parts(segments, most))
+            ]
+            assert min(sizes) >= 2
+            assert sum(sizes) == segments
+            assert max(sizes) <= max(most, 3)
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_trial_that_fits_no_memory_fails_by_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = small_memory(monkeypatch, 0, MemoryError("no room for 7 bytes"))
+    assert failure_of(settings()) == {"kind": "out of host memory", "why": "no room for 7 bytes"}
+    assert tried == [8, 4, 2]
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_settings_that_only_the_data_can_refuse_fail_their_trial() -> None:
+    failure = failure_of(
+        settings(training=replace(SMALL, batch_size=2, multiply_adds_per_epoch=None), seed=-1)
+    )
+    assert failure["kind"] == "refused"
+    assert "seed=-1" in failure["why"]
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_other_data_than_at_the_start_are_a_trouble_of_the_whole_search() -> None:
+    failure = failure_of(settings(fingerprint="0123"))
+    assert failure["kind"] == "data"
+    assert failure["why"].endswith("build it again from the same source, or share one WAVEZOO_HOME")
+
+
+def test_data_that_are_gone_are_a_trouble_of_the_whole_search(
+    fresh_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = settings()
+    (fresh_home / "datasets").unlink()
+    failure = failure_of(trial)
+    assert failure["kind"] == "data"
+    assert "demo has not been built in" in failure["why"]
+    gone = FileNotFoundError(
+        2, "No such file or directory", str(fresh_home / "datasets" / "demo" / "0.arrow")
+    )
+    assert failures.kind_of(gone) is failures.DATA
+    assert failures.kind_of(FileNotFoundError(2, "No such file", "/elsewhere")) is failures.ERROR
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_what_nobody_foresaw_fails_its_trial_and_leaves_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Fit, "_begin", lambda self: [][1])
+    failure = failure_of(settings())
+    trace = files.trial_folder(settings().signature()) / "error.txt"
+    assert failure == {"kind": "error", "why": f"IndexError: list index out of range (more in {trace})"}
+    assert "Traceback" in trace.read_text()
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_checkpoint_without_room_leaves_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file that is written beside is /dev/full here: the system itself says that there is no room."""
+    process = a_process(settings(training=replace(SMALL, epochs_per_stage=2)))
+    process.step()
+    assert process.trial is not None
+    folder = process.trial.folder
+    before = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+    part = folder / f"{files.STATE}.{os.getpid()}.part"
+    part.symlink_to("/dev/full")
+    row = process.step()
+    assert row["failure"]["kind"] == "storage full"
+    assert row["failure"]["why"].startswith("there is no room left on the disk")
+    assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} == before
+
+
+def test_an_error_of_a_library_is_known_as_a_full_disk_whatever_its_words() -> None:
+    for words in ("I/O error: No space left on device (os error 28)", "[errno 122] Disk quota exceeded"):
+        assert failures.kind_of(RuntimeError(words)) is failures.STORAGE
+    assert failures.kind_of(OSError(122, "quota")) is failures.STORAGE
+    assert failures.kind_of(OSError(13, "denied")) is failures.ERROR
+
+
+def a_desk(*words: str) -> tuple[Desk, list[str]]:
+    """The driver's end without Ray, and what it tells a person."""
+    typed = ["dataset=demo", "budget=small", "space=smoke", *words]
+    read = read_words(typed)
+    job = Job.of(read, spaces.load(read.space), data.find(read), typed)
+    told: list[str] = []
+    return Desk(Decider(ledger.open_study(job), job), [], {}, Halt(told.append)), told
+
+
+ROW = {"epoch": 1, "valid_roc_auc": 0.5, "stage": 0}
+
+
+def fill(desk: Desk, trial_id: str) -> None:
+    """Write epochs into the ledger until there is no room for more."""
+    for epoch in range(1, 10_000):
+        desk.should_stop(trial_id, {**ROW, "epoch": epoch})
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_ledger_without_room_ends_the_search_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk, _ = a_desk()
+    config = desk.assign("a")
+    assert config
+    engine = desk.decider.study._storage._backend.engine
+    engine.dispose()
+
+    def no_page_more(connection: Any, record: object) -> None:
+        connection.execute("PRAGMA max_page_count = 1")  # as many as there are is the least that it takes
+
+    event.listen(engine, "connect", no_page_more)
+    with pytest.raises(Leave):
+        fill(desk, "a")
+    engine.dispose()
+    error = desk.halt.error
+    assert error is not None
+    assert failures.is_storage_full(error)
+
+    def fails(typed: object) -> int:
+        raise error
+
+    monkeypatch.setattr(run, "_run", fails)
+    assert run.main(["space=smoke"]) == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(
+        r"there is no room left on the disk: make room under .*; then the same command goes on\n", said
+    )
+    again, _ = a_desk()  # with room: the same command
+    assert again.assign("b")["signature"] == config["signature"]
+    assert desk.decider.study.get_trials()[0].state.name == "RUNNING"
+
+
+@pytest.mark.usefixtures("fresh_home")
+@pytest.mark.parametrize("kind", ["data", "storage full"])
+def test_a_trouble_of_the_whole_search_is_no_failure_of_the_trial(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, told = a_desk()
+    monkeypatch.setattr(Halt, "_pause", lambda self, why: told.append(why))
+    desk.assign("a")
+    desk.tell("a", {"done": True, "failure": {"kind": kind, "why": "as it is"}})
+    desk.end("a", lost=False)
+    assert str(desk.halt.error) == f"the search stops, {kind}: as it is; then the same command goes on"
+    assert desk.assign("b") is None, "another trial was started"
+    assert desk.decider.failures() == []
+    assert [trial.state.name for trial in desk.decider.study.get_trials()] == ["RUNNING"]
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_failure_goes_to_the_ledger_by_its_kind() -> None:
+    desk, _ = a_desk()
+    desk.assign("a")
+    desk.tell("a", {"done": True, "failure": {"kind": "out of GPU memory", "why": "2 GB asked for"}})
+    desk.end("a", lost=False)
+    assert desk.decider.study.get_trials()[0].user_attrs["failure"]["kind"] == "out of GPU memory"
+
+
+def test_the_limit_of_an_epoch_follows_from_those_before_it() -> None:
+    assert Limit("auto", 1.0).seconds([]) == 600
+    assert Limit("auto", 100.0).seconds([]) == 6000
+    assert Limit("auto", 1000.0).seconds([70.0, 90.0]) == 900
+    assert Limit("auto", 1000.0).seconds([1.0]) == 600
+    assert Limit(3, 1000.0).seconds([5000.0]) == 180
+
+
+@pytest.fixture
+def counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The kernel's counts, which a test may change."""
+    file = tmp_path / "vmstat"
+    file.write_text("nr_free_pages 7\noom_kill 3\n")
+    monkeypatch.setattr(attempts, "VMSTAT", file)
+    return file
+
+
+def test_a_process_that_lets_go_leaves_nothing_to_explain(tmp_path: Path, counts: Path) -> None:
+    Attempt(tmp_path, Limit("auto", 1.0)).close()
+    assert cause(tmp_path) is None
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["vmstat"]
+
+
+def test_a_process_that_is_gone_was_lost(tmp_path: Path, counts: Path) -> None:
+    Attempt(tmp_path, Limit("auto", 1.0))._stacks.close()
+    assert cause(tmp_path) is failures.LOST
+    assert attempts.loss(tmp_path)["why"].startswith("its process or node was lost 4 times (killed, or ")
+
+
+def test_a_process_that_the_kernel_ended_for_memory_is_told_from_others(tmp_path: Path, counts: Path) -> None:
+    Attempt(tmp_path, Limit("auto", 1.0))._stacks.close()
+    counts.write_text("nr_free_pages 7\noom_kill 4\n")
+    assert cause(tmp_path) is failures.HOST_MEMORY
+    assert attempts.loss(tmp_path)["kind"] == "out of host memory"
+
+
+def test_a_kernel_that_does_not_count_is_believed_nothing(tmp_path: Path, counts: Path) -> None:
+    counts.write_text("nr_free_pages 7\n")
+    Attempt(tmp_path, Limit("auto", 1.0))._stacks.close()
+    assert cause(tmp_path) is failures.LOST
+
+
+HANGS = """
+import sys, threading
+from pathlib import Path
+from search.attempts import Attempt, Limit
+attempt = Attempt(Path(sys.argv[1]), Limit(0.005, 1.0))
+attempt.begin([])
+attempt.rest()
+def an_epoch_that_never_ends():
+    threading.Event().wait()
+attempt.begin([])
+an_epoch_that_never_ends()
+"""
+
+
+def test_an_epoch_that_never_ends_is_ended(tmp_path: Path) -> None:
+    answer = subprocess.run(
+        [sys.executable, "-c", HANGS, str(tmp_path)], capture_output=True, check=False, timeout=120
+    )
+    assert answer.returncode == 1, answer.stderr
+    assert "an_epoch_that_never_ends" in (tmp_path / "hang.txt").read_text()
+    assert cause(tmp_path) is failures.HANG
+    loss = attempts.loss(tmp_path)
+    assert loss["kind"] == "hang"
+    assert loss["why"].endswith(f"where it stood is in {tmp_path}/hang.txt")
+    Attempt(tmp_path, Limit("auto", 1.0))._stacks.close()  # the next one, lost in another way
+    assert cause(tmp_path) is failures.LOST
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_trial_lost_too_often_has_the_kind_of_its_last_loss() -> None:
+    desk, _ = a_desk()
+    config = desk.assign("a")
+    assert config
+    folder = files.trial_folder(config["signature"])
+    folder.mkdir(parents=True)
+    attempt = Attempt(folder, Limit("auto", 1.0))
+    attempt._stacks.write(b"Timeout!")
+    attempt._stacks.close()
+    desk.end("a", lost=True)
+    assert desk.decider.study.get_trials()[0].user_attrs["failure"]["kind"] == "hang"
+
+
+def test_errors_of_the_project_that_are_nothing_else_are_refusals() -> None:
+    assert failures.kind_of(SearchError("no")) is failures.REFUSED
+    assert failures.kind_of(DatasetError("no")) is failures.REFUSED
