@@ -23,7 +23,7 @@ from datasets.errors import DatasetError
 from datasets.msd_files import Lists, find_clips, kind_of, read_database, read_labels, read_lists, usual_path
 from datasets.mtat import CLIP_SECONDS, SEGMENTED_SECONDS, read_clip
 from datasets.progress import progress
-from datasets.recipe import SPLITS, Plan, PlannedClip, Recipe, Skipped
+from datasets.recipe import SPLITS, Plan, PlannedClip, Published, Recipe, Skipped
 
 PUBLISHED = {
     "paper": {"train": 201_680, "valid": 11_774, "test": 28_435},
@@ -171,6 +171,7 @@ DATASET = Recipe(
     licence="Million Song Dataset and Last.fm tags: non-commercial research; 7digital previews: as you hold them",
     citation="T. Bertin-Mahieux, D. P. W. Ellis, B. Whitman, P. Lamere: The Million Song Dataset. ISMIR 2011",
     plan=plan,
+    published=Published(PUBLISHED, CLIP_SECONDS, SEGMENTED_SECONDS, tags=50),
     words={
         "lists": "folder of the public id lists, labels and 50tagList.txt; default: source",
         "labels": "labels of train: Last.fm's lastfm_tags.db, or train_y.npz; default: either beside the lists",

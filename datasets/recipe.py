@@ -115,6 +115,20 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Published:
+    """What is known of a data set before anyone has built it: enough to plan a search of it.
+
+    conventions: clips by convention and split, the default convention first. tags: how many.
+    clip_seconds, segmented_seconds: length of a clip, and how much of it is cut into segments.
+    """
+
+    conventions: Mapping[str, Mapping[str, int]]
+    clip_seconds: float
+    segmented_seconds: float
+    tags: int
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A data set as its file declares it.
 
@@ -125,6 +139,7 @@ class Recipe:
     words:     what else can be typed to build it, each with one line of help.
     example:   the words that its command needs.
     called:    name of a store that it built, where that is another than its own.
+    published: what is known of it unbuilt; None where that depends on the files.
     """
 
     name: str
@@ -137,6 +152,7 @@ class Recipe:
     words: Mapping[str, str] = field(default_factory=dict)
     example: str = "source=FOLDER"
     called: str = ""
+    published: Published | None = None
 
     @property
     def command(self) -> str:

@@ -11,7 +11,7 @@ from search.settings import AUTO, ConfigError, Settings
 
 @dataclass(frozen=True)
 class Data:
-    """fingerprint: None while a data set that renders itself has not been built.
+    """fingerprint: None while it has not been built; automatic: then it renders itself before the search.
     clips: clips by split. segmented_samples: how much of the longest clip is cut into segments.
     """
 
@@ -24,6 +24,7 @@ class Data:
     tags: int
     tag_hash: str
     why: str
+    automatic: bool = False
 
     def segments_per_clip(self, segment_samples: int) -> int:
         return max(1, self.segmented_samples // segment_samples)
@@ -42,8 +43,11 @@ def find(settings: Settings) -> Data:
             if name == "mtat"
             else "no MTAT has been built here, so the music rendered for trying out"
         )
-    if recipe.find(name).automatic and not datasets.is_built(name):
+    found = recipe.find(name)
+    if found.automatic and not datasets.is_built(name):
         return _planned(settings, name, why)
+    if settings.plan and found.published and not datasets.is_built(name):
+        return _published(settings, found, found.published)
     card = datasets.card(name)
     convention = _convention(settings, name, card.default_convention, card.conventions)
     samples = min(card.clip_samples, card.segmented_samples or card.clip_samples)
@@ -80,6 +84,24 @@ def _planned(settings: Settings, name: str, why: str) -> Data:
         len(plan.tags),
         datasets.tag_hash(plan.tags),
         why,
+        automatic=True,
+    )
+
+
+def _published(settings: Settings, found: recipe.Recipe, known: recipe.Published) -> Data:
+    """A data set that only a plan may name, as it is not built."""
+    conventions = known.conventions
+    convention = _convention(settings, found.name, next(iter(conventions)), conventions)
+    return Data(
+        name=found.name,
+        fingerprint=None,
+        convention=convention,
+        clips=conventions[convention],
+        segmented_samples=int(known.segmented_seconds * found.rate_hz + 1e-6),
+        sample_rate_hz=found.rate_hz,
+        tags=known.tags,
+        tag_hash="",
+        why=f"not built yet; planned from its published numbers; to build it: {found.command}",
     )
 
 

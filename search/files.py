@@ -83,6 +83,15 @@ def read_result(signature: str) -> dict[str, Any] | None:
     return result
 
 
+def trained_by(signature: str) -> str | None:
+    """The study whose driver trained it to its end, as the card of its checkpoint says; None where nobody knows."""
+    try:
+        card = json.loads((trial_folder(signature) / CHECKPOINT / "card.json").read_text(encoding="utf-8"))
+        return str(card["lineage"]["search"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def read_epochs(signature: str) -> list[dict[str, Any]]:
     """The epochs of a trial so far, here or on another machine."""
     bring(signature, EPOCHS)

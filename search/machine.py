@@ -33,3 +33,11 @@ def _value(file: Path | None, key: str) -> str:
 def local_cpus() -> int:
     """How many cores this process may run on: a container or taskset can allow fewer than there are."""
     return len(os.sched_getaffinity(0))
+
+
+def local_memory_bytes() -> int:
+    """The memory of this machine, or of the container that this process runs in where that has less."""
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.is_file() else ""
+    return min(whole, int(text)) if text.isdigit() else whole

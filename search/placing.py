@@ -124,18 +124,36 @@ def _room(wanted: Cluster, nodes: Sequence[Mapping[str, float]]) -> Room:
     """How many trials fit. nodes: the resources of each: a trial runs on one node, whatever all have together."""
     cpus, gpus = ([node.get(kind, 0) for node in nodes] for kind in ("CPU", "GPU"))
     each = float(min(max(gpus), 1)) if wanted.gpus_per_trial == AUTO else float(wanted.gpus_per_trial)
+    threads = _cpus_per_trial(wanted, each, nodes)
     fits = sum(
-        min(int(cpu // wanted.cpus_per_trial), int(gpu / each) if each else sys.maxsize)
+        min(int(cpu // threads), int(gpu / each) if each else sys.maxsize)
         for cpu, gpu in zip(cpus, gpus, strict=True)
     )
     if fits < 1:
         raise SearchError(
-            f"a trial wants {wanted.cpus_per_trial} CPUs and {each:g} GPUs, the largest node of the cluster has "
+            f"a trial wants {threads} CPUs and {each:g} GPUs, the largest node of the cluster has "
             f"{max(cpus):g} and {max(gpus):g}: no trial would ever start; lower cluster.cpus_per_trial or "
             f"cluster.gpus_per_trial"
         )
     at_once = fits if wanted.trials_at_once == AUTO else min(fits, int(wanted.trials_at_once))
-    return Room(wanted.cpus_per_trial, each, at_once, int(max(node.get("memory", 0) for node in nodes)))
+    return Room(threads, each, at_once, int(max(node.get("memory", 0) for node in nodes)))
+
+
+def _cpus_per_trial(wanted: Cluster, gpus_each: float, nodes: Sequence[Mapping[str, float]]) -> int:
+    """The cores of each trial, so that those of a node add up to what it has and none fights another for them.
+
+    On processors one core each, unless the words want fewer trials than there are cores: how many threads a training
+    has can change its last digits, so it may not depend on how much is left to do.
+    """
+    if wanted.cpus_per_trial != AUTO:
+        return int(wanted.cpus_per_trial)
+    if gpus_each:
+        shares = [node.get("CPU", 0) * gpus_each / node["GPU"] for node in nodes if node.get("GPU")]
+        return max(int(min(shares, default=1)), 1)
+    if wanted.trials_at_once == AUTO:
+        return 1
+    cpus = [node.get("CPU", 0) for node in nodes]
+    return max(int(min(sum(cpus) // int(wanted.trials_at_once), max(cpus))), 1)
 
 
 class Places:

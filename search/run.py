@@ -61,21 +61,25 @@ def _help() -> str:
 def _run(typed: Sequence[str]) -> int:
     from rich.console import Console
 
-    from search import data
+    from search import budgets, data
+    from search.hardware import machines
 
     console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, markup=False)
     settings = words.read_words(typed)
     if settings.cluster.storage:
         os.environ[files.TRIALS] = settings.cluster.storage  # for all that read trials, as WAVEZOO_HOME is
-    job = Job.of(settings, spaces.load(settings.space), data.find(settings), typed)
-    console.print(plan.show(job))
+    on = machines(settings.cluster)
+    job = Job.of(settings, spaces.load(settings.space), data.find(settings), typed, on.trial_bytes)
+    planned = plan.Plan.of(job, on)
+    console.print(plan.show(planned))
     if settings.plan:
+        budgets.check(settings.limits, planned.outlook, on)
         return DONE
     if job.data.fingerprint is None:
         from datasets.build import build
 
         build(job.data.name)
-        job = Job.of(settings, job.space, data.find(settings), typed)
+        job = Job.of(settings, job.space, data.find(settings), typed, on.trial_bytes)
     return _search(job, console)
 
 

@@ -126,19 +126,25 @@ class Cluster:
     """Where trials run, how much of it each one gets, and where they lie if the machines share no disk.
 
     epoch_minutes: after so long an epoch is taken to hang, and its process is ended.
+    gpus, device: how many GPUs of which kind a plan is made for; a search takes what it finds at the address.
     """
 
     address: str = LOCAL
-    cpus_per_trial: int = 1
+    cpus_per_trial: int | str = AUTO
     gpus_per_trial: float | str = AUTO
     trials_at_once: int | str = AUTO
     storage: str | None = None
     epoch_minutes: float | str = AUTO
+    gpus: int | None = None
+    device: str | None = None
 
     def __post_init__(self) -> None:
         self._check_storage()
-        if self.cpus_per_trial < 1:
-            raise ConfigError(f"cluster.cpus_per_trial={self.cpus_per_trial}: give 1 or more")
+        cpus = self.cpus_per_trial
+        if cpus != AUTO and not (type(cpus) is int and cpus >= 1):
+            raise ConfigError(f"cluster.cpus_per_trial={cpus}: give 'auto', or 1 or more")
+        if self.gpus is not None and not (type(self.gpus) is int and self.gpus >= 0):
+            raise ConfigError(f"cluster.gpus={self.gpus}: give 0 or more GPUs, for which the plan is made")
         gpus, at_once = self.gpus_per_trial, self.trials_at_once
         if gpus != AUTO and not (is_number(gpus) and gpus >= 0 and (gpus < 1 or gpus == int(gpus))):
             raise ConfigError(
@@ -161,6 +167,23 @@ class Cluster:
             )
         if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[^/]+)*/?|/.+", given):
             raise ConfigError(f"cluster.storage={given}: give s3://BUCKET/PREFIX, or an absolute path")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that a search may take: hours of GPUs by all its commands together, and hours by the clock of each.
+
+    Where trials train on processors, gpu_hours counts the hours of the trials. None: no limit. No trial's result
+    depends on them, so no signature does.
+    """
+
+    gpu_hours: float | None = None
+    wall_hours: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, hours in vars(self).items():
+            if hours is not None and not (is_number(hours) and hours > 0):
+                raise ConfigError(f"budget.{name}={hours}: give hours above 0, or null for no limit")
 
 
 @dataclass(frozen=True)
@@ -237,6 +260,7 @@ class Settings:
     cluster: Cluster
     objectives: tuple[str, ...] = ("auc:max",)
     prior: str | None = None
+    limits: Limits = Limits()
 
     def __post_init__(self) -> None:
         for name in ("seeds", "trials"):

@@ -12,6 +12,7 @@ from datasets.home import home
 
 # A multiply-add of evaluation takes this much of one of training: forward only, and nothing is kept.
 EVALUATION_SHARE = 0.26
+ALIKE = 2.0  # networks up to so many times larger or smaller are as fast
 LATEST = 20  # what a machine did lately counts; it may have been another driver or load before
 MOST_BYTES = 1 << 20
 
@@ -21,12 +22,22 @@ def file() -> Path:
     return home() / "throughput.jsonl"
 
 
-def note(device: str, family: str, training: float, evaluation: float, seconds: float) -> None:
-    """Remember one training. training, evaluation: forward multiply-adds; seconds: of both together."""
+def note(
+    device: str, family: str, training: float, evaluation: float, seconds: float, size: int | None = None
+) -> None:
+    """Remember one training.
+
+    training, evaluation: forward multiply-adds. seconds: of both together, on a whole device. size: multiply-adds of a
+    segment.
+    """
     if seconds <= 0 or training <= 0:
         return
     rate = (training + EVALUATION_SHARE * evaluation) / seconds
-    line = json.dumps({"device": device, "family": family, "multiply_adds_per_second": rate}) + "\n"
+    _write({"device": device, "family": family, "multiply_adds_per_second": rate, "size": size})
+
+
+def _write(record: dict[str, Any]) -> None:
+    line = json.dumps(record) + "\n"
     # One short write at the end of the file: trials of several processes do not mix their lines.
     number = os.open(file(), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
@@ -41,12 +52,24 @@ def rate(device: str, family: str) -> tuple[float, int] | None:
 
     Where the family has not run there yet, that of the others; None if nothing has.
     """
-    notes = _notes(file())
-    own = [each for each in notes if each["device"] == device]
-    rates = [each["multiply_adds_per_second"] for each in own if each["family"] == family] or [
-        each["multiply_adds_per_second"] for each in own
-    ]
-    return (median(rates[-LATEST:]), len(rates[-LATEST:])) if rates else None
+    found = rates(device, family) or rates(device)
+    return (median(found), len(found)) if found else None
+
+
+def rates(device: str, family: str | None = None, size: int | None = None) -> list[float]:
+    """The multiply-adds a second of the latest trainings on this kind of device.
+
+    family: of these networks only. size: of those with about so many multiply-adds a segment only.
+    """
+    own = [note for note in _notes(file()) if note["device"] == device and family in (None, note["family"])]
+    if size is not None:
+        own = [note for note in own if _alike(size, note.get("size"))]
+    return [note["multiply_adds_per_second"] for note in own][-LATEST:]
+
+
+def _alike(size: int, other: int | None) -> bool:
+    """Whether two networks are about as large; of old notes nobody knows, so they count."""
+    return not other or max(size, other) <= ALIKE * min(size, other)
 
 
 @cache

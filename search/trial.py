@@ -258,6 +258,7 @@ class Trial:
                 training=float(cost) * trained * result["epochs"],
                 evaluation=float(cost) * len(fit.valid) * result["epochs"],
                 seconds=result["seconds"],
+                size=cost,
             )
         except OSError as error:
             if failures.is_storage_full(error):  # the next trial would not have room for more than notes

@@ -20,6 +20,7 @@ from search.settings import (
     Choice,
     Cluster,
     ConfigError,
+    Limits,
     Settings,
     Stopping,
     Training,
@@ -57,7 +58,9 @@ words:
   study=NAME storage=URL tracking=URL   the ledger, where it lies, and where MLflow listens
   publish=true|false    register the winner as <dataset>-<space>
   plan=true             print the plan only
-  cluster.address=local|auto|HOST:PORT  cluster.cpus_per_trial=N  cluster.gpus_per_trial=auto|X
+  cluster.gpus=N cluster.device=H200    the cluster that a plan is made for, where it is not this machine
+  budget.gpu_hours=N budget.wall_hours=N   refuse a plan that takes clearly more; stop, to be gone on with, when reached
+  cluster.address=local|auto|HOST:PORT  cluster.cpus_per_trial=auto|N  cluster.gpus_per_trial=auto|X
   cluster.storage=s3://BUCKET/PREFIX|PATH   where trials lie if the machines share no disk
   cluster.trials_at_once=auto|N         budget.batch_size=N  budget.epochs_per_stage=N  ...
   cluster.epoch_minutes=auto|N          after this an epoch is taken to hang (auto: ten times the longest before it)
@@ -143,15 +146,18 @@ def _as_hydra(word: str, words: Sequence[str]) -> str:
 
 def _gpus(words: Sequence[str]) -> float:
     """GPUs of the cluster that the words name: asking another machine takes as long as reaching it."""
-    addresses = [word.partition("=")[2] for word in words if word.startswith("cluster.address=")]
-    if not addresses or addresses[-1] == LOCAL:
+    said = dict(word.split("=", 1) for word in words if "=" in word)
+    address, planned = said.get("cluster.address", LOCAL), said.get("plan", "").lower() == "true"
+    if (planned or address != LOCAL) and said.get("cluster.gpus", "").isdecimal():
+        return int(said["cluster.gpus"])
+    if planned or address == LOCAL:  # a plan asks nobody, and says what it takes the cluster for
         return local_gpus()
     from search.placing import cluster_gpus
 
-    return cluster_gpus(addresses[-1])
+    return cluster_gpus(address)
 
 
-WORDS_OR_NULL = ("convention", "study", "storage", "tracking", "prior")
+WORDS_OR_NULL = ("convention", "study", "storage", "tracking", "prior", "device")
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 
@@ -179,11 +185,13 @@ def _settings(config: dict[str, Any], default: Mapping[str, Any]) -> Settings:
         raise ConfigError("; ".join(problems))
     budget = dict(config.pop("budget"))
     name = budget.pop("name")
+    hours = {key: budget.pop(key) for key in ("gpu_hours", "wall_hours")}
     parts = {
         "training": lambda: Training(**budget),
         "sampler": lambda: Choice(**config.pop("sampler")),
         "pruner": lambda: Stopping(**config.pop("pruner")),
         "cluster": lambda: Cluster(**config.pop("cluster")),
+        "limits": lambda: Limits(**hours),
     }
     made: dict[str, Any] = {}
     for part, make in parts.items():

@@ -81,3 +81,17 @@ def test_large_trials_are_not_put_beside_each_other_and_each_can_start_somewhere
     assert room.bundle(5 * 2**30) == room.bundle(7 * 2**30)  # so that one process can take both
     assert room.bundle(40 * 2**30) == {"CPU": 1, "memory": 16 * 2**30}
     assert "memory" not in _room(Cluster(gpus_per_trial=1), [{"CPU": 4.0, "GPU": 1.0}]).bundle(2**30)
+
+
+def test_the_threads_of_trials_on_one_machine_add_up_to_its_cores() -> None:
+    processors = [{"CPU": 16.0}, {"CPU": 8.0}]
+    assert (_room(Cluster(), processors).cpus, _room(Cluster(), processors).at_once) == (1, 24)
+    few = _room(Cluster(trials_at_once=3), processors)
+    assert (few.cpus, few.at_once) == (8, 3)
+    assert _room(Cluster(trials_at_once=1), processors).cpus == 16  # a trial runs on one machine
+    assert _room(Cluster(trials_at_once=100), processors).cpus == 1
+    assert _room(Cluster(cpus_per_trial=2, trials_at_once=3), processors).cpus == 2
+    with_gpus = [{"CPU": 64.0, "GPU": 8.0}, {"CPU": 16.0, "GPU": 4.0}]
+    assert (_room(Cluster(), with_gpus).cpus, _room(Cluster(), with_gpus).at_once) == (4, 12)
+    assert _room(Cluster(gpus_per_trial=0.25), with_gpus).cpus == 1
+    assert _room(Cluster(gpus_per_trial=2), with_gpus).cpus == 8

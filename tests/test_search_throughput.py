@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from search import plan, throughput
+from search import estimates, plan, throughput
 from search.job import Work
 from search.machine import local_device
 from search.settings import Training, TrialSettings
@@ -52,7 +52,7 @@ def test_an_estimate_follows_what_was_measured_here() -> None:
     guessed = plan.rough_seconds(work)
     throughput.note(local_device(), "samplecnn", training=7e10, evaluation=0.0, seconds=100.0)
     throughput._notes.cache_clear()
-    assert plan.rough_seconds(work) == pytest.approx(100 + plan.OVERHEAD_SECONDS)
+    assert plan.rough_seconds(work) == pytest.approx(100 + estimates.OVERHEAD_SECONDS)
     assert guessed != plan.rough_seconds(work)
 
 

@@ -42,6 +42,20 @@ def test_auto_budget_follows_the_machine(monkeypatch: pytest.MonkeyPatch) -> Non
     assert read_words([]).budget == "small"
 
 
+def test_auto_budget_of_a_plan_follows_the_cluster_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.words.local_gpus", lambda: 0)
+    assert read_words(["plan=true", "cluster.gpus=8"]).budget == "paper"
+    assert read_words(["plan=true", "cluster.gpus=0"]).budget == "small"
+    assert read_words(["plan=true", "cluster.address=10.0.0.1:6379"]).budget == "small"  # nobody is asked
+    assert read_words(["cluster.gpus=8"]).budget == "small"  # a search takes what it finds
+
+
+def test_a_limit_changes_no_result() -> None:
+    limited = read_words(["budget=small", "budget.gpu_hours=2", "budget.wall_hours=0.5"])
+    assert (limited.limits.gpu_hours, limited.limits.wall_hours) == (2, 0.5)
+    assert limited.training == read_words(["budget=small"]).training
+
+
 def test_a_nested_word_changes_one_setting_and_leaves_the_rest() -> None:
     training = read_words(["budget=paper", "budget.batch_size=16"]).training
     assert (training.batch_size, training.patience) == (16, 3)
@@ -79,6 +93,11 @@ def test_arguments_of_a_sampler_are_its_own() -> None:
         (["study=/data"], "study=/data: give up to 100 letters"),
         (["cluster.gpus_per_trial=1.5"], "cluster.gpus_per_trial=1.5: give 'auto', a part of one GPU"),
         (["study=5"], "study=5: give a word"),
+        (["cluster.cpus_per_trial=0.5"], "cluster.cpus_per_trial=0.5: give 'auto', or 1 or more"),
+        (["cluster.gpus=-1"], "cluster.gpus=-1: give 0 or more GPUs, for which the plan is made"),
+        (["cluster.gpus=some"], "cluster.gpus=some: give 0 or more GPUs, for which the plan is made"),
+        (["budget.gpu_hours=0"], "budget.gpu_hours=0: give hours above 0, or null for no limit"),
+        (["budget.wall_hours=soon"], "budget.wall_hours=soon: give hours above 0, or null for no limit"),
         (["space=table2,table3"], "can't read the words: "),
         (["space=[a"], "can't read the words: "),
     ],

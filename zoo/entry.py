@@ -224,6 +224,11 @@ class Entry:
             changed, paper=(), counted=None, certainty=Certainty("G", f"{self.name} with options of our own")
         )
 
+    @property
+    def costs_are_known(self) -> bool:
+        """Whether `cost` is a look-up or a formula; else it builds the network, with torch."""
+        return self.rules.cost is not None or (self.settings == self.defaults and self.name in costs.known())
+
     def cost(self, n_tags: int = 50, **overrides: Value) -> Cost:
         """Parameters and multiply-adds for `n_tags` tags, in closed form where the family has one.
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import zoo
 from datasets.errors import nearest
+from search.answers import Fixed
 from search.settings import A_NAME, ConfigError, is_name
 
 if TYPE_CHECKING:
@@ -59,11 +60,9 @@ class Space:
 
     def points(self) -> list[Point]:
         """The points of the grid, in its order; none where a sampler chooses."""
-        from optuna.trial import FixedTrial
+        return [self.at(Fixed(params)) for params in self.grid or ()]
 
-        return [self.at(FixedTrial(dict(params))) for params in self.grid or ()]
-
-    def at(self, trial: "optuna.trial.BaseTrial") -> Point:
+    def at(self, trial: "optuna.trial.BaseTrial | Fixed") -> Point:
         """The point that a trial stands for. raises: ConfigError if the space's own code fails."""
         try:
             point = self.sample(trial)  # type: ignore[arg-type]

@@ -10,9 +10,14 @@ Two plans at each number of first filters: "ramp" grows from them to 512 in even
 "16 to 512 along the layers"; "paper" keeps the modules of Table 1, so that the first layer alone changes.
 """
 
-import optuna
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from search.spaces import Point
+
+if TYPE_CHECKING:
+    import optuna
 
 NETWORK = "samplecnn_m3_n9_s3"
 GRID = [

@@ -12,12 +12,16 @@ proposal is ever thrown away, and what a sampler learns of short strides at one 
 follows from the three.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
-
-import optuna
+from typing import TYPE_CHECKING
 
 from search.spaces import Point
+
+if TYPE_CHECKING:
+    import optuna
 
 # The two input lengths (samples) at which the paper compared each m.
 INPUTS = {2: (16384, 32768), 3: (19683, 59049), 4: (16384, 65536), 5: (15625, 78125)}

@@ -11,10 +11,15 @@ Every network is trained by its own authors' optimizer, first rate, batch and we
 (python -m zoo info NAME), in the stages of the budget.
 """
 
-import optuna
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import zoo
 from search.spaces import Point, own_training
+
+if TYPE_CHECKING:
+    import optuna
 
 FAMILIES = ("samplecnn_blocks", "short_chunk", "musicnn", "harmonic_cnn", "cnnsa")
 NETWORKS = ["samplecnn_m3_n9_s3", *(name for name in zoo.names() if zoo.entry(name).family in FAMILIES)]

@@ -6,9 +6,14 @@ Cost:     0.1 GFLOP a segment for all four.
 Run:      python -m search.run space=smoke
 """
 
-import optuna
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from search.spaces import Point
+
+if TYPE_CHECKING:
+    import optuna
 
 PAPER_TABLE = "table3"
 GRID = [

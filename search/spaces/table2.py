@@ -6,9 +6,14 @@ Target:   0.9055 for samplecnn_m3_n9_s3 (59,049 samples, 2.7 s); at every m the 
 Run:      python -m search.run space=table2 dataset=mtat budget=paper
 """
 
-import optuna
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from search.spaces import Point, table_grid
+
+if TYPE_CHECKING:
+    import optuna
 
 PAPER_TABLE = "table2"
 GRID = table_grid(PAPER_TABLE)

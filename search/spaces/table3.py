@@ -7,9 +7,14 @@ Target:   0.9059 for melcnn_m3_n6_s81_w243, 0.9055 for samplecnn_m3_n9_s3, 0.865
 Run:      python -m search.run space=table3 dataset=mtat budget=paper
 """
 
-import optuna
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from search.spaces import Point, table_grid
+
+if TYPE_CHECKING:
+    import optuna
 
 PAPER_TABLE = "table3"
 GRID = table_grid(PAPER_TABLE)

@@ -11,9 +11,14 @@ Every network is trained by its own authors' optimizer, first rate, batch and we
 (python -m zoo info NAME), in the stages of the budget.
 """
 
-import optuna
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from search.spaces import Point, own_training, table_grid
+
+if TYPE_CHECKING:
+    import optuna
 
 PAPER_TABLE = "table4"
 GRID = table_grid(PAPER_TABLE)

@@ -9,10 +9,15 @@ Run:      python -m search.run space=tuned trials=40 dataset=mtat
 The network is fixed for each trial and the sampler chooses the rest, with what it learned on all four.
 """
 
-import optuna
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import zoo
 from search.spaces import Point
+
+if TYPE_CHECKING:
+    import optuna
 
 PAPER_TABLE = "table2"
 

@@ -1,0 +1,92 @@
+"""The most that a search may take: a plan that is clearly larger is refused, and a search that has taken it stops.
+
+GPU-hours are counted over all commands of a study, from the seconds of its trials' epochs times their GPUs; hours by
+the clock are this command's own.
+"""
+
+import math
+import time
+from collections.abc import Callable
+
+from search.estimates import Outlook
+from search.hardware import Machines
+from search.settings import ConfigError, Limits
+
+HOUR = 3600.0
+
+
+def check(limits: Limits, found: Outlook, machines: Machines, spent_seconds: float = 0.0) -> None:
+    """Refuse a plan that takes more even if all goes as fast as it very likely can.
+
+    spent_seconds: of devices, by earlier commands of the search.
+    raises: ConfigError that says by how much, and what to change.
+    """
+    taken = [
+        (
+            "gpu_hours",
+            limits.gpu_hours,
+            spent_seconds + found.low,
+            spent_seconds + found.device_seconds,
+            machines.unit,
+        ),
+        ("wall_hours", limits.wall_hours, found.least_wall_seconds, found.wall_seconds, "hours by the clock"),
+    ]
+    for word, limit, least, likely, unit in taken:
+        if limit is not None and found.trainings and least > limit * HOUR:
+            raise ConfigError(
+                f"budget.{word}={limit:g}: the plan takes roughly {rounded(likely / HOUR)} {unit} and very likely "
+                f"{rounded(least / HOUR)} or more, {rounded(least / HOUR / limit)} times as much; raise it, or lower "
+                f"seeds, trials, budget or the space" + (", or add GPUs" if word == "wall_hours" else "")
+            )
+
+
+def rounded(number: float) -> str:
+    """A number with two digits that count, and no fewer than it has before the point."""
+    if number >= 100:
+        return f"{number:,.0f}"
+    return f"{number:.2g}"
+
+
+class Meter:
+    """Counts what a search takes, and says when that is all it may take.
+
+    spent_seconds: of devices, by earlier commands of the search. clock: seconds, from any point in time.
+    """
+
+    def __init__(
+        self, limits: Limits, spent_seconds: float = 0.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.limits, self.device_seconds, self.clock = limits, spent_seconds, clock
+        self.began = clock()
+
+    def took(self, seconds: float, devices: float) -> None:
+        """An epoch took so long on so many devices; on a processor a trial counts as one."""
+        self.device_seconds += seconds * (devices or 1.0)
+
+    @property
+    def wall_seconds(self) -> float:
+        return self.clock() - self.began
+
+    def reached(self) -> str:
+        """Which limit is reached, in words; empty while none is."""
+        limits = self.limits
+        if limits.gpu_hours is not None and self.device_seconds >= limits.gpu_hours * HOUR:
+            spent = rounded(self.device_seconds / HOUR)
+            return f"budget.gpu_hours={limits.gpu_hours:g} is reached, {spent} are spent"
+        if limits.wall_hours is not None and self.wall_seconds >= limits.wall_hours * HOUR:
+            return f"budget.wall_hours={limits.wall_hours:g} is reached"
+        return ""
+
+    def next_words(self, words: tuple[str, ...], left_seconds: float) -> tuple[str, ...]:
+        """The words that let the search go on: the clock starts anew, GPU-hours have to be raised.
+
+        left_seconds: of devices, that the rest will roughly take.
+        """
+        limit = self.limits.gpu_hours
+        if limit is None or self.device_seconds < limit * HOUR:
+            return words
+        raised = math.ceil(10 * (self.device_seconds + 1.5 * left_seconds) / HOUR) / 10
+        return (
+            *(word for word in words if not word.startswith("budget.gpu_hours=")),
+            f"budget.gpu_hours={raised:g}",
+        )
