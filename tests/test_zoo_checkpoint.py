@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import zoo
+from datasets import tag_hash
 from zoo.checkpoint import read, read_card, save
 
 NAME, TAGS = "samplecnn_m3_n3_s9", ("guitar", "slow", "female voice")
@@ -145,6 +146,20 @@ def test_a_card_of_another_network_is_not_saved(tmp_path, network):
         ({"tags": "guitar"}, "the card's tags is str, not list"),
         ({"n_tags": True}, "the card's n_tags is bool, not int"),
         ({"tags": ["a", "b", 3]}, "the card's tags are not a list of words"),
+        (
+            {"tags": ["a", "b", "\ud800"]},
+            r"the card has the tag '.ud800'; a tag is text of at most 1000 signs",
+        ),
+        ({"tags": ["a", "b", "c" * 1001]}, "a tag is text of at most 1000 signs"),
+        ({"tags": ["a"] * 100_001}, "the card lists 100001 tags; at most 100000 are read"),
+        (
+            {"network": "samplecnn_m3_n3_s" + "9" * 900_000},
+            "names a network or an option of it by 'samplecnn_m3",
+        ),
+        ({"options": {"x" * 900_000: 1}}, "names a network or an option of it by 'xxx"),
+        ({"options": {"filters": ["half"] * 90_000}}, "names a network or an option of it by "),
+        ({"sample_rate_hz": 10**4000}, "the card says sample_rate_hz 1000"),
+        ({"version": "1" * 900_000}, "the card is of version 1111"),
         ({"n_tags": 4}, "the card lists 3 tags and says n_tags 4"),
         ({"tags": ["slow", "guitar", "slow"]}, "lists the tag 'slow' twice"),
         ({"tags": ["slow", "guitar", "female voice"]}, "gives every probability to the wrong tag"),
@@ -169,6 +184,19 @@ def test_a_card_that_was_tampered_with_is_refused(folder, changes, words):
     with pytest.raises(zoo.CheckpointError, match=words) as caught:
         read(folder)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600, "what a stranger wrote is not repeated at length"
+
+
+def test_a_card_of_very_many_tags_is_refused_at_once(folder):
+    many = [str(number) for number in range(99_999)]
+    edit_card(folder, tags=[*many, "77"], n_tags=100_000)
+    with pytest.raises(zoo.CheckpointError, match="lists the tag '77' twice"):
+        read(folder)
+    edit_card(folder, tags=many, n_tags=99_999, tag_hash=tag_hash(many))
+    with pytest.raises(
+        zoo.CheckpointError, match=r"head.weight has shape \(3, 512\), the card's network has \(9"
+    ):
+        read(folder)
 
 
 @pytest.mark.parametrize(
@@ -177,6 +205,9 @@ def test_a_card_that_was_tampered_with_is_refused(folder, changes, words):
         ("{", "the card is not JSON"),
         ("[" * 100_000, "the card is not JSON"),
         ('{"format": NaN}', "NaN is no number"),
+        ('{"format": 1e999}', "1e999 is no number"),
+        ('{"format": ' + "9" * 9999 + "}", "the card is not JSON"),
+        ('{"a":' * 100_000 + "1" + "}" * 100_000, "the card is not JSON"),
         ("[]", "the card is not a wavezoo-checkpoint"),
         (" " * (1 << 20) + "{}", "has 1048578 bytes; a card has at most 1048576"),
     ],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Card"]
 
 FORMAT, VERSION = "wavezoo-checkpoint", 1
+MOST_TAGS, MOST_LETTERS = 100_000, 1000
+HALVES = re.compile("[\ud800-\udfff]")  # of signs, which JSON can hold and no file can
 TYPES = {
     "network": str,
     "options": dict,
@@ -70,7 +74,9 @@ class Card:
         ):
             card_has = getattr(self, field)
             if card_has != network_has:
-                raise CheckpointError(f"the card says {field} {card_has}, {self.network} has {network_has}")
+                raise CheckpointError(
+                    f"the card says {field} {str(card_has)[:80]}, {self.network} has {network_has}"
+                )
 
     @classmethod
     def of(
@@ -130,15 +136,18 @@ class Card:
     def from_json(cls, text: str) -> Card:
         """Read a card. Raises CheckpointError, in one line, for what `to_json` would not have written."""
         try:
-            record = json.loads(text, parse_constant=_refuse_constant)
+            record = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
         except (ValueError, RecursionError) as error:
             raise CheckpointError(f"the card is not JSON: {error}") from error
         if not isinstance(record, dict) or record.pop("format", None) != FORMAT:
             raise CheckpointError(f"the card is not a {FORMAT}")
         version = record.pop("version", None)
         if type(version) is not int or version != VERSION:  # True and 1.0 are equal to 1
-            raise CheckpointError(f"the card is of version {version!r}; this zoo reads version {VERSION}")
+            raise CheckpointError(
+                f"the card is of version {str(version)[:80]}; this zoo reads version {VERSION}"
+            )
         _check_types(record)
+        _check_network(record)
         return cls(**{**record, "tags": tuple(record["tags"])})
 
 
@@ -164,18 +173,38 @@ def _check_types(record: dict[str, Any]) -> None:
 def _check_tags(card: Card) -> None:
     from datasets.cards import tag_hash
 
+    if len(card.tags) > MOST_TAGS:
+        raise CheckpointError(f"the card lists {len(card.tags)} tags; at most {MOST_TAGS} are read")
     if not card.tags or not all(isinstance(tag, str) and tag for tag in card.tags):
         raise CheckpointError("the card's tags are not a list of words")
+    if unfit := [tag for tag in card.tags if len(tag) > MOST_LETTERS or HALVES.search(tag)]:
+        raise CheckpointError(
+            f"the card has the tag {unfit[0][:80]!r}; a tag is text of at most {MOST_LETTERS} signs"
+        )
     if len(card.tags) != card.n_tags:
         raise CheckpointError(f"the card lists {len(card.tags)} tags and says n_tags {card.n_tags}")
     if len(set(card.tags)) != len(card.tags):
-        double = next(tag for tag in card.tags if card.tags.count(tag) > 1)
+        double = Counter(card.tags).most_common(1)[0][0]
         raise CheckpointError(f"the card lists the tag {double[:80]!r} twice")
     if card.tag_hash != tag_hash(card.tags):
         raise CheckpointError(
             f"the card's tag_hash {card.tag_hash[:80]!r} is not that of its tags ({tag_hash(card.tags)}): "
             f"a list in another order gives every probability to the wrong tag"
         )
+
+
+def _check_network(record: Mapping[str, Any]) -> None:
+    """Refuse what no network of the zoo is called or takes, before it is looked for."""
+    options: dict[str, Any] = record["options"]
+    words = [record["network"], *options, *(str(value) for value in options.values())]
+    if unfit := [word for word in words if len(word) > MOST_LETTERS]:
+        raise CheckpointError(f"the card names a network or an option of it by {unfit[0][:80]!r}")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text[:80]} is no number")
+    return number
 
 
 def _refuse_constant(word: str) -> None:
