@@ -39,15 +39,21 @@ def decode(path: str | Path, rate_hz: int, max_seconds: float | None = None) -> 
     if rate_hz < 1:
         raise DatasetError(f"rate_hz={rate_hz}: a rate is at least 1 Hz")
     wave, native_hz = _read_mono(Path(path), max_seconds)
-    if native_hz != rate_hz:
-        import soxr
-
-        wave = soxr.resample(wave, native_hz, rate_hz, quality="HQ")
+    wave = resample(wave, native_hz, rate_hz)
     if max_seconds is not None:
         wave = wave[: round(max_seconds * rate_hz)]
     if not len(wave):
         raise AudioError(path, "empty", f"no sample is left at {rate_hz} Hz")
     return np.ascontiguousarray(wave, dtype=np.float32)
+
+
+def resample(wave: np.ndarray, native_hz: int, rate_hz: int) -> np.ndarray:
+    """(samples,) float32 at one rate, at the other; see `decode` for the quality."""
+    if native_hz == rate_hz:
+        return wave
+    import soxr
+
+    return soxr.resample(wave, native_hz, rate_hz, quality="HQ")
 
 
 def decode_blocks(path: str | Path, rate_hz: int) -> Iterator[np.ndarray]:
