@@ -9,7 +9,7 @@ from search.deciding import Decider
 from search.environment import environment
 from search.job import Job
 from search.protocol import describe
-from search.publishing import publish
+from search.publishing import Published, publish
 from search.sampling import RANDOM_DRAWS
 from search.settings import without_password
 from search.tracking import SearchRun, Tracker, flat, tracking_uri
@@ -43,7 +43,7 @@ def conclude(job: Job, decider: Decider, tracker: Tracker, console: "Console") -
         if len(job.settings.objectives) > 1:
             found = objectives.front(job, [settings for _, settings in kept])
             console.print(objectives.as_table(job, found))
-        published = job.settings.publish and _publish(job, board[0], tracker, console)
+        published = _publish(job, board[0], tracker, console) if job.settings.publish else None
         _next_steps(job, board[0], published, console)
     if decider.exhausted:
         console.print(f"no setting that has not been tried was found in {RANDOM_DRAWS} random draws")
@@ -66,25 +66,25 @@ def _show(job: Job, protocol: dict[str, Any], board: list[leaderboard.Row], cons
     console.print(f"\nwritten to {path}", soft_wrap=True)
 
 
-def _publish(job: Job, winner: leaderboard.Row, tracker: Tracker, console: "Console") -> bool:
-    """Register the winner; a registry out of reach costs a line, never the search. Returns whether it went well."""
+def _publish(job: Job, winner: leaderboard.Row, tracker: Tracker, console: "Console") -> Published | None:
+    """Register the winner; a registry out of reach costs a line, never the search. None where it did not go well."""
     run_id = tracker.run_id(winner.signature)
     if run_id is None:
         console.print("the winner is not registered: its run is not in MLflow yet")
-        return False
+        return None
     try:
-        made = publish(tracker.uri, job.model, winner.signature, run_id)
-    except Exception as error:  # whatever a server or a network can do
+        made = publish(tracker.uri, job.model, run_id)
+    except Exception as error:  # what the gate refuses, and whatever a server or a network can do
         console.print(f"the winner is not registered: {error}; the same command again tries it")
-        return False
+        return None
     verb = "is" if made.champion else "is not"
     console.print(
         f"{winner.name} is version {made.version} of {job.model} and {verb} its champion: {made.why}"
     )
-    return True
+    return made
 
 
-def _next_steps(job: Job, winner: leaderboard.Row, published: bool, console: "Console") -> None:
+def _next_steps(job: Job, winner: leaderboard.Row, published: Published | None, console: "Console") -> None:
     """The commands to type next, as they work in this shell and with these addresses."""
     uri = tracking_uri(job.settings.tracking)
     shown = without_password(uri)
@@ -93,7 +93,7 @@ def _next_steps(job: Job, winner: leaderboard.Row, published: bool, console: "Co
     elsewhere = f"MLFLOW_TRACKING_URI={shown} " if job.settings.tracking else ""
     storage = f" storage={without_password(job.settings.storage)}" if job.settings.storage else ""
     folder = files.trial_folder(winner.signature) / files.CHECKPOINT
-    model = f"models:/{job.model}@champion" if published else folder
+    model = published.uri if published else folder
     console.print(
         f"\nnext:\n  {f'open {shown}' if uri.startswith('http') else served}"
         f"\n  {run}python -m dashboards export out=pictures{storage}"

@@ -19,7 +19,16 @@ def local_device() -> str:
     if local_gpus():
         facts = next(Path("/proc/driver/nvidia/gpus").glob("*/information"), None)
         return _value(facts, "Model") or "an NVIDIA GPU"
-    return _value(Path("/proc/cpuinfo"), "model name") or platform.processor() or "an unknown processor"
+    return device_kind("cpu")
+
+
+def device_kind(device: str) -> str:
+    """What kind of device torch means by "cpu" or "cuda" here: the processor's name, or the GPU's."""
+    if device.startswith("cpu"):
+        return _value(Path("/proc/cpuinfo"), "model name") or platform.processor() or "an unknown processor"
+    import torch
+
+    return str(torch.cuda.get_device_name(device))
 
 
 def _value(file: Path | None, key: str) -> str:

@@ -18,7 +18,7 @@ import zoo
 from datasets.errors import DatasetError
 from datasets.split import Split
 from datasets.whole import written_whole
-from search import failures, files, resamples, score_table, scores, throughput
+from search import failures, files, resamples, restored, score_table, scores, throughput
 from search.attempts import Attempt, Limit
 from search.evaluation import Evaluation, evaluate
 from search.feed import Feed, open_feed
@@ -275,6 +275,7 @@ class Trial:
                 "signature": result["signature"],
                 "settings": self.settings.to_json(),
                 "micro_batch_size": result["micro_batch_size"],
+                restored.HOW: restored.how_evaluated(str(self.fit.device)),
             },
             licence=test.card.licence,
         )
