@@ -50,6 +50,19 @@ ELSEWHERE = {
         "tests/test_zoo_tagging.py",
         '"timeline=true"',
     ),
+    "uv run python -m search.publish RUN": ("tests/test_search_publishing.py", "assert main([word,"),
+    'uv run python -m search.publish RUN force=true reason="the old one was trained on wrong labels"': (
+        "tests/test_search_publishing.py",
+        '"force=true"',
+    ),
+    "uv run python -m zoo info models:/demo-table2@champion": (
+        "tests/test_zoo_model_screen.py",
+        '"models:/demo-table2@champion"',
+    ),
+    "uv run mlflow models serve --model-uri models:/demo-table2@champion --env-manager local --port 5001": (
+        "tests/test_zoo_served.py",
+        '"models", "serve"',
+    ),
     "uv run python -m zoo export model=models:/demo-table2@champion format=onnx out=tagger.onnx": (
         "tests/test_zoo_export.py",
         'main(["export"',

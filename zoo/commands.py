@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from zoo.entry import Entry, Option
 from zoo.errors import ZooError, did_you_mean
 from zoo.facts import Value
+from zoo.locate import facts, fetched, is_address
 from zoo.registry import entry, names
 
 __all__ = [
@@ -59,13 +61,24 @@ def list_command(patterns: Sequence[str], settings: Mapping[str, str]) -> int:
 
 
 def info_command(wanted: Sequence[str], settings: Mapping[str, str]) -> int:
-    """Print all that is known of one network."""
+    """Print all that is known of one network, or of one trained model."""
     from zoo.screens import console, info_lines
 
     if len(wanted) != 1:
         raise ZooError("info takes the name of one network: python -m zoo info samplecnn_m3_n9_s3")
+    if is_address(wanted[0]) or Path(wanted[0]).is_dir():
+        console().print("\n".join(_model_lines(wanted[0])))
+        return 0
     console().print("\n".join(info_lines(entry(wanted[0]), whole_number(settings, "n_tags", 50))))
     return 0
+
+
+def _model_lines(address: str) -> list[str]:
+    from zoo.checkpoint import read_card
+    from zoo.model_screen import model_lines
+
+    with fetched(address) as (folder, source):
+        return model_lines(source, read_card(folder), facts(address) if is_address(address) else ())
 
 
 def whole_number(settings: Mapping[str, str], key: str, default: int) -> int:

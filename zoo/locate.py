@@ -17,10 +17,17 @@ from zoo.errors import ZooError, did_you_mean
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
-__all__ = ["ARTIFACT", "fetched", "tracking_uri"]
+__all__ = ["ARTIFACT", "facts", "fetched", "is_address", "tracking_uri"]
 
 ARTIFACT = "checkpoint"  # the name of the folder among the artifacts of a run
+NOTES = {
+    "why": "why",
+    "verified": "verified",
+    "forced": "forced",
+    "git": "trained by",
+}  # of search.publish, in tags
 FORMS = "a folder, runs:/<run>/checkpoint, models:/<name>@<alias> or models:/<name>/<version>"
 
 
@@ -29,6 +36,41 @@ def tracking_uri() -> str:
     from datasets.home import home
 
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home()}/mlflow.db"
+
+
+def is_address(word: str) -> bool:
+    """Whether a word has the form of an address, such as models:/..., rather than of a name or a path."""
+    return re.match(r"[a-z][a-z0-9+-]+:/", word) is not None
+
+
+def facts(address: str) -> list[tuple[str, str]]:
+    """What MLflow knows of a run or a registered version that `fetched` has found: (label, words) each."""
+    from datetime import UTC, datetime
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri())
+    if address.startswith("runs:/"):
+        return _run_facts(client, address.removeprefix("runs:/").partition("/")[0])
+    version = _version(client, address)
+    called = ", ".join([f"version {version.version}", *version.aliases])
+    when = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
+    notes = [(label, version.tags.get(f"wavezoo.{tag}", "")) for tag, label in NOTES.items()]
+    return [
+        ("model", f"{version.name}, {called}, registered {when:%Y-%m-%d %H:%M} UTC"),
+        *((label, words) for label, words in notes if words),
+        *_run_facts(client, version.run_id),
+    ]
+
+
+def _run_facts(client: MlflowClient, run_id: str | None) -> list[tuple[str, str]]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        info = client.get_run(str(run_id)).info
+    except MlflowException:
+        return [("run", f"{run_id or 'unknown'}, which is not there any more")]
+    return [("run", f"{run_id} ({info.run_name}), {info.status.lower()}")]
 
 
 @contextmanager
@@ -40,7 +82,7 @@ def fetched(uri: str | Path) -> Iterator[tuple[Path, str]]:
     raises: ZooError if the address has another form, or MLflow has no such thing.
     """
     address = str(uri)
-    if not re.match(r"[a-z][a-z0-9+-]+:/", address):
+    if not is_address(address):
         yield Path(address), str(Path(address).absolute())
         return
     if not address.startswith(("runs:/", "models:/")):
@@ -71,6 +113,12 @@ def _download(address: str, folder: str) -> tuple[Path, str]:
 
 def _resolve(client: MlflowClient, address: str) -> tuple[str, str]:
     """Artifact address of a registered version, and one line saying which version of which run it is."""
+    version = _version(client, address)
+    words = f"{address}: version {version.version}, from run {version.run_id or 'unknown'}"
+    return str(version.source), words
+
+
+def _version(client: MlflowClient, address: str) -> ModelVersion:
     from mlflow.exceptions import MlflowException
 
     found = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/([0-9]+))", address)
@@ -78,11 +126,9 @@ def _resolve(client: MlflowClient, address: str) -> tuple[str, str]:
         raise ZooError(f"{address!r} is none of {FORMS}")
     name, alias, number = found.groups()
     try:
-        version = (
-            client.get_model_version_by_alias(name, alias)
-            if alias
-            else client.get_model_version(name, number)
-        )
+        if alias:
+            return client.get_model_version_by_alias(name, alias)
+        return client.get_model_version(name, number)
     except MlflowException as error:
         known = [model.name for model in client.search_registered_models(max_results=1000)]
         near = (
@@ -91,9 +137,6 @@ def _resolve(client: MlflowClient, address: str) -> tuple[str, str]:
             else f"; {name} exists, but not with {alias or number}"
         )
         raise ZooError(f"no model is registered as {address}{near}") from error
-    return str(
-        version.source
-    ), f"{address}: version {version.version}, from run {version.run_id or 'unknown'}"
 
 
 def _check_store(store: str, address: str) -> None:
