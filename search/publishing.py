@@ -133,7 +133,7 @@ def _tags(
         "gate": f"{decision.alias}: {decision.why}",
         "why": why,
     }
-    if reason is not None:
+    if why != decision.why and reason is not None:
         told["forced"] = reason
     return {f"{PREFIX}{name}": str(value)[:500] for name, value in told.items()}
 
