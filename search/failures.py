@@ -108,6 +108,10 @@ KINDS = {
 }
 
 
+class Diverged(ArithmeticError):
+    """The loss is no longer a number."""
+
+
 class DataTrouble(SearchError):
     """The data set is not what it was when the search began: no trial of the search can go on."""
 
@@ -124,7 +128,7 @@ def kind_of(error: BaseException) -> Kind:
         return memory
     if isinstance(error, DataTrouble) or _is_of_the_data(error):
         return DATA
-    if isinstance(error, ArithmeticError):
+    if isinstance(error, Diverged):
         return DIVERGED
     return REFUSED if isinstance(error, SearchError | DatasetError) else ERROR
 

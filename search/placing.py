@@ -276,7 +276,7 @@ class Desk:
             with self._in_one_piece():
                 assignment = self.decider.next()
         except ValueError as error:  # the project's own refusals: what runs needs not be lost
-            self.halt.ask(error, str(error))
+            self.halt.ask(error, "the search can't go on")
             return None
         if assignment is None:
             return None

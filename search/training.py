@@ -16,6 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 import zoo
 from search.evaluation import evaluate
+from search.failures import Diverged
 from search.feed import Feed
 from search.metrics import score
 from search.optimizer import Optimizer, make
@@ -27,10 +28,6 @@ from search.settings import Training
 CALIBRATION_SEGMENTS = 1024
 # The first words of a state's names that are no slots of its optimizer.
 OTHERS = {"network", "best", "best_probabilities", "losses", "random"}
-
-
-class Diverged(ArithmeticError):
-    """The loss is no longer a number."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from search.halting import Halt, Leave
 from search.job import Job
 from search.placing import Desk
 from search.process import TrialProcess
-from search.settings import SearchError, Training, TrialSettings
+from search.settings import Cluster, ConfigError, SearchError, Training, TrialSettings
 from search.training import Fit
 from search.trial import Trial
 from search.words import read_words
@@ -402,18 +402,54 @@ def test_an_epoch_that_never_ends_is_ended(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("fresh_home")
 def test_a_trial_lost_too_often_has_the_kind_of_its_last_loss() -> None:
-    desk, _ = a_desk()
+    desk, _ = a_desk("cluster.epoch_minutes=5")
     config = desk.assign("a")
     assert config
     folder = files.trial_folder(config["signature"])
     folder.mkdir(parents=True)
-    attempt = Attempt(folder, Limit("auto", 1.0))
+    limit = Limit(**config["limit"])
+    assert limit.minutes == 5
+    assert limit.guess_seconds > 0
+    attempt = Attempt(folder, limit)
     attempt._stacks.write(b"Timeout!")
     attempt._stacks.close()
     desk.end("a", lost=True)
     assert desk.decider.study.get_trials()[0].user_attrs["failure"]["kind"] == "hang"
 
 
+def test_what_a_node_found_before_is_believed_where_its_counts_cannot_be_read(
+    tmp_path: Path, counts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the node: the first process is ended for memory, the second is lost. Here, on another machine: it is read."""
+    Attempt(tmp_path, Limit("auto", 1.0))._stacks.close()
+    counts.write_text("nr_free_pages 7\noom_kill 4\n")
+    Attempt(tmp_path, Limit("auto", 1.0))._stacks.close()
+    assert cause(tmp_path) is failures.LOST
+    boot = tmp_path / "boot_id"
+    boot.write_text("another machine\n")
+    monkeypatch.setattr(attempts, "BOOT", boot)
+    assert cause(tmp_path) is failures.HOST_MEMORY
+
+
+def test_a_time_limit_that_is_none_is_refused() -> None:
+    for wrong in (0, -1, "long"):
+        with pytest.raises(
+            ConfigError, match=f"cluster.epoch_minutes={wrong}: give 'auto', or a number above 0"
+        ):
+            Cluster(epoch_minutes=wrong)
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_the_stage_of_an_epoch_reaches_the_ledger_with_it() -> None:
+    """No trial has a folder here in which it could be looked up."""
+    desk, _ = a_desk("pruner=median", "pruner.rungs=stage", "budget.epochs_per_stage=2")
+    assert desk.assign("a")
+    for epoch, stage in ((1, 0), (2, 0), (3, 1)):
+        desk.should_stop("a", {"epoch": epoch, "valid_roc_auc": 0.5, "stage": stage})
+    assert desk.decider.study.get_trials()[0].user_attrs["stage_starts"] == [1, 3]
+
+
 def test_errors_of_the_project_that_are_nothing_else_are_refusals() -> None:
     assert failures.kind_of(SearchError("no")) is failures.REFUSED
     assert failures.kind_of(DatasetError("no")) is failures.REFUSED
+    assert failures.kind_of(ZeroDivisionError("division by zero")) is failures.ERROR

@@ -19,11 +19,12 @@ import zoo
 from search import files, worker
 from search import trial as trials
 from search.evaluation import evaluate
+from search.failures import Diverged
 from search.feed import open_feed
 from search.metrics import score
 from search.optimizer import Optimizer, make
 from search.settings import OPTIMIZERS, SearchError, Training, TrialSettings
-from search.training import Diverged, Fit, copied
+from search.training import Fit, copied
 from search.trial import Paused, Trial
 
 SMALL = Training(learning_rates=(0.05, 0.01), epochs_per_stage=2, batch_size=8)

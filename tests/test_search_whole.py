@@ -249,6 +249,8 @@ def test_a_search_whose_trials_fail_names_them_and_ends_with_1(home: Path, tmp_p
     assert sorted(trial.state.name for trial in study.get_trials()) == ["COMPLETE", "FAIL"]
     runs = store(home).search_runs([store(home).get_experiment_by_name("demo-wild").experiment_id])
     assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED", "FINISHED"]
+    (failed,) = [run for run in runs if run.info.status == "FAILED"]
+    assert failed.data.tags["failure_kind"] == "diverged"
     finish(home, f"space={space}", *SMALL[1:], code=1)  # tried again, and failed again
     runs = store(home).search_runs([store(home).get_experiment_by_name("demo-wild").experiment_id])
     assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED", "FINISHED"]
