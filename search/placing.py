@@ -12,9 +12,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 # Ray and Tune read these when they are imported.
 os.environ.update(
@@ -40,12 +40,11 @@ from ray.tune.search import Searcher
 
 from datasets.home import home
 from search import failures
-from search.attempts import Limit, loss
-from search.deciding import Assignment, Decider
-from search.files import TRIALS, trial_folder
+from search.deciding import Decider
+from search.desk import Desk, Watcher
+from search.files import TRIALS
 from search.halting import Halt, Leave
 from search.machine import local_cpus
-from search.plan import rough_epoch_seconds
 from search.process import TrialProcess
 from search.settings import AUTO, LOCAL, Cluster, SearchError
 
@@ -53,15 +52,6 @@ from search.settings import AUTO, LOCAL, Cluster, SearchError
 LOCAL_RAY: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 128 << 20}
 MOST_AT_ONCE = 10_000  # trials; Tune wants a number, and how many there really are is Places' to say
 PLACES_SECONDS = 2.0  # how old a look at the cluster's nodes may be
-
-
-class Watcher(Protocol):
-    """Someone who wants to know how the trials fare; called in the driver, and must not block it."""
-
-    def started(self, assignment: Assignment) -> None: ...
-    def epoch(self, assignment: Assignment, row: dict[str, Any]) -> None: ...
-    def ended(self, assignment: Assignment, outcome: str, why: str) -> None:
-        """outcome: done, stopped, failed, or paused for a later command to go on with. why: begins with its kind."""
 
 
 @dataclass(frozen=True)
@@ -243,117 +233,6 @@ def run_trials(
 
 def _placed(room: Room, config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory([room.bundle(config["memory_bytes"])])
-
-
-class Desk:
-    """What the three classes share: which of Tune's trials is which assignment.
-
-    An error in here leaves Tune at once, which would make something of its own of it: the ledger is out of reach.
-    """
-
-    def __init__(
-        self,
-        decider: Decider,
-        watchers: Sequence[Watcher],
-        common: dict[str, Any],
-        halt: Halt,
-        on_gpu: bool = False,
-    ) -> None:
-        self.decider, self.watchers, self.common, self.halt = decider, watchers, common, halt
-        self.on_gpu = on_gpu
-        self.assignments: dict[str, Assignment] = {}
-        self.rows: dict[str, dict[str, Any]] = {}
-
-    def __reduce__(self) -> tuple[type, tuple[()]]:
-        # Tune pickles its parts for a snapshot that is never read: nothing of the search goes into it.
-        return (dict, ())
-
-    def assign(self, trial_id: str) -> dict[str, Any] | None:
-        """What the trial is to train; None if nothing is left, or if the search does not go on."""
-        if self.halt.error is not None:
-            return None
-        try:
-            with self._in_one_piece():
-                assignment = self.decider.next()
-        except ValueError as error:  # the project's own refusals: what runs needs not be lost
-            self.halt.ask(error, "the search can't go on")
-            return None
-        if assignment is None:
-            return None
-        self.assignments[trial_id] = assignment
-        for watcher in self.watchers:
-            watcher.started(assignment)
-        work, minutes = (
-            self.decider.job.work(assignment.settings),
-            self.decider.job.settings.cluster.epoch_minutes,
-        )
-        return {
-            **self.common,
-            "settings": assignment.settings.to_json(),
-            "signature": assignment.signature,
-            "memory_bytes": work.memory_bytes,
-            "limit": asdict(Limit(minutes, rough_epoch_seconds(work, self.on_gpu))),
-        }
-
-    def should_stop(self, trial_id: str, row: dict[str, Any]) -> bool:
-        """Write an epoch down; True if the trial should stop after it."""
-        number = self.assignments[trial_id].number
-        with self._in_one_piece():
-            self.decider.record(number, row["epoch"], row["valid_roc_auc"], row["stage"])
-            return self.decider.should_stop(number)
-
-    def tell(self, trial_id: str, row: dict[str, Any]) -> None:
-        """A row has come in, the last one of a trial among them."""
-        self.rows[trial_id] = row
-        if "epoch" in row:
-            number = self.assignments[trial_id].number
-            with self._in_one_piece():
-                self.decider.record(number, row["epoch"], row["valid_roc_auc"], row["stage"])
-            for watcher in self.watchers:
-                watcher.epoch(self.assignments[trial_id], row)
-
-    def end(self, trial_id: str, lost: bool) -> None:
-        """Settle a trial by the last row it sent."""
-        assignment, row = self.assignments.pop(trial_id), self.rows.pop(trial_id, {})
-        failure = loss(trial_folder(assignment.signature)) if lost else row.get("failure")
-        if failure and failures.KINDS[failure["kind"]].ends_search:
-            stopped = f"the search stops, {failure['kind']}: {failure['why']}; then the same command goes on"
-            self.halt.ask(SearchError(stopped), f"{assignment.settings.network}: {failure['kind']}")
-            self._tell_end(assignment, "paused")
-            return
-        with self._in_one_piece():
-            outcome, why = self._settle(assignment.number, row, failure)
-        self._tell_end(assignment, outcome, why)
-
-    def _settle(
-        self, number: int, row: Mapping[str, Any], failure: Mapping[str, str] | None
-    ) -> tuple[str, str]:
-        """Write the end down. Returns the outcome, and why."""
-        if failure:
-            self.decider.fail(number, failure["kind"], failure["why"])
-            return "failed", f"{failure['kind']}: {failure['why']}"
-        if "result" in row:
-            self.decider.finish(number, row["result"])
-            return "done", ""
-        if "paused" in row:  # it stays a running one in the ledger, as after a killed driver
-            return "paused", ""
-        self.decider.prune(number)
-        return "stopped", ""
-
-    def _tell_end(self, assignment: Assignment, outcome: str, why: str = "") -> None:
-        for watcher in self.watchers:
-            watcher.ended(assignment, outcome, why)
-
-    @contextmanager
-    def _in_one_piece(self) -> Iterator[None]:
-        """Around what writes to the ledger."""
-        try:
-            yield
-        except ValueError:
-            raise
-        except Exception as error:
-            self.halt.error = error
-            raise Leave from error
 
 
 class StudySearcher(Searcher):

@@ -277,7 +277,7 @@ def test_a_ledger_without_room_ends_the_search_in_one_line(
     desk, _ = a_desk()
     config = desk.assign("a")
     assert config
-    engine = desk.decider.study._storage._backend.engine
+    engine = desk.decider.study._storage._database.engine
     engine.dispose()
 
     def no_page_more(connection: Any, record: object) -> None:
