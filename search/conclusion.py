@@ -32,6 +32,7 @@ def search_run(job: Job) -> SearchRun:
         tags=tags,
         config=config,
         environment={**environment(), **tags, "command": job.command},
+        question=job.space.question,
     )
 
 

@@ -35,6 +35,17 @@ def commit() -> dict[str, Any]:
     return {"git_commit": _git("rev-parse", "HEAD"), "git_dirty": bool(_git("status", "--porcelain"))}
 
 
+def warning() -> str:
+    """A line where the code was changed since its commit, which then does not say what ran; else empty."""
+    found = commit()
+    if not found["git_dirty"]:
+        return ""
+    return (
+        f"warning: the code was changed since commit {found['git_commit'][:10]}, so the commit alone will not give "
+        f"these numbers again"
+    )
+
+
 def _git(*words: str) -> str:
     """What git says of the checkout that this code runs from; empty where it is none."""
     folder = Path(__file__).parent.parent

@@ -7,6 +7,7 @@
     checkpoint/        the weights that count, with their card
     scores.parquet     what the network says of every clip of valid and test
     resamples.safetensors  what it scores on each resample of them, so that intervals take no second computation
+    system.jsonl       what each epoch used of the machine
     lock               held by the process that trains it
     result.json        the scores; written last, so it is there exactly when the trial is done
 

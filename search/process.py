@@ -58,6 +58,7 @@ class TrialProcess(tune.Trainable):
 
         from search import trial as trials
         from search import worker
+        from search.usage import Usage
 
         if self.trial is None:
             worker.prepare(self.assigned["threads"])
@@ -71,7 +72,12 @@ class TrialProcess(tune.Trainable):
                 limit=Limit(**limit) if limit else None,
                 halted=halting.Look(),
             )
-        return self.trial.advance()
+            self.usage = Usage()
+        had_ended = self.trial.result is not None
+        row = self.trial.advance()
+        if not had_ended:
+            self.usage.note(self.assigned["signature"], row["epoch"])
+        return row
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.cleanup()

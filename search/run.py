@@ -85,12 +85,14 @@ def _run(typed: Sequence[str]) -> int:
 
 def _search(job: Job, console: "Console") -> int:
     """From the ledger to the leaderboard."""
-    from search import conclusion, ledger
+    from search import conclusion, environment, ledger
     from search.deciding import Decider
     from search.tracking import Tracker, tracking_uri
 
     if (storage := files.storage()) is not None:
         storage.check()
+    if line := environment.warning():
+        console.print(line, soft_wrap=True)
     with ledger.only_driver(job.study):
         decider = Decider(ledger.open_study(job), job)
         tracker = Tracker(tracking_uri(job.settings.tracking), conclusion.search_run(job))

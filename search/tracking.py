@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets.home import home
 from datasets.whole import written_whole
-from search import files, scores
+from search import files, notes, scores, usage
 from search.deciding import Assignment, Ended
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 PARENT, STUDY, SIGNATURE = "mlflow.parentRunId", "wavezoo.study", "wavezoo.signature"
+NOTE = "mlflow.note.content"
 RETRY_SECONDS = 5.0
+NOTE_SECONDS = 10.0  # how old the note on the search's run may be
 # A paused one is to go on: MLflow's word for a run that has not begun comes nearest.
 STATUS = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED", "paused": "SCHEDULED"}
 EPOCH_METRICS = ("learning_rate", "train_loss", "valid_loss", "valid_roc_auc", "valid_pr_auc", "seconds")
@@ -63,6 +65,16 @@ class SearchRun:
     tags: Mapping[str, str]
     config: Mapping[str, Any]
     environment: Mapping[str, Any]
+    question: str = ""
+
+    @property
+    def own_tags(self) -> dict[str, str]:
+        """The tags of every run: what they are of, the code, and the command that makes them again."""
+        commit, dirty = self.environment.get("git_commit"), self.environment.get("git_dirty")
+        told = {"wavezoo.command": str(self.environment.get("command", ""))}
+        if commit:
+            told |= {"mlflow.source.git.commit": str(commit), "git_dirty": str(bool(dirty)).lower()}
+        return {**self.tags, **told}
 
 
 @dataclass
@@ -76,6 +88,7 @@ class _Copy:
     why: str = ""
     stale: bool = True
     tries: int = 0
+    used: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -90,6 +103,8 @@ class Tracker:
         self._copies: dict[str, _Copy] = {}
         self._complete = True
         self._whole: dict[tuple[str, str], str] = {}
+        self._children: dict[str, notes.Child] = {}
+        self._noted: tuple[float, int] = (-NOTE_SECONDS, -1)
         self._wake, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
@@ -140,6 +155,7 @@ class Tracker:
                 for copy in sorted(self._copies.values(), key=lambda copy: copy.tries):
                     if copy.stale:
                         self._bring_up(mlflow, copy)
+                        self._note(mlflow)
                 if closing:
                     self._end_parent(mlflow)
                     return
@@ -164,7 +180,7 @@ class Tracker:
             self._whole = self._whole_runs(mlflow)
         run = self._find(mlflow, STUDY, self.search.study)
         if run is None:
-            tags = {**self.search.tags, STUDY: self.search.study}
+            tags = {**self.search.own_tags, STUDY: self.search.study}
             run = mlflow.create_run(self.experiment_id, tags=tags, run_name=self.search.study)
         else:
             mlflow.update_run(run.info.run_id, status="RUNNING")
@@ -199,6 +215,7 @@ class Tracker:
         # A run that this driver has opened again, as of a failure tried once more, is to be told its end again.
         if outcome and copy.run_id is None and (signature, STATUS[outcome]) in self._whole:
             copy.run_id = self._whole[signature, STATUS[outcome]]
+            self._count(copy, outcome, why)
             return
         try:
             if copy.run_id is None:
@@ -207,8 +224,10 @@ class Tracker:
             rows = files.read_epochs(signature)
             _log_epochs(mlflow, copy.run_id, rows[copy.epochs :])
             copy.epochs = max(copy.epochs, len(rows))
+            copy.used = _log_usage(mlflow, copy.run_id, usage.read(signature), copy.used)
             if outcome:
                 self._settle(mlflow, copy.run_id, signature, outcome, why)
+                self._count(copy, outcome, why)
         except BaseException:
             copy.stale, copy.tries = True, copy.tries + 1
             raise
@@ -217,7 +236,7 @@ class Tracker:
         settings, signature = copy.assignment.settings, copy.assignment.signature
         run = self._find(mlflow, SIGNATURE, signature)
         if run is None:
-            tags = {**self.search.tags, PARENT: str(self.parent_id), SIGNATURE: signature}
+            tags = {**self.search.own_tags, PARENT: str(self.parent_id), SIGNATURE: signature}
             name = f"{settings.network} seed {settings.seed}"
             run = mlflow.create_run(self.experiment_id, tags=tags, run_name=name)
         elif run.info.status != "FINISHED":
@@ -225,7 +244,7 @@ class Tracker:
         record = settings.to_json()
         self._describe(mlflow, run, flat(record), record)
         history = mlflow.get_metric_history(run.info.run_id, "valid_roc_auc")
-        copy.epochs = max((metric.step for metric in history), default=0)
+        copy.epochs = copy.used = max((metric.step for metric in history), default=0)
         copy.run_id = run.info.run_id
 
     def _describe(
@@ -252,8 +271,35 @@ class Tracker:
             mlflow.log_artifact(run_id, str(folder / files.SCORES))
         mlflow.set_terminated(run_id, STATUS[outcome])
 
+    def _count(self, copy: _Copy, outcome: str, why: str) -> None:
+        """The trial has ended: a row of the search's table."""
+        signature, settings = copy.assignment.signature, copy.assignment.settings
+        rows, result = files.read_epochs(signature), files.read_result(signature)
+        self._children[signature] = notes.child(
+            str(copy.run_id),
+            flat(settings.to_json()),
+            outcome,
+            why,
+            rows,
+            result if outcome == "done" else None,
+        )
+
+    def _note(self, mlflow: "MlflowClient", last: bool = False) -> None:
+        """Bring the note of the search's run up to date, now and then while trials end."""
+        since, told = self._noted
+        if not last and (time.monotonic() - since < NOTE_SECONDS or told == len(self._children)):
+            return
+        assert self.parent_id is not None
+        about = {**self.search.environment, "question": self.search.question}
+        children = list(self._children.values())
+        mlflow.set_tag(self.parent_id, NOTE, notes.note(about, children))
+        if last:
+            mlflow.log_text(self.parent_id, notes.table(children) + "\n", "children.md")
+        self._noted = (time.monotonic(), len(children))
+
     def _end_parent(self, mlflow: "MlflowClient") -> None:
         assert self.parent_id is not None
+        self._note(mlflow, last=True)
         mlflow.set_terminated(self.parent_id, "FINISHED" if self._complete else "KILLED")
 
 
@@ -270,6 +316,28 @@ def _log_epochs(mlflow: "MlflowClient", run_id: str, rows: list[dict[str, Any]])
     metrics = [Metric(key, float(row[key]), now, row["epoch"]) for row in rows for key in EPOCH_METRICS]
     for at in range(0, len(metrics), 1000):  # the most that one request may hold
         mlflow.log_batch(run_id, metrics=metrics[at : at + 1000])
+
+
+def _log_usage(mlflow: "MlflowClient", run_id: str, rows: list[dict[str, Any]], known: int) -> int:
+    """What the worker used in each epoch after the known one; MLflow has a page for what starts with `system/`.
+
+    returns: the last epoch that is known now.
+    """
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    rows = [row for row in rows if row["epoch"] > known]
+    metrics = [
+        Metric(key, float(value), now, row["epoch"])
+        for row in rows
+        for key, value in row.items()
+        if key.startswith("system/")
+    ]
+    if rows:
+        mlflow.set_tag(run_id, "host", rows[-1]["host"])
+    for at in range(0, len(metrics), 1000):
+        mlflow.log_batch(run_id, metrics=metrics[at : at + 1000])
+    return max((row["epoch"] for row in rows), default=known)
 
 
 def _log_result(mlflow: "MlflowClient", run_id: str, result: dict[str, Any]) -> None:

@@ -32,6 +32,7 @@ HOMES = {
         "search/tracking.py",
         "search/publishing.py",
         "search/publish.py",
+        "search/named.py",
         "zoo/locate.py",
         "zoo/served.py",
     },

@@ -79,6 +79,13 @@ ELSEWHERE = {
         "tests/test_search_rescore.py",
         "rescore.main([",
     ),
+    "export MLFLOW_AUTH_ADMIN_USERNAME=admin MLFLOW_AUTH_ADMIN_PASSWORD=CHANGE-ME "
+    "MLFLOW_FLASK_SERVER_SECRET_KEY=CHANGE-ME-TOO": ("tests/mlflow_server.py", "MLFLOW_AUTH_ADMIN_PASSWORD"),
+    "uv run mlflow server --app-name basic-auth --host 0.0.0.0 "
+    "--backend-store-uri postgresql+psycopg://USER:PASSWORD@HOST/mlflow --artifacts-destination /shared/mlflow": (
+        "tests/mlflow_server.py",
+        '"--app-name", "basic-auth"',
+    ),
     "export WAVEZOO_HOME=/shared/wavezoo RAY_AUTH_MODE=token RAY_memory_monitor_refresh_ms=0": (
         "tests/ray_head.py",
         "RAY_AUTH_MODE",

@@ -1,0 +1,106 @@
+"""MLflow as a group has it: PostgreSQL behind it, artifacts through it, passwords on; and what its absence costs."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow_server import PASSWORD, USER, Server
+from postgres import postgres
+
+from search import files, score_table
+from search.tracking import SIGNATURE, client
+
+pytestmark = pytest.mark.slow
+
+SPACE = '''"""Three: three small networks."""
+from search.spaces import Point
+NAMES = ["samplecnn_m3_n3_s729", "samplecnn_m3_n4_s243", "samplecnn_m3_n4_s729"]
+GRID = [{"network": name} for name in NAMES]
+def sample(trial):
+    return Point(trial.suggest_categorical("network", NAMES))
+'''
+EPOCHS = 6
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with postgres() as url:
+        found = Server(url, tmp_path_factory.mktemp("mlflow-server"))
+        try:
+            found.wait()
+            yield found
+        finally:
+            found.kill()
+
+
+@pytest.fixture(autouse=True)
+def password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", USER)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+
+
+def test_nobody_comes_in_without_the_password(server: Server) -> None:
+    assert server.answer("/api/2.0/mlflow/experiments/search?max_results=1") == 401
+    assert client(server.url).search_experiments()
+
+
+def test_a_search_loses_nothing_while_its_server_is_down_in_mid_search(
+    server: Server, fresh_home: Path, tmp_path: Path
+) -> None:
+    space = tmp_path / "three.py"
+    space.write_text(SPACE)
+    words = (f"space={space}", "dataset=demo", "budget=small", f"tracking={server.url}")
+    sizes = ("budget.epochs_per_stage=3", "budget.multiply_adds_per_epoch=5e8")
+    search = subprocess.Popen(
+        [sys.executable, "-m", "search.run", *words, *sizes],
+        env=os.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    watchdog = threading.Timer(500, search.kill)
+    watchdog.start()
+    said, outages = [], 0
+    try:
+        assert search.stdout is not None
+        for line in search.stdout:
+            said.append(line)
+            if " 1/3 " in line:
+                server.kill()
+                outages += 1
+            if " 2/3 " in line:  # a whole training has ended meanwhile
+                assert server.answer("/health") == 0
+                server.start()
+        assert search.wait(timeout=60) == 0, "".join(said)
+        search.stdout.close()
+    finally:
+        watchdog.cancel()
+        if outages:
+            server.wait()
+    assert outages == 1, "".join(said)
+    assert PASSWORD not in "".join(said)
+    _check_all_is_there(server, "demo-three")
+
+
+def _check_all_is_there(server: Server, name: str) -> None:
+    mlflow = client(server.url)
+    experiment = mlflow.get_experiment_by_name(name)
+    runs = [run for run in mlflow.search_runs([experiment.experiment_id]) if SIGNATURE in run.data.tags]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    trained = {folder.name for folder in files.trial_folder("x").parent.iterdir()}
+    assert sorted(run.data.tags[SIGNATURE] for run in runs) == sorted(trained)
+    assert len(trained) == 3
+    for run in runs:
+        signature = run.data.tags[SIGNATURE]
+        for metric in ("valid_roc_auc", "train_loss", "system/process_memory_megabytes"):
+            history = mlflow.get_metric_history(run.info.run_id, metric)
+            assert [each.step for each in history] == list(range(1, EPOCHS + 1))
+        # What came through the server's proxy is what the trial left.
+        copy = Path(mlflow.download_artifacts(run.info.run_id, files.SCORES))
+        assert copy.read_bytes() == (files.trial_folder(signature) / files.SCORES).read_bytes()
+        assert score_table.read(copy).protocol["dataset"] == "demo"

@@ -1,0 +1,178 @@
+"""MLflow: what a search's run says of it, what its children have, and what the workers used."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clip_scores import a_network, leave_trial
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from search import environment, files, notes, usage
+from search.deciding import Assignment
+from search.tracking import SIGNATURE, STUDY, SearchRun, Tracker, client
+
+ONE, OTHER = "samplecnn_m3_n4_s729", "samplecnn_m3_n5_s243"
+CODE = {"git_commit": "abcdef0123456789", "git_dirty": True, "command": "python -m search.run space=table2"}
+
+
+def a_search() -> SearchRun:
+    return SearchRun(
+        experiment="demo-x",
+        study="demo-x-1",
+        params={"seeds": 1},
+        tags={"dataset": "demo"},
+        config={},
+        environment=CODE,
+        question="Which is better?",
+    )
+
+
+@pytest.fixture
+def store(fresh_home: Path, mlflow_db: Path) -> MlflowClient:
+    shutil.copy(mlflow_db, fresh_home / "mlflow.db")
+    return client(f"sqlite:///{fresh_home / 'mlflow.db'}")
+
+
+def an_epoch(number: int) -> dict[str, Any]:
+    scores = {"train_loss": 0.5, "valid_loss": 0.5, "valid_roc_auc": 0.6, "valid_pr_auc": 0.3}
+    return {"epoch": number, "learning_rate": 0.01, "seconds": 30.0, **scores}
+
+
+def a_trial(number: int, network: str, ear: float) -> Assignment:
+    """A trial that has ended in its folder, after two epochs."""
+    result, settings = leave_trial(network, a_network(ear, seed=number))
+    folder = files.trial_folder(result["signature"])
+    files.write_json(folder / files.EPOCHS, [an_epoch(1), an_epoch(2)])
+    (folder / files.CHECKPOINT).mkdir()
+    (folder / files.CHECKPOINT / "card.json").write_text("{}")
+    watch = usage.Usage()
+    for epoch in (1, 2):
+        watch.note(result["signature"], epoch)
+    return Assignment(number, settings)
+
+
+def track(store: MlflowClient, *ended: tuple[Assignment, str, str]) -> None:
+    tracker = Tracker(str(store.tracking_uri), a_search())
+    for assignment, outcome, why in ended:
+        tracker.started(assignment)
+        tracker.ended(assignment, outcome, why)
+    assert tracker.close(complete=True, patience_seconds=120) == 0, tracker.trouble
+
+
+def runs(store: MlflowClient) -> tuple[Run, dict[str, Run]]:
+    """The search's run, and the others by their signature."""
+    experiment = store.get_experiment_by_name("demo-x")
+    found = store.search_runs([experiment.experiment_id])
+    (parent,) = [run for run in found if STUDY in run.data.tags]
+    return parent, {run.data.tags[SIGNATURE]: run for run in found if SIGNATURE in run.data.tags}
+
+
+def test_a_searchs_run_tells_what_it_asks_what_it_cost_who_leads_and_lists_its_children(
+    store: MlflowClient, tmp_path: Path
+) -> None:
+    good, bad = a_trial(0, ONE, 4.0), a_trial(1, OTHER, 0.3)
+    track(store, (good, "done", ""), (bad, "failed", "diverged: the loss is nan"))
+    parent, children = runs(store)
+    note = parent.data.tags["mlflow.note.content"]
+    best = files.read_result(good.signature)
+    assert best is not None
+    for words in (
+        "**Which is better?**",
+        "    python -m search.run space=table2",
+        "Commit abcdef0123; **changed since, so the commit alone does not give these numbers**.",
+        "Cost so far: 2 trainings ended (1 done, 1 failed), 2 min of training.",
+        f"Leader: {ONE} seed 0, valid AUC {best['valid']['roc_auc']:.4f}, test AUC {best['test']['roc_auc']:.4f}.",
+        f"| {OTHER} | 0 |",
+        "failed: diverged: the loss is nan",
+        children[good.signature].info.run_id,
+    ):
+        assert words in note
+    table = Path(store.download_artifacts(parent.info.run_id, "children.md", str(tmp_path))).read_text()
+    assert table.strip() in note
+    titles = table.splitlines()[0]
+    assert "options.stride" in titles, "the two differ in it"
+    assert "training" not in titles, "both were trained alike"
+
+
+def test_a_child_is_named_by_its_network_and_says_code_command_protocol_and_scores(
+    store: MlflowClient,
+) -> None:
+    done = a_trial(0, ONE, 4.0)
+    track(store, (done, "done", ""))
+    _, children = runs(store)
+    run, result = children[done.signature], files.read_result(done.signature)
+    assert result is not None
+    assert run.info.run_name == f"{ONE} seed 0"
+    wanted = {
+        "wavezoo.command": CODE["command"],
+        "mlflow.source.git.commit": CODE["git_commit"],
+        "git_dirty": "true",
+        "host": os.uname().nodename,
+        **{f"protocol.{key}": str(value) for key, value in result["protocol"].items()},
+    }
+    assert wanted.items() <= run.data.tags.items()
+    assert run.data.tags["protocol.sample_rate_hz"] == "22050"
+    for name in ("test_roc_auc", "test_roc_auc_low_by_artist", "test_unseen_artist_pr_auc"):
+        assert name in run.data.metrics
+
+
+def test_what_a_worker_used_is_under_system_metrics_once_an_epoch(store: MlflowClient) -> None:
+    done = a_trial(0, ONE, 4.0)
+    for _ in range(2):  # the second driver finds nothing new to tell
+        track(store, (done, "done", ""))
+    _, children = runs(store)
+    for name in ("system/cpu_utilization_percentage", "system/process_memory_megabytes"):
+        history = store.get_metric_history(children[done.signature].info.run_id, name)
+        assert [metric.step for metric in history] == [1, 2]
+    assert history[0].value > 1, "megabytes of a process that has imported all this"
+
+
+def test_a_second_driver_lists_the_children_of_the_first_again(store: MlflowClient) -> None:
+    one, other = a_trial(0, ONE, 4.0), a_trial(1, OTHER, 0.3)
+    track(store, (one, "done", ""))
+    track(store, (one, "done", ""), (other, "done", ""))
+    parent, _ = runs(store)
+    assert "2 trainings ended (2 done)" in parent.data.tags["mlflow.note.content"]
+
+
+def test_a_note_too_long_for_mlflow_keeps_whole_rows_and_says_where_the_rest_is() -> None:
+    many = [
+        notes.child("r" * 32, {"network": f"network{at}", "seed": 0}, "done", "", [an_epoch(1)], None)
+        for at in range(200)
+    ]
+    note = notes.note({"question": "q", **CODE}, many)
+    assert len(note) <= notes.MOST_CHARACTERS
+    head, end = note.rsplit("\n\n", 1)
+    assert end == "The whole table is among the artifacts, children.md."
+    assert head.endswith(" |")
+    assert notes.table(many).count("\n") == 201
+
+
+def test_a_cell_cannot_break_the_table() -> None:
+    broken = notes.child("r", {"network": "n", "seed": 0}, "failed", "a | b\nc", [], None)
+    assert "| failed: a / b c |" in notes.table([broken])
+
+
+def test_notes_of_usage_survive_a_line_that_was_never_finished(fresh_home: Path) -> None:
+    folder = files.trial_folder("s")
+    folder.mkdir(parents=True)
+    usage.Usage().note("s", 1)
+    with (folder / usage.FILE).open("a") as file:
+        file.write(json.dumps({"epoch": 2})[:5])
+    assert [row["epoch"] for row in usage.read("s")] == [1]
+    assert usage.read("unknown") == []
+    usage.Usage().note("gone", 1)  # whose folder is not there: nothing stops
+
+
+def test_a_changed_tree_is_warned_of_and_a_clean_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"rev-parse": "abcdef0123456789", "status": " M search/run.py"}
+    monkeypatch.setattr(environment, "_git", lambda *words: answers[words[0]])
+    assert environment.warning() == (
+        "warning: the code was changed since commit abcdef0123, so the commit alone will not give these numbers again"
+    )
+    answers["status"] = ""
+    assert environment.warning() == ""
