@@ -4,6 +4,7 @@ The trials' folders are the truth and MLflow the copy: a thread brings each run 
 It never blocks the search. While the server is away the copying waits; a rerun copies what is still missing.
 """
 
+import json
 import logging
 import os
 import threading
@@ -352,8 +353,11 @@ def _log_result(mlflow: "MlflowClient", run_id: str, result: dict[str, Any]) -> 
         metrics=[Metric(key, float(value), now, result["epochs"]) for key, value in numbers.items()],
         tags=tags,
     )
-    columns = {key: [tag[key] for tag in result["tags"]] for key in result["tags"][0]}
-    mlflow.log_table(run_id, columns, "tags.json")
+    columns = list(result["tags"][0])
+    rows = [[tag[key] for key in columns] for tag in result["tags"]]
+    # What MlflowClient.log_table writes, which would import pandas for it and add to a table that is there.
+    mlflow.log_dict(run_id, {"columns": columns, "data": rows}, "tags.json")
+    mlflow.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([{"path": "tags.json", "type": "table"}]))
 
 
 def flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
