@@ -26,6 +26,7 @@ os.environ.update(
     RAY_memory_monitor_refresh_ms="0",
     TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
     TUNE_DISABLE_SIGINT_HANDLER="1",
+    TUNE_GLOBAL_CHECKPOINT_S="86400",  # of snapshots that nobody reads, one at each end is enough
     TUNE_DISABLE_STRICT_METRIC_CHECKING="1",  # a failure is a row, too, and has no score
     RAY_AIR_NEW_OUTPUT="0",  # the newer reporter of Tune's writes tables of its own even when told to be quiet
 )

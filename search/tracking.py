@@ -2,9 +2,11 @@
 
 The trials' folders are the truth and MLflow the copy: a thread brings each run up to what its trial's folder holds.
 It never blocks the search. While the server is away the copying waits; a rerun copies what is still missing.
+
+A server on SQLite takes some forty requests a second, and fewer when several ask at once. So there is one thread, a run
+costs two requests to open and one for however many epochs it lacks, and files follow when there is time.
 """
 
-import json
 import logging
 import os
 import threading
@@ -16,21 +18,20 @@ from typing import TYPE_CHECKING, Any
 
 from datasets.home import home
 from datasets.whole import written_whole
-from search import files, notes, scores, usage
+from search import delivering, files, notes, usage
 from search.deciding import Assignment, Ended
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
 SQLITE = "sqlite:///"
 PARENT, STUDY, SIGNATURE = "mlflow.parentRunId", "wavezoo.study", "wavezoo.signature"
 NOTE = "mlflow.note.content"
 RETRY_SECONDS = 5.0
+CLOCKS_APART_MS = 10 * 60_000  # by which the clocks of two drivers may differ
 NOTE_SECONDS = 10.0  # how old the note on the search's run may be
 # A paused one is to go on: MLflow's word for a run that has not begun comes nearest.
 STATUS = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED", "paused": "SCHEDULED"}
-EPOCH_METRICS = ("learning_rate", "train_loss", "valid_loss", "valid_roc_auc", "valid_pr_auc", "seconds")
 
 
 def tracking_uri(given: str | None) -> str:
@@ -80,11 +81,16 @@ class SearchRun:
 
 @dataclass
 class _Copy:
-    """How far a trial's run is: `epochs` rows are in MLflow, `outcome` is what the run is still to be told."""
+    """How far a trial's run is: `epochs` rows are in MLflow, `outcome` is what the run is still to be told.
+
+    params: those that the run has still to be given. described: its settings and the environment are among its files.
+    """
 
     assignment: Assignment
     run_id: str | None = None
     epochs: int = 0
+    params: Mapping[str, Any] = field(default_factory=dict)
+    described: bool = False
     outcome: str | None = None
     why: str = ""
     stale: bool = True
@@ -101,9 +107,11 @@ class Tracker:
         self.trouble: str | None = None
         self.parent_id: str | None = None
         self.experiment_id = ""
-        self._copies: dict[str, _Copy] = {}
+        self._copies: dict[str, _Copy] = {}  # of the trials that run or are not copied to their end
+        self._ended: set[str] = set()  # signatures of those that are
         self._complete = True
-        self._whole: dict[tuple[str, str], str] = {}
+        self._runs: dict[str, tuple[str, str]] = {}  # signature -> (run, status) of those in MLflow
+        self._known_until_ms = 0
         self._children: dict[str, notes.Child] = {}
         self._noted: tuple[float, int] = (-NOTE_SECONDS, -1)
         self._wake, self._closing = threading.Event(), threading.Event()
@@ -126,7 +134,8 @@ class Tracker:
 
     def add(self, settled: Ended) -> None:
         """A trial that ended unseen, under an earlier driver or in another search."""
-        if settled.assignment.signature not in self._copies:
+        signature = settled.assignment.signature
+        if signature not in self._copies and signature not in self._ended:
             why = f"{settled.kind}: {settled.why}" if settled.kind else settled.why
             self.ended(settled.assignment, settled.outcome, why)
 
@@ -137,12 +146,14 @@ class Tracker:
         self._closing.set()
         self._wake.set()
         self._thread.join(max(0.0, deadline - time.monotonic()))
-        return sum(copy.stale for copy in self._copies.values())
+        return sum(copy.stale for copy in list(self._copies.values()))
 
     def run_id(self, signature: str) -> str | None:
         """The MLflow run of a trial, where it has been copied whole."""
         copy = self._copies.get(signature)
-        return copy.run_id if copy and not copy.stale else None
+        if copy is None:
+            return self._runs[signature][0] if signature in self._ended else None
+        return copy.run_id if not copy.stale else None
 
     def _work(self) -> None:
         mlflow: MlflowClient | None = None
@@ -152,11 +163,8 @@ class Tracker:
             closing = self._closing.is_set()
             try:
                 mlflow = mlflow or self._connect()
-                # What failed before comes last: one bad run must not keep the others waiting.
-                for copy in sorted(self._copies.values(), key=lambda copy: copy.tries):
-                    if copy.stale:
-                        self._bring_up(mlflow, copy)
-                        self._note(mlflow)
+                self._copy_all(mlflow)
+                self._describe_some(mlflow, closing)
                 if closing:
                     self._end_parent(mlflow)
                     return
@@ -178,85 +186,114 @@ class Tracker:
             self.experiment_id = mlflow.create_experiment(self.search.experiment, artifact_location=artifacts)
         else:
             self.experiment_id = experiment.experiment_id
-            self._whole = self._whole_runs(mlflow)
-        run = self._find(mlflow, STUDY, self.search.study)
-        if run is None:
-            tags = {**self.search.own_tags, STUDY: self.search.study}
-            run = mlflow.create_run(self.experiment_id, tags=tags, run_name=self.search.study)
-        else:
-            mlflow.update_run(run.info.run_id, status="RUNNING")
-        self._describe(mlflow, run, self.search.params, self.search.config)
+        wanted = f"tags.`{STUDY}` = '{self.search.study}'"
+        found = mlflow.search_runs([self.experiment_id], wanted, max_results=1)
+        tags = {**self.search.own_tags, STUDY: self.search.study}
+        if found:
+            mlflow.update_run(found[0].info.run_id, status="RUNNING")
+        run = (
+            found[0]
+            if found
+            else mlflow.create_run(self.experiment_id, tags=tags, run_name=self.search.study)
+        )
+        if not run.data.params:  # they come last: a run that has them has all
+            self._describe(mlflow, run.info.run_id, self.search.config)
+            mlflow.log_batch(run.info.run_id, params=delivering.params(self.search.params))
         self.parent_id = run.info.run_id
         return mlflow
 
-    def _find(self, mlflow: "MlflowClient", tag: str, value: str) -> "Run | None":
-        found = mlflow.search_runs([self.experiment_id], f"tags.`{tag}` = '{value}'", max_results=1)
-        return found[0] if found else None
-
-    def _whole_runs(self, mlflow: "MlflowClient") -> dict[tuple[str, str], str]:
-        """(signature, status) -> run of every trial that earlier drivers have copied to its end."""
-        found: dict[tuple[str, str], str] = {}
-        token: str | None = None
+    def _learn(self, mlflow: "MlflowClient") -> None:
+        """Take note of the runs of trials that others have started since the last look."""
+        now, token = int(time.time() * 1000), None
+        since = f"attributes.start_time >= {max(self._known_until_ms - CLOCKS_APART_MS, 0)}"
         while True:
-            page = mlflow.search_runs(
-                [self.experiment_id], "attributes.status != 'RUNNING'", page_token=token
-            )
+            page = mlflow.search_runs([self.experiment_id], since, page_token=token)
             for run in page:
                 if SIGNATURE in run.data.tags:
-                    found[run.data.tags[SIGNATURE], run.info.status] = str(run.info.run_id)
+                    self._runs[run.data.tags[SIGNATURE]] = (str(run.info.run_id), run.info.status)
             token = page.token
             if not token:
-                return found
+                break
+        self._known_until_ms = now
+
+    def _copy_all(self, mlflow: "MlflowClient") -> None:
+        """One round over what has changed. What failed before comes last: it must not keep the others waiting."""
+        copies = [copy for copy in list(self._copies.values()) if copy.stale]
+        if any(copy.run_id is None for copy in copies):
+            self._learn(mlflow)
+        for copy in sorted(copies, key=lambda copy: copy.tries):
+            self._bring_up(mlflow, copy)
+            self._note(mlflow)
+
+    def _describe_some(self, mlflow: "MlflowClient", all_of_them: bool) -> None:
+        """Add files to runs that still run, until there is something more urgent."""
+        for copy in [copy for copy in list(self._copies.values()) if copy.run_id and not copy.described]:
+            if self._wake.is_set() and not all_of_them:
+                return
+            assert copy.run_id is not None
+            self._describe(mlflow, copy.run_id, copy.assignment.settings.to_json())
+            copy.described = True
 
     def _bring_up(self, mlflow: "MlflowClient", copy: _Copy) -> None:
         """Copy what the trial's folder has and its run lacks."""
         signature = copy.assignment.signature
         with copy.lock:
             copy.stale, outcome, why = False, copy.outcome, copy.why
-        # A run that this driver has opened again, as of a failure tried once more, is to be told its end again.
-        if outcome and copy.run_id is None and (signature, STATUS[outcome]) in self._whole:
-            copy.run_id = self._whole[signature, STATUS[outcome]]
-            self._count(copy, outcome, why)
-            return
         try:
-            if copy.run_id is None:
-                self._open_run(mlflow, copy)
-            assert copy.run_id is not None
-            rows = files.read_epochs(signature)
-            _log_epochs(mlflow, copy.run_id, rows[copy.epochs :])
-            copy.epochs = max(copy.epochs, len(rows))
-            copy.used = _log_usage(mlflow, copy.run_id, usage.read(signature), copy.used)
+            # A run that this driver has opened again, as of a failure tried once more, is to be told its end again.
+            if not outcome or copy.run_id is not None or not self._is_whole(signature, outcome):
+                self._go_on(mlflow, copy, outcome, why)
             if outcome:
-                self._settle(mlflow, copy.run_id, signature, outcome, why)
                 self._count(copy, outcome, why)
         except BaseException:
             copy.stale, copy.tries = True, copy.tries + 1
             raise
+        if outcome and not copy.stale:
+            self._ended.add(signature)
+            if self._copies.get(signature) is copy:  # else it has been started once more
+                del self._copies[signature]
+
+    def _is_whole(self, signature: str, outcome: str) -> bool:
+        """Whether an earlier driver has copied the trial to this very end."""
+        return self._runs.get(signature, ("", ""))[1] == STATUS[outcome]
+
+    def _go_on(self, mlflow: "MlflowClient", copy: _Copy, outcome: str | None, why: str) -> None:
+        signature = copy.assignment.signature
+        if copy.run_id is None:
+            self._open_run(mlflow, copy)
+        assert copy.run_id is not None
+        rows = files.read_epochs(signature)
+        used = [row for row in usage.read(signature) if row["epoch"] > copy.used]
+        delivering.deliver(mlflow, copy.run_id, copy.params, rows[copy.epochs :], used)
+        copy.epochs, copy.params = max(copy.epochs, len(rows)), {}
+        copy.used = max((row["epoch"] for row in used), default=copy.used)
+        if outcome:
+            if not copy.described:
+                self._describe(mlflow, copy.run_id, copy.assignment.settings.to_json())
+            self._settle(mlflow, copy.run_id, signature, outcome, why)
 
     def _open_run(self, mlflow: "MlflowClient", copy: _Copy) -> None:
+        """Find the trial's run, or make it."""
         settings, signature = copy.assignment.settings, copy.assignment.signature
-        run = self._find(mlflow, SIGNATURE, signature)
-        if run is None:
+        known, status = self._runs.get(signature, (None, ""))
+        if known is None:
             tags = {**self.search.own_tags, PARENT: str(self.parent_id), SIGNATURE: signature}
             name = f"{settings.network} seed {settings.seed}"
             run = mlflow.create_run(self.experiment_id, tags=tags, run_name=name)
-        elif run.info.status != "FINISHED":
-            mlflow.update_run(run.info.run_id, status="RUNNING")
-        record = settings.to_json()
-        self._describe(mlflow, run, flat(record), record)
-        history = mlflow.get_metric_history(run.info.run_id, "valid_roc_auc")
-        copy.epochs = copy.used = max((metric.step for metric in history), default=0)
-        copy.run_id = run.info.run_id
+        else:
+            if status != "FINISHED":
+                mlflow.update_run(known, status="RUNNING")
+            run = mlflow.get_run(known)
+            history = mlflow.get_metric_history(known, "valid_roc_auc")
+            copy.epochs = copy.used = max((metric.step for metric in history), default=0)
+        copy.run_id = str(run.info.run_id)
+        copy.params = {} if run.data.params else flat(settings.to_json())
+        self._runs[signature] = (copy.run_id, "RUNNING")
 
-    def _describe(
-        self, mlflow: "MlflowClient", run: "Run", params: Mapping[str, Any], config: Mapping[str, Any]
-    ) -> None:
-        """Say what a run is, unless it has been said. The parameters come last: a run that has them has all."""
-        if run.data.params:
-            return
-        mlflow.log_dict(run.info.run_id, dict(config), "config.json")
-        mlflow.log_dict(run.info.run_id, dict(self.search.environment), "environment.json")
-        _log_params(mlflow, run.info.run_id, params)
+    def _describe(self, mlflow: "MlflowClient", run_id: str, config: Mapping[str, Any]) -> None:
+        """Add what a run was made of to its files."""
+        mlflow.log_dict(run_id, dict(config), "config.json")
+        mlflow.log_dict(run_id, dict(self.search.environment), "environment.json")
 
     def _settle(self, mlflow: "MlflowClient", run_id: str, signature: str, outcome: str, why: str) -> None:
         """The end of a trial: scores, tables and weights, then the status, so that FINISHED means all is there."""
@@ -266,7 +303,7 @@ class Tracker:
             mlflow.set_tag(run_id, "failure_kind", why.partition(":")[0])
         result = files.read_result(signature) if outcome == "done" else None
         if result and mlflow.get_run(run_id).info.status != "FINISHED":
-            _log_result(mlflow, run_id, result)
+            delivering.log_result(mlflow, run_id, result)
             folder = files.trial_folder(signature)
             mlflow.log_artifacts(run_id, str(folder / files.CHECKPOINT), files.CHECKPOINT)
             mlflow.log_artifact(run_id, str(folder / files.SCORES))
@@ -277,7 +314,7 @@ class Tracker:
         signature, settings = copy.assignment.signature, copy.assignment.settings
         rows, result = files.read_epochs(signature), files.read_result(signature)
         self._children[signature] = notes.child(
-            str(copy.run_id),
+            self._runs[signature][0],
             flat(settings.to_json()),
             outcome,
             why,
@@ -302,62 +339,6 @@ class Tracker:
         assert self.parent_id is not None
         self._note(mlflow, last=True)
         mlflow.set_terminated(self.parent_id, "FINISHED" if self._complete else "KILLED")
-
-
-def _log_params(mlflow: "MlflowClient", run_id: str, params: Mapping[str, Any]) -> None:
-    from mlflow.entities import Param
-
-    mlflow.log_batch(run_id, params=[Param(key, str(value)[:500]) for key, value in params.items()])
-
-
-def _log_epochs(mlflow: "MlflowClient", run_id: str, rows: list[dict[str, Any]]) -> None:
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    metrics = [Metric(key, float(row[key]), now, row["epoch"]) for row in rows for key in EPOCH_METRICS]
-    for at in range(0, len(metrics), 1000):  # the most that one request may hold
-        mlflow.log_batch(run_id, metrics=metrics[at : at + 1000])
-
-
-def _log_usage(mlflow: "MlflowClient", run_id: str, rows: list[dict[str, Any]], known: int) -> int:
-    """What the worker used in each epoch after the known one; MLflow has a page for what starts with `system/`.
-
-    returns: the last epoch that is known now.
-    """
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    rows = [row for row in rows if row["epoch"] > known]
-    metrics = [
-        Metric(key, float(value), now, row["epoch"])
-        for row in rows
-        for key, value in row.items()
-        if key.startswith("system/")
-    ]
-    if rows:
-        mlflow.set_tag(run_id, "host", rows[-1]["host"])
-    for at in range(0, len(metrics), 1000):
-        mlflow.log_batch(run_id, metrics=metrics[at : at + 1000])
-    return max((row["epoch"] for row in rows), default=known)
-
-
-def _log_result(mlflow: "MlflowClient", run_id: str, result: dict[str, Any]) -> None:
-    """The scores as metrics, the protocol as tags, the tags' own scores as a table."""
-    from mlflow.entities import Metric, RunTag
-
-    now = int(time.time() * 1000)
-    numbers = scores.numbers(result)
-    tags = [RunTag(f"protocol.{key}", str(value)) for key, value in result["protocol"].items()]
-    mlflow.log_batch(
-        run_id,
-        metrics=[Metric(key, float(value), now, result["epochs"]) for key, value in numbers.items()],
-        tags=tags,
-    )
-    columns = list(result["tags"][0])
-    rows = [[tag[key] for key in columns] for tag in result["tags"]]
-    # What MlflowClient.log_table writes, which would import pandas for it and add to a table that is there.
-    mlflow.log_dict(run_id, {"columns": columns, "data": rows}, "tags.json")
-    mlflow.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([{"path": "tags.json", "type": "table"}]))
 
 
 def flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

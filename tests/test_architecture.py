@@ -30,6 +30,7 @@ HOMES = {
     },
     "mlflow": {
         "search/tracking.py",
+        "search/delivering.py",
         "search/publishing.py",
         "search/publish.py",
         "search/named.py",

@@ -1,0 +1,224 @@
+"""What a search says to MLflow: every epoch once, in few requests, whatever the store does meanwhile."""
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import mlflow.entities  # noqa: F401  (takes seconds, before any patience counts)
+import pytest
+
+from search import files, tracking
+from search.deciding import Assignment, Ended
+from search.delivering import EPOCH_METRICS
+from search.settings import Training, TrialSettings
+from search.tracking import SIGNATURE, STUDY, SearchRun, Tracker, client
+
+PATIENCE_SECONDS = 60.0
+SEARCH = SearchRun("one", "study", {"space": "x"}, {"space": "x"}, {"space": "x"}, {"commit": "none"})
+
+
+class Page(list):
+    """Of a store's answer; there is no next one."""
+
+    token = None
+
+
+class Store:
+    """What MLflow's client would reach, in memory. asked: the requests by name. faults: of the next requests."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, SimpleNamespace] = {}
+        self.asked: Counter[str] = Counter()
+        self.faults: list[Exception | None] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+        def ask(*given: Any, **named: Any) -> Any:
+            self.asked[name] += 1
+            if self.faults and (fault := self.faults.pop(0)):
+                raise fault
+            return getattr(self, f"_{name}", lambda *given, **named: None)(*given, **named)
+
+        return ask
+
+    def _get_experiment_by_name(self, name: str) -> Any:
+        return SimpleNamespace(experiment_id="1")
+
+    def _search_runs(self, experiments: list[str], wanted: str, **paging: Any) -> Page:
+        kind = STUDY if STUDY in wanted else SIGNATURE
+        return Page(run for run in self.runs.values() if kind in run.data.tags)
+
+    def _create_run(self, experiment: str, tags: dict[str, str], run_name: str) -> Any:
+        info = SimpleNamespace(run_id=f"run {len(self.runs)}", status="RUNNING")
+        data = SimpleNamespace(tags=tags, params={})
+        run = SimpleNamespace(info=info, data=data, metrics=[], files=Counter())
+        self.runs[info.run_id] = run
+        return run
+
+    def _get_run(self, run_id: str) -> Any:
+        return self.runs[run_id]
+
+    def _update_run(self, run_id: str, status: str) -> None:
+        self.runs[run_id].info.status = status
+
+    _set_terminated = _update_run
+
+    def _get_metric_history(self, run_id: str, key: str) -> list[Any]:
+        return [metric for metric in self.runs[run_id].metrics if metric.key == key]
+
+    def _log_batch(self, run_id: str, metrics: Any = (), params: Any = (), tags: Any = ()) -> None:
+        assert len(metrics) + len(params) + len(tags) <= 1000, "MLflow takes no more in one request"
+        self.runs[run_id].metrics += metrics
+        self.runs[run_id].data.params |= {param.key: param.value for param in params}
+
+    def _log_dict(self, run_id: str, record: Any, name: str) -> None:
+        self.runs[run_id].files[name] += 1
+
+    def steps(self, assignment: Assignment) -> Counter[tuple[str, int]]:
+        """How often each metric of each epoch was delivered to the one run of a trial."""
+        (run,) = [r for r in self.runs.values() if r.data.tags.get(SIGNATURE) == assignment.signature]
+        return Counter((metric.key, metric.step) for metric in run.metrics)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path))
+    store = Store()
+    monkeypatch.setattr(tracking, "client", lambda uri: store)
+    monkeypatch.setattr(tracking, "RETRY_SECONDS", 0.01)
+    return store
+
+
+def an_assignment(seed: int) -> Assignment:
+    settings = TrialSettings("samplecnn_m3_n3_s729", {}, Training(), seed, "demo", "f", "c", "t")
+    return Assignment(seed, settings)
+
+
+def train(assignment: Assignment, epochs: int) -> list[dict[str, Any]]:
+    """What the trial's folder holds after so many epochs."""
+    rows = [{**dict.fromkeys(EPOCH_METRICS, 0.5), "epoch": epoch} for epoch in range(1, epochs + 1)]
+    files.write_json(files.trial_folder(assignment.signature) / files.EPOCHS, rows)
+    return rows
+
+
+def once(epochs: int) -> dict[tuple[str, int], int]:
+    return {(key, epoch): 1 for epoch in range(1, epochs + 1) for key in EPOCH_METRICS}
+
+
+def report(tracker: Tracker, assignment: Assignment, epochs: int) -> None:
+    tracker.started(assignment)
+    for row in train(assignment, epochs):
+        tracker.epoch(assignment, row)
+
+
+def test_every_epoch_is_delivered_once_and_a_run_costs_two_requests_to_open(store: Store) -> None:
+    assignments = [an_assignment(seed) for seed in range(20)]
+    tracker = Tracker("memory", SEARCH)
+    for each in assignments:
+        report(tracker, each, 5)
+    assert tracker.close(complete=True, patience_seconds=PATIENCE_SECONDS) == 0, tracker.trouble
+    for each in assignments:
+        assert store.steps(each) == once(5)
+    assert store.asked["create_run"] == 21
+    assert store.asked["log_batch"] >= 21
+    assert store.asked["get_metric_history"] == store.asked["get_run"] == 0
+    assert {run.info.status for run in store.runs.values()} == {"RUNNING", "FINISHED"}
+    assert all(run.files == {"config.json": 1, "environment.json": 1} for run in store.runs.values())
+    assert all(run.data.params for run in store.runs.values())
+
+
+def test_more_epochs_than_a_request_may_hold_are_delivered_in_several(store: Store) -> None:
+    one, tracker = an_assignment(0), Tracker("memory", SEARCH)
+    report(tracker, one, 400)
+    assert tracker.close(complete=True, patience_seconds=PATIENCE_SECONDS) == 0, tracker.trouble
+    assert store.steps(one) == once(400)
+
+
+def test_what_a_store_refuses_is_delivered_later(store: Store) -> None:
+    store.faults = [
+        OSError("away"),
+        None,
+        OSError("away"),
+        None,
+        None,
+        None,
+        OSError("away"),
+        OSError("away"),
+    ]
+    assignments = [an_assignment(seed) for seed in range(3)]
+    tracker = Tracker("memory", SEARCH)
+    for each in assignments:
+        report(tracker, each, 2)
+        tracker.ended(each, "stopped", "")
+    assert tracker.close(complete=True, patience_seconds=PATIENCE_SECONDS) == 0, tracker.trouble
+    assert store.faults == []
+    for each in assignments:
+        assert store.steps(each).keys() == once(2).keys()
+
+
+def test_the_next_driver_goes_on_with_the_runs_of_the_one_before(store: Store) -> None:
+    left, ended = an_assignment(0), an_assignment(1)
+    first = Tracker("memory", SEARCH)
+    for each in (left, ended):
+        report(first, each, 2)
+    first.ended(ended, "stopped", "")
+    first.close(complete=False, patience_seconds=PATIENCE_SECONDS)
+    runs, asked = set(store.runs), store.asked["set_terminated"]
+    second = Tracker("memory", SEARCH)
+    second.add(Ended(ended, "stopped"))
+    report(second, left, 4)
+    assert second.close(complete=True, patience_seconds=PATIENCE_SECONDS) == 0, second.trouble
+    assert set(store.runs) == runs
+    assert store.steps(left) == once(4)
+    assert store.asked["set_terminated"] == asked + 1  # of the search itself: the trial's end was there
+    assert second.run_id(ended.signature) in runs
+
+
+def test_a_run_that_another_search_has_started_meanwhile_is_taken(store: Store) -> None:
+    one, other = an_assignment(0), an_assignment(1)
+    first = Tracker("memory", SEARCH)
+    report(first, one, 1)
+    second = Tracker("memory", SEARCH)
+    report(second, other, 1)
+    assert second.close(complete=False, patience_seconds=PATIENCE_SECONDS) == 0, second.trouble
+    report(first, other, 3)
+    assert first.close(complete=True, patience_seconds=PATIENCE_SECONDS) == 0, first.trouble
+    assert store.steps(other) == once(3)
+
+
+def test_what_is_copied_to_its_end_is_held_no_longer(store: Store) -> None:
+    one, tracker = an_assignment(0), Tracker("memory", SEARCH)
+    report(tracker, one, 1)
+    tracker.ended(one, "stopped", "")
+    assert tracker.close(complete=True, patience_seconds=PATIENCE_SECONDS) == 0, tracker.trouble
+    assert tracker._copies == {}
+    assert store.runs[tracker.run_id(one.signature)].info.status == "KILLED"
+    tracker.add(Ended(one, "stopped"))
+    assert tracker._copies == {}
+
+
+def test_mlflow_itself_finds_the_runs_by_their_time(
+    mlflow_db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path))
+    uri = f"sqlite:///{shutil.copy(mlflow_db, tmp_path / 'mlflow.db')}"
+    one, other = an_assignment(0), an_assignment(1)
+    for epochs, name in ((1, "first"), (3, "second")):
+        search = SearchRun("one", name, {"space": "x"}, {}, {"space": "x"}, {"commit": "none"})
+        tracker = Tracker(uri, search)
+        report(tracker, one, epochs)
+        assert tracker.close(complete=True, patience_seconds=PATIENCE_SECONDS) == 0, tracker.trouble
+    report(tracker := Tracker(uri, SEARCH), other, 1)
+    assert tracker.close(complete=True, patience_seconds=PATIENCE_SECONDS) == 0, tracker.trouble
+    mlflow = client(uri)
+    experiment = mlflow.get_experiment_by_name("one").experiment_id
+    runs = {run.data.tags.get(SIGNATURE): run for run in mlflow.search_runs([experiment])}
+    assert runs.keys() == {None, one.signature, other.signature}
+    history = mlflow.get_metric_history(runs[one.signature].info.run_id, "valid_roc_auc")
+    assert [metric.step for metric in history] == [1, 2, 3]
+    assert json.loads(runs[one.signature].data.params["seed"]) == 0
