@@ -12,8 +12,8 @@ from pathlib import Path
 
 import optuna
 import pytest
+from chaos.nodes import Nodes, holder, ray_nodes
 from optuna.trial import TrialState
-from ray_nodes import Nodes, holder, ray_nodes
 
 pytestmark = pytest.mark.slow
 

@@ -1,9 +1,16 @@
 """Trials in a storage that machines without a common disk share: there whole or not at all, and never taken back."""
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 from s3_server import Bucket, s3_bucket
 from test_search_training import settings, without_time
@@ -286,3 +293,68 @@ def test_an_address_that_is_none_is_refused(address: str, complaint: str) -> Non
     with pytest.raises(ConfigError, match=complaint) as error:
         Cluster(storage=address)
     assert "secret" not in str(error.value)
+
+
+SPACE = '''"""One: a single small network."""
+from search.spaces import Point
+GRID = [{}]
+def sample(trial):
+    return Point("samplecnn_m3_n3_s729")
+'''
+
+
+@pytest.mark.slow
+def test_a_search_goes_on_on_another_machine_with_only_a_bucket_and_the_ledger_in_common(
+    server: Bucket, machines: Machines, mlflow_db: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "one.py").write_text(SPACE)
+    words = [f"space={tmp_path / 'one.py'}", "dataset=demo", "budget=small", "budget.epochs_per_stage=8"]
+    words += ["budget.patience=100", "budget.multiply_adds_per_epoch=1", "study=shared"]
+    words += [f"storage=sqlite:///{tmp_path / 'ledger.db'}", f"cluster.storage={server.address}/whole"]
+
+    def start(machine: str) -> "subprocess.Popen[str]":
+        machines.go_to(machine)
+        shutil.copy(mlflow_db, files.home() / "mlflow.db")
+        return subprocess.Popen(
+            [sys.executable, "-m", "search.run", *words],
+            env={**os.environ, "MLFLOW_TRACKING_URI": ""},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    first = start("first")
+    try:
+        known = epochs_in(f"{server.address}/whole", first, machines)
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        print(first.communicate()[0])  # for whoever reads why a test failed
+    shutil.rmtree(tmp_path / "first" / "trials")  # that machine will never come back
+
+    said, _ = (second := start("second")).communicate(timeout=300)
+    assert second.returncode == 0, said
+    assert "is version 1 of demo-one and is its champion" in said
+    (folder,) = (tmp_path / "second" / "trials").iterdir()
+    rows = json.loads((folder / files.EPOCHS).read_text("utf-8"))
+    assert [row["epoch"] for row in rows] == list(range(1, 17))
+    assert rows[: len(known)] == known, "it began anew"  # the seconds that each epoch took are in it
+    study = optuna.load_study(study_name="shared", storage=f"sqlite:///{tmp_path / 'ledger.db'}")
+    (trial,) = study.get_trials()
+    assert trial.intermediate_values == {row["epoch"]: row["valid_roc_auc"] for row in rows}
+
+
+def epochs_in(address: str, search: "subprocess.Popen[str]", machines: Machines) -> list[dict]:
+    """Three or more epochs of the only trial, as another machine sees them while the search runs."""
+    trials = files.home() / "trials"
+    machines.go_to("looking on")
+    machines.monkeypatch.setenv(files.TRIALS, address)
+    deadline = time.monotonic() + 240
+    rows: list[dict] = []
+    while len(rows) < 3:
+        assert time.monotonic() < deadline, "no epoch came into the bucket"
+        assert search.poll() is None, "the search has ended"
+        rows = [row for folder in trials.glob("*") for row in files.read_epochs(folder.name)]
+        time.sleep(0.1)  # a poll
+    machines.monkeypatch.delenv(files.TRIALS)
+    return rows
