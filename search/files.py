@@ -25,7 +25,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from datasets.home import home
 from datasets.whole import written_whole
-from search.settings import SearchError
+from search.settings import SearchError, check_storage
 
 if TYPE_CHECKING:
     from search.storage import Storage
@@ -104,6 +104,7 @@ def storage() -> "Storage | None":
     address = os.environ.get(TRIALS)
     if not address:
         return None
+    check_storage(address)
     from search import storage as storages  # with pyarrow, which is not for everyone
 
     return storages.at(address, storages.endpoint())

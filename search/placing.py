@@ -98,8 +98,9 @@ def _connected(address: str) -> Iterator[None]:
     local = {**LOCAL_RAY, "num_cpus": local_cpus()} if address == LOCAL else {}
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
-    except Exception as error:  # Ray raises what it likes, a bare Exception among it
-        raise SearchError(f"can't reach Ray at cluster.address={address}: {error}") from error
+    except Exception as error:  # bare Exceptions among it, as when a busy machine takes too long
+        what = "start Ray on this machine" if address == LOCAL else f"reach Ray at cluster.address={address}"
+        raise SearchError(f"can't {what}: {error}") from error
     try:
         yield
     finally:

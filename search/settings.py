@@ -139,7 +139,8 @@ class Cluster:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        self._check_storage()
+        if self.storage is not None:
+            check_storage(self.storage)
         cpus = self.cpus_per_trial
         if cpus != AUTO and not (type(cpus) is int and cpus >= 1):
             raise ConfigError(f"cluster.cpus_per_trial={cpus}: give 'auto', or 1 or more")
@@ -155,18 +156,6 @@ class Cluster:
         minutes = self.epoch_minutes
         if minutes != AUTO and not (is_number(minutes) and minutes > 0):
             raise ConfigError(f"cluster.epoch_minutes={minutes}: give 'auto', or a number above 0")
-
-    def _check_storage(self) -> None:
-        given = self.storage
-        if given is None:
-            return
-        if "@" in given or "?" in given:
-            raise ConfigError(
-                f"cluster.storage={without_password(given).partition('?')[0]}: keys and options don't belong into an "
-                f"address; set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL on all machines"
-            )
-        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[^/]+)*/?|/.+", given):
-            raise ConfigError(f"cluster.storage={given}: give s3://BUCKET/PREFIX, or an absolute path")
 
 
 @dataclass(frozen=True)
@@ -333,6 +322,17 @@ def is_name(word: str) -> bool:
 def without_password(text: str) -> str:
     """The text with the user and password of every address in it left out."""
     return re.sub(r"://[^/@\s]+@", "://...@", text)
+
+
+def check_storage(address: str) -> None:
+    """raises: ConfigError unless trials can lie there."""
+    if "@" in address or "?" in address:
+        raise ConfigError(
+            f"cluster.storage={without_password(address).partition('?')[0]}: keys and options don't belong into an "
+            f"address; set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL on all machines"
+        )
+    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[^/]+)*/?|/.+", address):
+        raise ConfigError(f"cluster.storage={address}: give s3://BUCKET/PREFIX, or an absolute path")
 
 
 def is_number(value: object) -> TypeGuard[int | float]:

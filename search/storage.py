@@ -6,8 +6,11 @@ A trial's folder stays on the disk of the machine that trains it, and a copy of 
     trials/<signature>/trial.json         which of them make up the trial, and how far it has come
 
 A file's name changes with what is in it, and `trial.json` is written last: what it names is there and whole at any
-moment, whoever is killed in the middle of copying. Credentials come from the environment or AWS's own files, never
-from the words; AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL names a server other than Amazon's.
+moment, whoever is killed in the middle of copying. Nothing in a bucket keeps two machines from training one trial at
+once; both come to the same weights, and the copy that is further stays.
+
+Credentials come from the environment or AWS's own files, never from the words; AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL
+names a server other than Amazon's.
 """
 
 import contextlib

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from ray_head import ray_head
 
+from search import placing
 from search.placing import PLACES_SECONDS, Places, _room
 from search.settings import Cluster, SearchError
 
@@ -35,6 +36,24 @@ def test_a_search_runs_on_a_cluster_that_is_there(fresh_home: Path, mlflow_db: P
         )
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "is version 1 of demo-one and is its champion" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("address", "complaint"),
+    [
+        ("local", "can't start Ray on this machine: it took too long"),
+        ("127.0.0.1:1", "can't reach Ray at cluster.address=127.0.0.1:1: it took too long"),
+    ],
+)
+def test_a_ray_that_does_not_come_up_is_one_line(
+    address: str, complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(*words: object, **more: object) -> None:
+        raise Exception("it took too long")  # what Ray itself raises where a machine is too busy
+
+    monkeypatch.setattr(placing.ray, "init", init)
+    with pytest.raises(SearchError, match=f"^{complaint}$"), placing.cluster(Cluster(address=address)):
+        pass
 
 
 def test_a_trial_that_fits_nowhere_is_refused_before_it_waits_forever() -> None:

@@ -11,6 +11,7 @@ import pytest
 import ray
 import yaml
 
+from search.files import TRIALS
 from search.words import read_words
 
 MANIFESTS = Path(__file__).parent.parent / "search" / "manifests"
@@ -36,7 +37,17 @@ CONTAINER = {
                     "name": {"type": "string"},
                     "value": {"type": "string"},
                     "valueFrom": {
-                        "properties": {"secretKeyRef": {"required": ["name", "key"]}},
+                        "properties": {
+                            "secretKeyRef": {
+                                "required": ["name", "key"],
+                                "additionalProperties": False,
+                                "properties": {
+                                    "name": {"const": "wavezoo"},
+                                    "key": {"type": "string", "pattern": "^[a-z-]+$"},
+                                    "optional": {"type": "boolean"},
+                                },
+                            }
+                        },
                         "additionalProperties": False,
                     },
                 },
@@ -124,6 +135,19 @@ def test_the_search_in_a_manifest_is_one_that_the_command_line_knows(name: str) 
     words = [word for word in shlex.split(found) if not word.startswith("cluster.address")]
     settings = read_words([*words, "cluster.address=local"])
     assert (settings.space, settings.dataset, settings.budget) == ("table2", "mtat", "paper")
+    assert settings.storage  # on a cluster the ledger is a server's, and so are the runs
+    assert settings.tracking
+
+
+def test_every_process_of_the_job_knows_where_trials_lie_and_who_may_read_them() -> None:
+    spec = manifest("rayjob.yaml")["spec"]["rayClusterSpec"]
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        (container,) = group["template"]["spec"]["containers"]
+        names = {each["name"]: each for each in container["env"]}
+        assert {TRIALS, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"} <= set(names)
+        for name, each in names.items():  # a cluster with a shared volume needs none of them
+            if name == TRIALS or name.startswith("AWS_"):
+                assert each["valueFrom"]["secretKeyRef"]["optional"] is True
 
 
 def test_secrets_and_memory_are_left_to_the_cluster() -> None:

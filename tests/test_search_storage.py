@@ -289,10 +289,15 @@ def test_a_storage_that_can_not_be_written_to_is_refused_before_anything_is_trai
         ("gs://bucket/x", "cluster.storage=gs://bucket/x: give s3://BUCKET/PREFIX, or an absolute path"),
     ],
 )
-def test_an_address_that_is_none_is_refused(address: str, complaint: str) -> None:
+def test_an_address_that_is_none_is_refused(
+    address: str, complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ConfigError, match=complaint) as error:
         Cluster(storage=address)
     assert "secret" not in str(error.value)
+    monkeypatch.setenv(files.TRIALS, address)
+    with pytest.raises(ConfigError, match=complaint):
+        files.bring(KEY)
 
 
 SPACE = '''"""One: a single small network."""
