@@ -63,7 +63,9 @@ class Desk:
         for watcher in self.watchers:
             watcher.started(assignment)
         job = self.decider.job
-        work, minutes = job.work(assignment.settings), job.settings.cluster.epoch_minutes
+        minutes = job.settings.cluster.epoch_minutes
+        with self._or_leave():  # it looks for a result, perhaps in a bucket
+            work = job.work(assignment.settings)
         return {
             **self.common,
             "settings": assignment.settings.to_json(),

@@ -87,6 +87,13 @@ STORAGE = Kind(
     "stop the search",
     "all trials end, with nothing half-written; when there is room, the same command goes on",
 )
+AWAY = Kind(
+    "storage away",
+    "`cluster.storage` does not answer",
+    "stop the search",
+    "an epoch that can't be copied goes with the next one; at the end of a trial the copying is tried for half a "
+    "minute, then all trials save and end; the same command goes on",
+)
 TRACKING = Kind(
     "tracking away",
     "MLflow's server does not answer",
@@ -103,7 +110,7 @@ KINDS = {
     kind.name: kind
     for kind in (
         *(DIVERGED, GPU_MEMORY, HOST_MEMORY, LOST, HANG),
-        *(REFUSED, DATA, STORAGE, TRACKING, ERROR),
+        *(REFUSED, DATA, STORAGE, AWAY, TRACKING, ERROR),
     )
 }
 
@@ -114,6 +121,10 @@ class Diverged(ArithmeticError):
 
 class DataTrouble(SearchError):
     """The data set is not what it was when the search began: no trial of the search can go on."""
+
+
+class StorageAway(SearchError):
+    """The storage that the machines of a cluster share can't be reached."""
 
 
 class EndNow(KeyboardInterrupt):
@@ -128,6 +139,8 @@ def kind_of(error: BaseException) -> Kind:
         return memory
     if isinstance(error, DataTrouble) or _is_of_the_data(error):
         return DATA
+    if isinstance(error, StorageAway):
+        return AWAY
     if isinstance(error, Diverged):
         return DIVERGED
     return REFUSED if isinstance(error, SearchError | DatasetError) else ERROR

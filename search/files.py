@@ -25,6 +25,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from datasets.home import home
 from datasets.whole import written_whole
+from search.failures import StorageAway
 from search.settings import SearchError, check_storage
 
 if TYPE_CHECKING:
@@ -128,14 +129,14 @@ def bring(signature: str, *names: str) -> None:
 def share(signature: str, patient: bool = False) -> bool:
     """Copy a trial's folder into the storage, where there is one. Returns whether it is there now.
 
-    patient: wait for a storage that is away. raises: SearchError if it stays away, and only then.
+    patient: wait for a storage that is away. raises: StorageAway if it stays away, and only then.
     """
     if (store := storage()) is None:
         return True
     folder = trial_folder(signature)
     try:
         store.push(signature, folder, *progress(folder), patient=patient)
-    except SearchError:
+    except StorageAway:
         if patient:
             raise
         return False

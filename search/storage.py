@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 from pyarrow import fs
 
 from datasets.whole import written_whole
+from search.failures import StorageAway
 from search.settings import SearchError
 
 S3 = "s3://"
@@ -40,7 +41,7 @@ Answer = TypeVar("Answer")
 
 
 class StorageError(SearchError):
-    """The storage can't be reached, or what lies in it can't be used."""
+    """What lies in the storage can't be used."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Storage:
     def check(self) -> None:
         """Find out before anything is trained whether the storage can be written to.
 
-        raises: StorageError if not.
+        raises: StorageAway if not.
         """
         probe = f"{self._root}/probe"
         self._try(False, self._write, probe, b"")
@@ -96,7 +97,7 @@ class Storage:
         """What is known of a trial; None if the storage has nothing of it.
 
         patient: whether to wait for a storage that is away.
-        raises: StorageError if the storage can't be reached or the record is damaged.
+        raises: StorageAway if the storage can't be reached, StorageError if the record is damaged.
         """
         data = self._try(patient, self._read, self._path(key, ABOUT))
         if data is None:
@@ -112,7 +113,7 @@ class Storage:
     def push(self, key: str, folder: Path, ended: bool, epochs: int, patient: bool) -> None:
         """Copy a trial's folder into the storage, unless what lies there is further.
 
-        patient: whether to wait for a storage that is away. raises: StorageError if it can't be reached.
+        patient: whether to wait for a storage that is away. raises: StorageAway if it can't be reached.
         """
         known = self.about(key, patient)
         if known is not None and known.progress > (ended, epochs):
@@ -183,7 +184,7 @@ class Storage:
             except OSError as error:
                 if time.monotonic() >= deadline:
                     why = " ".join(str(error).split())
-                    raise StorageError(f"can't use cluster.storage={self.address}: {why}") from error
+                    raise StorageAway(f"can't use cluster.storage={self.address}: {why}") from error
             else:
                 self._met = True
                 return answer

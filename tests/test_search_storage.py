@@ -17,6 +17,8 @@ from test_search_training import settings, without_time
 
 import zoo
 from search import files, storage
+from search.failures import AWAY, StorageAway, kind_of
+from search.process import TrialProcess
 from search.settings import Cluster, ConfigError
 from search.storage import StorageError
 from search.trial import Trial
@@ -258,8 +260,39 @@ def test_a_trial_goes_on_while_the_storage_is_away_and_brings_it_up_to_date_late
 
 def test_a_storage_that_stays_away_is_named_at_the_end_of_a_trial(away: Bucket) -> None:
     write(epochs=1)
-    with pytest.raises(StorageError, match=r"can't use cluster\.storage=s3://bucket-.*: When reading"):
+    with pytest.raises(
+        StorageAway, match=r"can't use cluster\.storage=s3://bucket-.*: When reading"
+    ) as error:
         files.share(KEY, patient=True)
+    assert kind_of(error.value) is AWAY
+    assert AWAY.ends_search, "the trial would be told as failed, and its training be lost"
+
+
+def test_a_bucket_that_goes_away_costs_no_epoch_but_ends_the_search(
+    server: Bucket, machines: Machines, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(storage, "PATIENCE_SECONDS", 0.1)
+    address, wanted = f"{server.address}/{tmp_path.name}", settings(seed=9)
+    process = TrialProcess.__new__(TrialProcess)  # a worker's end without a worker around it
+    common = {"home": str(files.home()), "trials": address, "threads": 1, "lineage": {}}
+    monkeypatch.setenv(files.TRIALS, address)
+    process.setup({**common, "settings": wanted.to_json(), "signature": wanted.signature()})
+    rows = [process.step()]
+    server.stop()
+    try:
+        while not rows[-1]["done"]:
+            rows.append(process.step())
+    finally:
+        server.start()
+    assert [row["epoch"] for row in rows[:-1]] == [1, 2, 3]
+    assert rows[-1]["failure"]["kind"] == "storage away"
+    assert f"can't use cluster.storage={address}: " in rows[-1]["failure"]["why"]
+
+    process.reset_config(
+        process.assigned
+    )  # the same command again: it was trained, and only has to be copied
+    assert process.step()["result"]["epochs"] == 4
+    assert files.storage().about(wanted.signature()).ended
 
 
 def test_a_storage_that_was_there_is_waited_for(away: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,9 +304,9 @@ def test_a_storage_that_was_there_is_waited_for(away: Bucket, monkeypatch: pytes
 
 
 def test_a_storage_that_can_not_be_written_to_is_refused_before_anything_is_trained(server: Bucket) -> None:
-    with pytest.raises(StorageError, match=r"can't use cluster\.storage=s3://no-such-bucket: .*bucket"):
+    with pytest.raises(StorageAway, match=r"can't use cluster\.storage=s3://no-such-bucket: .*bucket"):
         storage.at("s3://no-such-bucket", storage.endpoint()).check()
-    with pytest.raises(StorageError, match=r"can't use cluster\.storage=/proc/trials: .*No such file"):
+    with pytest.raises(StorageAway, match=r"can't use cluster\.storage=/proc/trials: .*No such file"):
         storage.at("/proc/trials", None).check()
     good = storage.at(server.address, storage.endpoint())
     good.check()
@@ -354,7 +387,7 @@ def epochs_in(address: str, search: "subprocess.Popen[str]", machines: Machines)
     trials = files.home() / "trials"
     machines.go_to("looking on")
     machines.monkeypatch.setenv(files.TRIALS, address)
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 400
     rows: list[dict] = []
     while len(rows) < 3:
         assert time.monotonic() < deadline, "no epoch came into the bucket"
