@@ -4,7 +4,6 @@ The driver asks, the workers look: through Ray's own key-value store, which ever
 disks they share, and which takes no room on any.
 """
 
-import _thread
 import signal
 import threading
 import time
@@ -36,6 +35,7 @@ class Halt:
     def __init__(self, tell: Callable[[str], None]) -> None:
         self.error: BaseException | None = None
         self._tell, self._over, self._late = tell, threading.Event(), False
+        self._waits: int | None = None  # the thread that Tune runs in, once it listens
 
     def ask(self, error: BaseException, why: str) -> None:
         """Have running trials save and end, and the search end with the error. The first one who asks counts."""
@@ -50,6 +50,7 @@ class Halt:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        self._waits = threading.get_ident()
         before = signal.signal(signal.SIGINT, self._interrupted)
         try:
             yield
@@ -71,9 +72,9 @@ class Halt:
             f"Ctrl-C{' again' if isinstance(self.error, KeyboardInterrupt) else ''} ends at once"
         )
         internal_kv._internal_kv_put(_key(), b"1", namespace=NAMESPACE)
-        if not self._over.wait(PAUSE_SECONDS):
+        if not self._over.wait(PAUSE_SECONDS) and self._waits is not None:
             self._late = True
-            _thread.interrupt_main()
+            signal.pthread_kill(self._waits, signal.SIGINT)
 
 
 class Look:
