@@ -364,11 +364,16 @@ def test_stored_weights_give_the_stored_scores_bit_for_bit_or_are_refused(
     [
         ({"evaluated": None}, "its card does not tell on what it was scored"),
         ({"evaluated": {"device": "NVIDIA H200"}}, "it was scored on NVIDIA H200 with torch"),
+        (
+            {"evaluated": {**restored.how_evaluated("cpu"), "threads": -1}},
+            "and -1 threads, which can't be had here",
+        ),
+        ({"settings": {"network": "x"}}, "its weights could not be scored again: "),
         ({"settings": "fingerprint"}, "demo has fingerprint "),
         ({"settings": "dataset"}, "has not been built in "),
     ],
 )
-def test_where_bits_cannot_be_compared_the_reason_is_told(tmp_path, fresh_home, changes, words) -> None:
+def test_where_scores_cannot_be_taken_again_the_reason_is_told(tmp_path, fresh_home, changes, words) -> None:
     how = {"evaluated": restored.how_evaluated("cpu")}
     card = datasets.card("demo")
     settings = {
@@ -384,9 +389,14 @@ def test_where_bits_cannot_be_compared_the_reason_is_told(tmp_path, fresh_home, 
     if isinstance(wrong := changes.get("settings"), str):
         settings[wrong] = {"fingerprint": "0" * 16, "dataset": "mtat"}[wrong]
         changes = {}
-    folder = a_folder(tmp_path / "trial", scores(0.5), settings=settings, **{**how, **changes})
+    folder = a_folder(tmp_path / "trial", scores(0.5), **{**how, "settings": settings, **changes})
     lineage = zoo.read(folder / files.CHECKPOINT)[1].lineage
-    assert words in str(restored.check(folder / files.CHECKPOINT, lineage, scores(0.5).splits["test"]))
+    try:
+        told = restored.check(folder / files.CHECKPOINT, lineage, scores(0.5).splits["test"])
+    except SearchError as error:
+        told = str(error)
+    assert words in str(told)
+    assert "\n" not in str(told)
 
 
 def test_a_search_says_what_became_of_its_winner(monkeypatch: pytest.MonkeyPatch) -> None:
