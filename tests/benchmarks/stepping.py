@@ -1,0 +1,131 @@
+"""A process that trains, a step when told: `python -m tests.benchmarks.stepping FORM NETWORK BATCH THREADS`.
+
+A process of its own for each form, so that one's allocator settings and memory are not the other's. Every line on its
+input is one step, answered by a line of JSON: wall and processor seconds, and the most memory so far.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.utils.flop_counter import FlopCounterMode
+
+import zoo
+from zoo.tower import ConvBlock
+
+FORMS = ("ours", "plain")
+LEARNING_RATE = 0.01
+
+Step = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Of one step, but peak_bytes: the most memory that the process has had so far."""
+
+    wall: float
+    core: float
+    peak_bytes: int
+
+
+def in_plain_layers(network: nn.Module) -> nn.Module:
+    """The same weights and function as ports write it: nn.Conv1d, nn.BatchNorm1d, nn.ReLU, nn.MaxPool1d in a row."""
+    for name, child in network.named_children():
+        if type(child) is ConvBlock:
+            uneven = [nn.ZeroPad1d(child.uneven_pad)] if child.uneven_pad else []
+            setattr(
+                network, name, nn.Sequential(*uneven, child.conv, child.norm, child.activation, child.pool)
+            )
+        else:
+            in_plain_layers(child)
+    return network
+
+
+def network_of(form: str, name: str) -> nn.Module:
+    """In training, on torch's default device."""
+    torch.manual_seed(0)
+    network = zoo.create(name).train()
+    return network if form == "ours" else in_plain_layers(network)
+
+
+def step_of(form: str, name: str, batch: int, threads: int) -> Step:
+    """One step of training on noise: ours as a worker of a search takes it, or plain PyTorch's in a default process."""
+    if form == "ours":
+        from search import worker
+
+        worker.prepare(threads)
+    torch.set_num_threads(threads)
+    network = network_of(form, name)
+    waves = torch.rand(batch, network.input_samples) * 2 - 1
+    tags = (torch.rand(batch, network.n_tags) < 0.1).float()
+    update = _our_update(network) if form == "ours" else _plain_update(network)
+
+    def step() -> None:
+        binary_cross_entropy_with_logits(network(waves), tags).backward()
+        update()
+
+    return step
+
+
+def _our_update(network: nn.Module) -> Step:
+    from search.optimizer import make
+
+    optimizer = make("nesterov", network.parameters())
+    return lambda: optimizer.step(LEARNING_RATE)
+
+
+def _plain_update(network: nn.Module) -> Step:
+    optimizer = torch.optim.SGD(network.parameters(), LEARNING_RATE, momentum=0.9, nesterov=True)
+
+    def update() -> None:
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return update
+
+
+def operations(name: str) -> float:
+    """Floating-point operations of a training step per segment, in convolutions and matrix products."""
+    with torch.device("meta"):
+        network = network_of("plain", name)
+        waves = torch.zeros(2, network.input_samples)
+    with FlopCounterMode(display=False) as counter:
+        network(waves).sum().backward()
+    return counter.get_total_flops() / 2
+
+
+def timed(step: Step) -> Taken:
+    """Take a step."""
+    wall, core = time.perf_counter(), time.process_time()
+    step()
+    wall, core = time.perf_counter() - wall, time.process_time() - core
+    return Taken(wall, core, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def product_rate(threads: int, size: int = 2048) -> float:
+    """Operations per processor second of a product of two square matrices: the bound."""
+    torch.set_num_threads(threads)
+    matrix, result = torch.rand(size, size), torch.empty(size, size)
+    torch.mm(matrix, matrix, out=result)
+    return max(2 * size**3 / timed(lambda: _multiply(matrix, result)).core for _ in range(3))
+
+
+def _multiply(matrix: Tensor, result: Tensor) -> None:
+    torch.mm(matrix, matrix, out=result)
+
+
+def main(form: str, name: str, batch: int, threads: int) -> None:
+    """Answer until the input ends."""
+    step = step_of(form, name, batch, threads)
+    for _ in sys.stdin:
+        print(json.dumps(vars(timed(step))), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
