@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -44,7 +44,7 @@ from search import failures
 from search.deciding import Decider
 from search.desk import Desk, Watcher
 from search.files import TRIALS
-from search.halting import Halt, Leave
+from search.halting import Halt
 from search.machine import local_cpus
 from search.process import TrialProcess
 from search.settings import AUTO, LOCAL, Cluster, SearchError
@@ -218,8 +218,11 @@ def run_trials(
         ),
     )
     try:
-        with halt.listening(), suppress(Leave):
+        with halt.listening():
             tuner.fit()
+    except KeyboardInterrupt:  # Leave; Ray makes a plain one of it where a signal finds it waiting
+        if halt.error is None:
+            raise
     except RuntimeError as error:
         if not isinstance(error.__cause__, OutOfMemoryError):
             raise

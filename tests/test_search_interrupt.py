@@ -29,7 +29,7 @@ def test_ctrl_c_saves_in_the_middle_of_an_epoch_and_the_same_command_goes_on(
     try:
         until(lambda: list(fresh_home.glob("trials/*/settings.json")), process)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it: to all of its processes
-        said, _ = process.communicate(timeout=90)
+        said, _ = process.communicate(timeout=240)
     finally:
         end(process)
     assert process.returncode == 130, said
@@ -64,7 +64,7 @@ def test_ctrl_c_twice_ends_a_search_whose_trials_do_not_listen(fresh_home: Path,
             if "Ctrl-C again ends at once" in line:
                 break
         os.killpg(process.pid, signal.SIGINT)
-        said, _ = process.communicate(timeout=30)
+        said, _ = process.communicate(timeout=120)
     finally:
         end(process)
     assert process.returncode == 130, said
@@ -79,7 +79,7 @@ def test_ctrl_c_before_the_first_trial_runs_ends_at_once(fresh_home: Path, words
     try:
         until((fresh_home / "studies.db").exists, process)
         os.killpg(process.pid, signal.SIGINT)
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=120)
     finally:
         end(process)
     assert process.returncode == 130, said
