@@ -1,0 +1,104 @@
+"""What a search costs beside its training: an instant trial, MLflow, the sampler, the driver's memory.
+
+    python -m tests.benchmarks.overhead
+
+Words (key=value):
+    parts=all      or some of trial,tracking,server,sampler,memory
+    trials=100     instant trials through Ray Tune; Tune as it comes gets a tenth, with reused actors a half
+    writers=256    simulated trials that report to an MLflow server at once
+    seconds=60     for which each of them reports once a second
+
+Prints Markdown, a table for each part. Everything lies in temporary folders, all addresses are on 127.0.0.1.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from datasets import words as typed
+from datasets.errors import DatasetError, nearest
+
+PARTS = ("trial", "tracking", "server", "sampler", "memory")
+FEWEST_TRIALS = 20
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the words say."""
+
+    parts: tuple[str, ...] = PARTS
+    trials: int = 100
+    writers: int = 256
+    seconds: int = 60
+
+
+def settings(words: Sequence[str]) -> Settings:
+    """From `key=value` words. raises: DatasetError for what can't be."""
+    given = typed.parse(words, ("parts", "trials", "writers", "seconds"))
+    parts = PARTS if given.get("parts", "all") == "all" else tuple(given["parts"].split(","))
+    for part in parts:
+        if part not in PARTS:
+            raise DatasetError(f"parts={part} is no part of this benchmark; {nearest(part, PARTS)}")
+    try:
+        numbers = {key: int(given[key]) for key in ("trials", "writers", "seconds") if key in given}
+    except ValueError as problem:
+        raise DatasetError(f"trials=, writers= and seconds= are whole numbers: {problem}") from None
+    found = Settings(parts, **numbers)
+    if found.trials < FEWEST_TRIALS or found.writers < 1 or found.seconds < 2:
+        raise DatasetError(f"give at least trials={FEWEST_TRIALS}, writers=1 and seconds=2")
+    return found
+
+
+def benchmark(wanted: Settings, say: Say) -> None:
+    """Measure the parts, one after the other."""
+    say(f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores; load {_load()} before.\n")
+    for part in wanted.parts:
+        _measure(part, wanted, say)
+        say("")
+    say(f"Load {_load()} after.")
+
+
+def _measure(part: str, wanted: Settings, say: Say) -> None:
+    # Only what is measured is loaded: Ray, MLflow and Optuna take seconds each, and memory.
+    if part == "trial":
+        import search.placing  # noqa: F401  (before Ray itself, which reads at its import what is set in there)
+
+        from .instant_trials import instant_trials
+
+        instant_trials(wanted.trials, say)
+    elif part in ("tracking", "server"):
+        from . import reports
+
+        (reports.tracking if part == "tracking" else reports.server)(wanted.writers, wanted.seconds, say)
+    else:
+        from . import long_search
+
+        (long_search.sampler if part == "sampler" else long_search.memory)(say)
+
+
+def _load() -> str:
+    return f"{os.getloadavg()[0]:.1f}"
+
+
+def main(words: list[str]) -> int:
+    """Command line; returns the exit code: 0 measured, 2 refused with one line, 130 interrupted."""
+    if {"--help", "-h", "help"} & set(words):
+        print(__doc__)
+        return 0
+    try:
+        benchmark(settings(words), lambda line: print(line, flush=True))
+    except (DatasetError, OSError) as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; nothing is kept, the same command begins again", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
