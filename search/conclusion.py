@@ -45,7 +45,7 @@ def conclude(job: Job, decider: Decider, tracker: Tracker, console: "Console") -
             found = objectives.front(job, [settings for _, settings in kept])
             console.print(objectives.as_table(job, found))
         published = _publish(job, board[0], tracker, console) if job.settings.publish else None
-        _next_steps(job, board[0], published, console)
+        _next_steps(job, board, published, console)
     if decider.exhausted:
         console.print(f"no setting that has not been tried was found in {RANDOM_DRAWS} random draws")
     failures = decider.failures()
@@ -85,8 +85,11 @@ def _publish(job: Job, winner: leaderboard.Row, tracker: Tracker, console: "Cons
     return made
 
 
-def _next_steps(job: Job, winner: leaderboard.Row, published: Published | None, console: "Console") -> None:
+def _next_steps(
+    job: Job, board: list[leaderboard.Row], published: Published | None, console: "Console"
+) -> None:
     """The commands to type next, as they work in this shell and with these addresses."""
+    winner = board[0]
     uri = tracking_uri(job.settings.tracking)
     shown = without_password(uri)
     run = "uv run " if "UV" in os.environ else ""  # uv tells what it runs
@@ -95,8 +98,10 @@ def _next_steps(job: Job, winner: leaderboard.Row, published: Published | None, 
     storage = f" storage={without_password(job.settings.storage)}" if job.settings.storage else ""
     folder = files.trial_folder(winner.signature) / files.CHECKPOINT
     model = published.uri if published else folder
+    two = [row.signature for row in board[:2]]
+    compared = f"\n  {run}python -m search.compare {' '.join(two)}" if len(two) == 2 else ""
     console.print(
-        f"\nnext:\n  {f'open {shown}' if uri.startswith('http') else served}"
+        f"\nnext:\n  {f'open {shown}' if uri.startswith('http') else served}{compared}"
         f"\n  {run}python -m dashboards export out=pictures{storage}"
         f"\n  {elsewhere if published else ''}{run}python -m zoo tag song.mp3 model={model}",
         soft_wrap=True,

@@ -262,6 +262,8 @@ class Tracker:
         if copy.run_id is None:
             self._open_run(mlflow, copy)
         assert copy.run_id is not None
+        if outcome == "done":
+            files.read_result(signature)  # where another machine trained it, this brings all of its folder
         rows = files.read_epochs(signature)
         used = [row for row in usage.read(signature) if row["epoch"] > copy.used]
         delivering.deliver(mlflow, copy.run_id, copy.params, rows[copy.epochs :], used)

@@ -16,7 +16,7 @@ import torch
 
 import datasets
 import zoo
-from search import files, worker
+from search import files, named, rescore, worker
 from search import trial as trials
 from search.evaluation import evaluate
 from search.failures import Diverged
@@ -270,6 +270,10 @@ def test_a_trial_leaves_scores_of_every_clip_and_a_checkpoint_that_tags() -> Non
     ours = np.array(stored.column("probabilities").to_pylist()[96:])
     labels = np.array(stored.column("labels").to_pylist()[96:])
     assert score(ours, labels, trial.fit.valid.split.tags).roc_auc == result["test"]["roc_auc"]
+    (kept,) = named.find(settings().signature()).trainings
+    summary, differences = rescore.rescored(kept)  # without the network, and equal to the last bit
+    assert differences == []
+    assert summary == {key: result[key] for key in summary}
     tagger = zoo.load(str(trial.folder / files.CHECKPOINT))
     assert tagger.card.scores["test"]["roc_auc"] == result["test"]["roc_auc"]
     test = open_feed("demo", "test", None, zoo.entry(NETWORK))

@@ -141,6 +141,7 @@ def test_the_leaderboard_tells_the_protocol_the_intervals_and_the_paper(searched
     assert "0.9000" in said  # the paper's AUC of melcnn_m3_n4_s729_w729
     for word in (
         "mlflow server --host 127.0.0.1",
+        "python -m search.compare ",
         "python -m dashboards",
         "python -m zoo tag song.mp3 model=",
     ):
