@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 
 from datasets import words as typed
 from datasets.errors import DatasetError, nearest
+from search.settings import SearchError
 
 PARTS = ("trial", "tracking", "server", "sampler", "memory")
 FEWEST_TRIALS = 20
@@ -91,7 +92,7 @@ def main(words: list[str]) -> int:
         return 0
     try:
         benchmark(settings(words), lambda line: print(line, flush=True))
-    except (DatasetError, OSError) as problem:
+    except (DatasetError, SearchError, OSError) as problem:
         print(problem, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
