@@ -183,8 +183,9 @@ def _is_resident(resident: str, n_bytes: int, device: torch.device) -> bool:
         return resident == "yes"
     if device.type != "cuda":
         return False
-    free, _ = torch.cuda.mem_get_info(device)
-    return n_bytes <= free * RESIDENT_SHARE
+    free, whole = torch.cuda.mem_get_info(device)
+    mine = whole * torch.cuda.get_per_process_memory_fraction(device)  # other processes may share the GPU
+    return n_bytes <= min(free, mine) * RESIDENT_SHARE
 
 
 def open_split(

@@ -5,8 +5,11 @@ the clock are this command's own.
 """
 
 import math
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from search.estimates import Outlook
 from search.hardware import Machines
@@ -47,17 +50,58 @@ def rounded(number: float) -> str:
     return f"{number:.2g}"
 
 
+class Reached(Exception):
+    """The search has taken all that it may, and can be gone on with."""
+
+
 class Meter:
-    """Counts what a search takes, and says when that is all it may take.
+    """Counts what a search takes, and says when that is all it may take. A watcher of the search, see placing.Watcher.
 
     spent_seconds: of devices, by earlier commands of the search. clock: seconds, from any point in time.
+    began: when the command did, by that clock; now where it is not said.
     """
 
     def __init__(
-        self, limits: Limits, spent_seconds: float = 0.0, clock: Callable[[], float] = time.monotonic
+        self,
+        limits: Limits,
+        spent_seconds: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+        began: float | None = None,
     ) -> None:
         self.limits, self.device_seconds, self.clock = limits, spent_seconds, clock
-        self.began = clock()
+        self.began = clock() if began is None else began
+        self._tell: Callable[[Reached], None] = lambda reached: None
+
+    @contextmanager
+    def watching(self, tell: Callable[[Reached], None]) -> Iterator[None]:
+        """While trials run. tell: is told when a limit is reached, from any thread."""
+        self._tell = tell
+        alarm = None
+        if self.limits.wall_hours is not None:
+            left = max(self.limits.wall_hours * HOUR - self.wall_seconds, 0.0)
+            alarm = threading.Timer(min(left, threading.TIMEOUT_MAX), self._check)
+            alarm.daemon = True
+            alarm.start()
+        try:
+            yield
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+
+    def started(self, assignment: object) -> None:
+        """Nothing is taken yet."""
+
+    def epoch(self, assignment: object, row: dict[str, Any]) -> None:
+        """An epoch has ended; its row says how long it took, and on how much of a GPU."""
+        self.took(row["seconds"], row.get("gpus", 0.0))
+        self._check()
+
+    def ended(self, assignment: object, outcome: str, why: str) -> None:
+        """What it took is counted already."""
+
+    def _check(self) -> None:
+        if why := self.reached():
+            self._tell(Reached(why))
 
     def took(self, seconds: float, devices: float) -> None:
         """An epoch took so long on so many devices; on a processor a trial counts as one."""

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search import files, objectives, pruning, sampling
 from search.job import Job
-from search.ledger import enter, settings_of
+from search.ledger import ELSEWHERE, GPUS, enter, settings_of
 from search.settings import ConfigError, TrialSettings, digest
 
 REPEATED_ASKS = (
@@ -111,6 +111,10 @@ class Decider:
                 self._live[number].set_user_attr("stops", epoch)
         # Not `Trial.report`, which Optuna refuses where there are several objectives.
         self.study._storage.set_trial_intermediate_value(trial_id, epoch, value)
+
+    def note_gpus(self, number: int, gpus: float) -> None:
+        """Write down how many GPUs a trial has, or what part of one."""
+        self._live[number].set_user_attr(GPUS, gpus)
 
     def should_stop(self, number: int) -> bool:
         """Whether the pruner would end the trial after the epochs it has shown."""
@@ -286,6 +290,7 @@ class Decider:
             self._queue_replicates(trial.params, settings)
         self._catch_up(trial.number)
         if result := files.read_result(signature):  # trained by another search
+            trial.set_user_attr(ELSEWHERE, True)
             self.finish(trial.number, result)
             return None
         return Assignment(trial.number, settings)

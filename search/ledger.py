@@ -22,12 +22,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from datasets.errors import nearest
 from datasets.home import home
+from search import files
 from search.job import Job
 from search.mirror import Mirror
 from search.plan import meaning
 from search.recall import bounded
 from search.settings import Choice, ConfigError, SearchError, TrialSettings, without_password
 
+GPUS, ELSEWHERE = "gpus", "trained elsewhere"  # what a trial's attributes say of where it was trained
 NEEDS = {"CmaEsSampler": "cmaes"}  # packages that Optuna does not bring along
 
 
@@ -138,6 +140,23 @@ def settings_of(
         for trial in study.get_trials(deepcopy=False, states=states)
         if "settings" in trial.user_attrs
     ]
+
+
+def spent_seconds(study: optuna.Study) -> float:
+    """Seconds of GPUs that the trials of a study have taken, or of their processors where they had none.
+
+    Each epoch counts once, whichever commands trained it; what another search had trained does not count.
+    """
+    states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
+    spent = {
+        settings.signature(): trial.user_attrs.get(GPUS, 1.0)
+        for trial, settings in settings_of(study, states)
+        if ELSEWHERE not in trial.user_attrs
+    }
+    return sum(
+        gpus * sum(row["seconds"] for row in files.read_epochs(signature))
+        for signature, gpus in spent.items()
+    )
 
 
 def make(choice: Choice, module: Any, **more: Any) -> Any:

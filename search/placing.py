@@ -5,14 +5,10 @@ Tune's own snapshot is never read again: the ledger and the trials' folders are 
 """
 
 import logging
-import math
 import os
 import shutil
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -40,41 +36,21 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from datasets.home import home
-from search import failures
+from search import failures, throughput
+from search.budgets import Meter
 from search.deciding import Decider
 from search.desk import Desk, Watcher
 from search.files import TRIALS
 from search.halting import Halt
 from search.machine import local_cpus
+from search.packing import Packer, Seen
 from search.process import TrialProcess
-from search.settings import AUTO, LOCAL, Cluster, SearchError
+from search.rooms import Nodes, Places, Room, gpu_types, room_of
+from search.settings import LOCAL, Cluster, SearchError
 
 # Nothing is kept in Ray's own store, so it shall not take a third of the memory.
 LOCAL_RAY: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 128 << 20}
 MOST_AT_ONCE = 10_000  # trials; Tune wants a number, and how many there really are is Places' to say
-PLACES_SECONDS = 2.0  # how old a look at the cluster's nodes may be
-
-
-@dataclass(frozen=True)
-class Room:
-    """What each trial gets, and how many there are at once."""
-
-    cpus: int
-    gpus: float
-    at_once: int
-    memory_bytes: int
-
-    def bundle(self, needed_bytes: int) -> dict[str, float]:
-        """What Ray sets aside for a trial that needs so much memory.
-
-        On a GPU it is the GPU's that counts, and that is shared by fractions. The amounts are powers of two, so that
-        one process can take trials of nearly the same size one after the other; what no node has, the largest node
-        tries by itself.
-        """
-        if self.gpus:
-            return {"CPU": self.cpus, "GPU": self.gpus}
-        amount = 1 << (needed_bytes - 1).bit_length()
-        return {"CPU": self.cpus, "memory": min(amount, self.memory_bytes)}
 
 
 @contextmanager
@@ -84,7 +60,7 @@ def cluster(wanted: Cluster) -> Iterator[Room]:
     raises: SearchError if the cluster can't be reached or no trial would ever fit.
     """
     with _connected(wanted.address):
-        yield _room(wanted, _alive())
+        yield room_of(wanted, _alive())
 
 
 def cluster_gpus(address: str) -> float:
@@ -107,71 +83,9 @@ def _connected(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def _alive() -> list[Mapping[str, float]]:
+def _alive() -> Nodes:
     """The resources of each node that is there."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
-def _room(wanted: Cluster, nodes: Sequence[Mapping[str, float]]) -> Room:
-    """How many trials fit. nodes: the resources of each: a trial runs on one node, whatever all have together."""
-    cpus, gpus = ([node.get(kind, 0) for node in nodes] for kind in ("CPU", "GPU"))
-    each = float(min(max(gpus), 1)) if wanted.gpus_per_trial == AUTO else float(wanted.gpus_per_trial)
-    threads = _cpus_per_trial(wanted, each, nodes)
-    fits = sum(
-        min(int(cpu // threads), int(gpu / each) if each else sys.maxsize)
-        for cpu, gpu in zip(cpus, gpus, strict=True)
-    )
-    if fits < 1:
-        raise SearchError(
-            f"a trial wants {threads} CPUs and {each:g} GPUs, the largest node of the cluster has "
-            f"{max(cpus):g} and {max(gpus):g}: no trial would ever start; lower cluster.cpus_per_trial or "
-            f"cluster.gpus_per_trial"
-        )
-    at_once = fits if wanted.trials_at_once == AUTO else min(fits, int(wanted.trials_at_once))
-    return Room(threads, each, at_once, int(max(node.get("memory", 0) for node in nodes)))
-
-
-def _cpus_per_trial(wanted: Cluster, gpus_each: float, nodes: Sequence[Mapping[str, float]]) -> int:
-    """The cores of each trial, so that those of a node add up to what it has and none fights another for them.
-
-    On processors one core each, unless the words want fewer trials than there are cores: how many threads a training
-    has can change its last digits, so it may not depend on how much is left to do.
-    """
-    if wanted.cpus_per_trial != AUTO:
-        return int(wanted.cpus_per_trial)
-    if gpus_each:
-        shares = [node.get("CPU", 0) * gpus_each / node["GPU"] for node in nodes if node.get("GPU")]
-        return max(int(min(shares, default=1)), 1)
-    if wanted.trials_at_once == AUTO:
-        return 1
-    cpus = [node.get("CPU", 0) for node in nodes]
-    return max(int(min(sum(cpus) // int(wanted.trials_at_once), max(cpus))), 1)
-
-
-class Places:
-    """How many trials the cluster has places for just now: nodes come and go while a search runs.
-
-    nodes: gives the resources of each node that is there. clock: seconds.
-    """
-
-    def __init__(
-        self,
-        wanted: Cluster,
-        nodes: Callable[[], Sequence[Mapping[str, float]]] = _alive,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._wanted, self._nodes, self._clock = wanted, nodes, clock
-        self._count, self._looked = 0, -math.inf
-
-    def count(self) -> int:
-        """The number of places; 0 while no node is there that could take a trial."""
-        if self._clock() - self._looked > PLACES_SECONDS:
-            self._looked = self._clock()
-            try:
-                self._count = _room(self._wanted, self._nodes()).at_once
-            except SearchError:  # the nodes are gone, and may come back
-                self._count = 0
-        return self._count
 
 
 def run_trials(
@@ -181,23 +95,19 @@ def run_trials(
     watchers: Sequence[Watcher],
     lineage: dict[str, Any],
     tell: Callable[[str], None],
+    meter: Meter,
 ) -> None:
     """Run what the decider assigns until it assigns no more, or until the search is halted.
 
     name:    of the search. lineage: what the cards of the trained networks say of the search they come from.
-    tell:    shows a person one line.
-    raises:  what the search was halted with; KeyboardInterrupt after Ctrl-C, EndNow after two.
+    tell:    shows a person one line. meter: halts the search when it has taken all that it may.
+    raises:  what the search was halted with; KeyboardInterrupt after Ctrl-C, EndNow after two, Reached.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    common = {
-        "home": str(home()),
-        "trials": os.environ.get(TRIALS, ""),
-        "threads": room.cpus,
-        "lineage": lineage,
-    }
+    common = {"home": str(home()), "trials": os.environ.get(TRIALS, ""), "lineage": lineage}
     halt = Halt(tell)
-    desk = Desk(decider, watchers, common, halt, bool(room.gpus))
-    places = Places(decider.job.settings.cluster)
+    desk = Desk(decider, [*watchers, meter], common, halt, room, _packer(room))
+    places = Places(decider.job.settings.cluster, _alive)
     snapshots = home() / "ray"  # Tune insists on writing them; nobody reads them
     tuner = tune.Tuner(
         tune.with_resources(TrialProcess, partial(_placed, room)),
@@ -218,7 +128,7 @@ def run_trials(
         ),
     )
     try:
-        with halt.listening():
+        with halt.listening(), meter.watching(lambda reached: halt.ask(reached, str(reached))):
             tuner.fit()
     except KeyboardInterrupt:  # Leave; Ray makes a plain one of it where a signal finds it waiting
         if halt.error is None:
@@ -237,7 +147,15 @@ def run_trials(
 
 
 def _placed(room: Room, config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
-    return tune.PlacementGroupFactory([room.bundle(config["memory_bytes"])])
+    return tune.PlacementGroupFactory([room.bundle(config["memory_bytes"], config["gpus"])])
+
+
+def _packer(room: Room) -> Packer:
+    """Who says what part of a GPU a trial gets, with what earlier searches saw on GPUs of these kinds."""
+    if not room.shared:
+        return Packer(room.gpus, room.gpus_in_all)
+    notes = [note for kind in gpu_types(_alive()) for note in throughput.memory(kind)]
+    return Packer(None, room.gpus_in_all, [Seen(*note) for note in notes])
 
 
 class StudySearcher(Searcher):
@@ -251,7 +169,10 @@ class StudySearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         if self.desk.halt.error is None and len(self.desk.assignments) >= self.places.count():
             return None  # Tune asks again
-        return self.desk.assign(trial_id) or Searcher.FINISHED
+        self.desk.packer.gpus = self.places.gpus
+        config = self.desk.assign(trial_id)
+        waits = self.desk.waiting is not None and self.desk.halt.error is None
+        return config or (None if waits else Searcher.FINISHED)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

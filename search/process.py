@@ -49,9 +49,19 @@ class TrialProcess(tune.Trainable):
         except Exception as error:
             self.cleanup()
             return {"done": True, "failure": _failure(error, self.assigned["signature"])}
+        taken = self._taken()
         if row["last"]:
             self.cleanup()
-        return {**row, "done": row["last"]}
+        return {**row, **taken, "done": row["last"]}
+
+    def _taken(self) -> dict[str, Any]:
+        """What the trial has of a GPU, and what it took of its memory."""
+        from search import worker
+
+        gpus, trial = self.assigned.get("gpus", 0.0), self.trial
+        if not gpus or trial is None or trial.device.type != "cuda":
+            return {"gpus": gpus}
+        return {"gpus": gpus, "gpu": worker.gpu_use(trial.music_bytes)}
 
     def _advance(self) -> dict[str, Any]:
         import torch
@@ -61,7 +71,7 @@ class TrialProcess(tune.Trainable):
         from search.usage import Usage
 
         if self.trial is None:
-            worker.prepare(self.assigned["threads"])
+            worker.prepare(self.assigned["threads"], self.assigned.get("gpus", 0.0))
             device = "cuda" if torch.cuda.is_available() and ray.get_gpu_ids() else "cpu"
             settings = TrialSettings.from_json(self.assigned["settings"])
             limit = self.assigned.get("limit")
@@ -71,6 +81,7 @@ class TrialProcess(tune.Trainable):
                 self.assigned["lineage"],
                 limit=Limit(**limit) if limit else None,
                 halted=halting.Look(),
+                gpus=self.assigned.get("gpus", 0.0),
             )
             self.usage = Usage()
         had_ended = self.trial.result is not None

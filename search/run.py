@@ -2,11 +2,16 @@
 
 import os
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from search import files, plan, spaces, words
+from search.budgets import Meter, Reached, check
+from search.estimates import Outlook
 from search.failures import EndNow, is_storage_full, storage_full
+from search.hardware import machines
 from search.job import Job
 from search.settings import SearchError
 
@@ -34,6 +39,9 @@ def main(typed: Sequence[str]) -> int:
     except (SearchError, DatasetError, ZooError) as error:
         print(error, file=sys.stderr)
         return WRONG_WORDS
+    except Reached as reached:
+        print(f"\n{reached}", file=sys.stderr)
+        return INTERRUPTED
     except KeyboardInterrupt:
         again = " ".join(["python -m search.run", *typed])
         print(f"\ninterrupted; nothing that was finished is lost. To go on: {again}", file=sys.stderr)
@@ -61,10 +69,10 @@ def _help() -> str:
 def _run(typed: Sequence[str]) -> int:
     from rich.console import Console
 
-    from search import budgets, data
-    from search.hardware import machines
+    from search import data
 
     console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, markup=False)
+    began = time.monotonic()
     settings = words.read_words(typed)
     if settings.cluster.storage:
         os.environ[files.TRIALS] = settings.cluster.storage  # for all that read trials, as WAVEZOO_HOME is
@@ -73,18 +81,18 @@ def _run(typed: Sequence[str]) -> int:
     planned = plan.Plan.of(job, on)
     console.print(plan.show(planned))
     if settings.plan:
-        budgets.check(settings.limits, planned.outlook, on)
+        check(settings.limits, planned.outlook, on)
         return DONE
     if job.data.fingerprint is None:
         from datasets.build import build
 
         build(job.data.name)
         job = Job.of(settings, job.space, data.find(settings), typed, on.trial_bytes)
-    return _search(job, console)
+    return _search(job, console, began)
 
 
-def _search(job: Job, console: "Console") -> int:
-    """From the ledger to the leaderboard."""
+def _search(job: Job, console: "Console", began: float) -> int:
+    """From the ledger to the leaderboard. began: when the command did, by the clock of Meter."""
     from search import conclusion, environment, ledger
     from search.deciding import Decider
     from search.tracking import Tracker, tracking_uri
@@ -94,14 +102,20 @@ def _search(job: Job, console: "Console") -> int:
     if line := environment.warning():
         console.print(line, soft_wrap=True)
     with ledger.only_driver(job.study):
-        decider = Decider(ledger.open_study(job), job)
+        study = ledger.open_study(job)
+        decider = Decider(study, job)
+        limits = job.settings.limits
+        meter = Meter(
+            limits, ledger.spent_seconds(study) if limits.gpu_hours is not None else 0.0, began=began
+        )
+        check(limits, _left(job, decider), machines(job.settings.cluster), meter.device_seconds)
         tracker = Tracker(tracking_uri(job.settings.tracking), conclusion.search_run(job))
         complete, patience = False, INTERRUPTED_SECONDS
         try:
             for settled in decider.settled():  # what an earlier driver could not deliver
                 tracker.add(settled)
             if not decider.has_all():
-                _train(job, decider, tracker, console)
+                _train(job, decider, tracker, meter, console)
             for settled in decider.settled():  # what another search had trained
                 tracker.add(settled)
             complete, patience = True, DELIVERY_SECONDS
@@ -113,7 +127,23 @@ def _search(job: Job, console: "Console") -> int:
         return SOME_FAILED if conclusion.conclude(job, decider, tracker, console) else DONE
 
 
-def _train(job: Job, decider: "Decider", tracker: "Tracker", console: "Console") -> None:
+def _left(job: Job, decider: "Decider") -> Outlook:
+    """What the trainings that are left will take."""
+    planned = plan.Plan.of(job, machines(job.settings.cluster))
+    return (planned if job.space.grid is not None else planned.with_left(decider.missing())).outlook
+
+
+def _reached(job: Job, decider: "Decider", meter: Meter, reached: Reached) -> Reached:
+    """The end of a search that has taken all it may, with what is done and how it goes on."""
+    words = meter.next_words(job.words, _left(job, decider).device_seconds)
+    done = decider.expected() - decider.missing()
+    return Reached(
+        f"{reached}; {done} of {decider.expected()} trainings have ended and nothing is lost. "
+        f"To go on: {replace(job, words=words).command}"
+    )
+
+
+def _train(job: Job, decider: "Decider", tracker: "Tracker", meter: Meter, console: "Console") -> None:
     import datasets
     from search.board import Board
     from search.environment import commit
@@ -137,7 +167,10 @@ def _train(job: Job, decider: "Decider", tracker: "Tracker", console: "Console")
         )
         with board:
             lineage = {"search": job.study, "command": job.command, **commit()}
-            run_trials(job.study, decider, room, [board, tracker], lineage, console.print)
+            try:
+                run_trials(job.study, decider, room, [board, tracker], lineage, console.print, meter)
+            except Reached as reached:
+                raise _reached(job, decider, meter, reached) from reached
 
 
 def _deliver(tracker: "Tracker", complete: bool, patience_seconds: float, console: "Console") -> None:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -14,7 +15,9 @@ from datasets.home import home
 EVALUATION_SHARE = 0.26
 ALIKE = 2.0  # networks up to so many times larger or smaller are as fast
 LATEST = 20  # what a machine did lately counts; it may have been another driver or load before
+MOST_SEEN = 200
 MOST_BYTES = 1 << 20
+RATE = "multiply_adds_per_second"
 
 
 def file() -> Path:
@@ -33,7 +36,23 @@ def note(
     if seconds <= 0 or training <= 0:
         return
     rate = (training + EVALUATION_SHARE * evaluation) / seconds
-    _write({"device": device, "family": family, "multiply_adds_per_second": rate, "size": size})
+    _write({"device": device, "family": family, RATE: rate, "size": size})
+
+
+def note_memory(device: str, family: str, predicted: int, peak: int, whole: int) -> None:
+    """Remember what a trial took of a GPU, in bytes; see packing.Seen."""
+    _write({"device": device, "family": family, "predicted": predicted, "peak": peak, "gpu": whole})
+
+
+def memory(device: str) -> list[tuple[str, int, int, int]]:
+    """The latest (family, predicted, peak, whole) bytes on GPUs whose name has all words of this one."""
+    words = set(_words(device))
+    found = [note for note in _notes(file()) if "peak" in note and words <= set(_words(note["device"]))]
+    return [(note["family"], note["predicted"], note["peak"], note["gpu"]) for note in found[-MOST_SEEN:]]
+
+
+def _words(device: str) -> list[str]:
+    return re.split(r"[^A-Z0-9]+", device.upper())
 
 
 def _write(record: dict[str, Any]) -> None:
@@ -61,10 +80,11 @@ def rates(device: str, family: str | None = None, size: int | None = None) -> li
 
     family: of these networks only. size: of those with about so many multiply-adds a segment only.
     """
-    own = [note for note in _notes(file()) if note["device"] == device and family in (None, note["family"])]
+    timed = [note for note in _notes(file()) if RATE in note and note["device"] == device]
+    own = [note for note in timed if family in (None, note["family"])]
     if size is not None:
         own = [note for note in own if _alike(size, note.get("size"))]
-    return [note["multiply_adds_per_second"] for note in own][-LATEST:]
+    return [note[RATE] for note in own][-LATEST:]
 
 
 def _alike(size: int, other: int | None) -> bool:
@@ -86,7 +106,7 @@ def _notes(path: Path) -> list[dict[str, Any]]:
 def _record(line: str) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
-        float(record["multiply_adds_per_second"])
+        float(record[RATE] if RATE in record else record["predicted"] + record["peak"] + record["gpu"])
         return record if {"device", "family"} <= record.keys() else None
     except (ValueError, KeyError, TypeError):
         return None

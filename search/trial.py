@@ -44,6 +44,7 @@ class Trial:
     settings: what is trained, on what. lineage: what the card says of where the weights come from.
     limit:    how long an epoch may take before this process is ended; None for ever.
     halted:   asked after each batch; once it is true, the trial saves itself and raises Paused.
+    gpus:     how many the trial has, or the part of one.
     raises: DataTrouble if the data set is not the one that the settings name.
     """
 
@@ -54,8 +55,10 @@ class Trial:
         lineage: dict[str, Any],
         limit: Limit | None = None,
         halted: Callable[[], bool] = lambda: False,
+        gpus: float = 0.0,
     ) -> None:
         self.settings, self.lineage, self.halted = settings, lineage, halted
+        self.device, self.gpus = torch.device(device), gpus
         self.folder = files.trial_folder(settings.signature())
         self._lock = files.lock(self.folder)  # another search may train the same: then its result is taken
         self.attempt: Attempt | None = None
@@ -82,6 +85,12 @@ class Trial:
         if self.attempt is not None:
             self.attempt.close()
         self._lock.close()
+
+    @property
+    def music_bytes(self) -> int:
+        """Of the GPU's memory, what holds clips."""
+        feeds = () if self.result is not None else (self.fit.train, self.fit.valid)
+        return sum(feed.split.music.n_bytes for feed in feeds if feed.split.music.device.type == "cuda")
 
     @property
     def entry(self) -> zoo.Entry:
@@ -257,7 +266,7 @@ class Trial:
                 self.entry.family,
                 training=float(cost) * trained * result["epochs"],
                 evaluation=float(cost) * len(fit.valid) * result["epochs"],
-                seconds=result["seconds"],
+                seconds=result["seconds"] * (self.gpus or 1.0),
                 size=cost,
             )
         except OSError as error:

@@ -9,7 +9,7 @@ import pytest
 from ray_head import ray_head
 
 from search import placing
-from search.placing import PLACES_SECONDS, Places, _room
+from search.rooms import LOOK_SECONDS, Places, gpu_types, room_of
 from search.settings import Cluster, SearchError
 
 
@@ -61,18 +61,18 @@ def test_a_trial_that_fits_nowhere_is_refused_before_it_waits_forever() -> None:
     with pytest.raises(
         SearchError, match="a trial wants 8 CPUs and 0 GPUs, the largest node of the cluster has 2 and 0"
     ):
-        _room(Cluster(cpus_per_trial=8), [small] * 4)
+        room_of(Cluster(cpus_per_trial=8), [small] * 4)
     with pytest.raises(SearchError, match="a trial wants 1 CPUs and 1 GPUs"):
-        _room(Cluster(gpus_per_trial=1), [small])
+        room_of(Cluster(gpus_per_trial=1), [small])
 
 
 def test_trials_share_what_the_cluster_has() -> None:
     large = {"CPU": 16.0, "GPU": 2.0}
-    assert _room(Cluster(), [large]).at_once == 2
-    assert _room(Cluster(gpus_per_trial=0.25), [large]).at_once == 8
-    assert _room(Cluster(), [large, large, {"CPU": 4.0}]).at_once == 4
-    assert _room(Cluster(cpus_per_trial=3), [{"CPU": 16.0}, {"CPU": 4.0}]).at_once == 6
-    assert _room(Cluster(trials_at_once=3), [{"CPU": 16.0}]).at_once == 3
+    assert room_of(Cluster(), [large]).at_once == 2
+    assert room_of(Cluster(gpus_per_trial=0.25), [large]).at_once == 8
+    assert room_of(Cluster(), [large, large, {"CPU": 4.0}]).at_once == 4
+    assert room_of(Cluster(cpus_per_trial=3), [{"CPU": 16.0}, {"CPU": 4.0}]).at_once == 6
+    assert room_of(Cluster(trials_at_once=3), [{"CPU": 16.0}]).at_once == 3
 
 
 def test_nodes_that_join_get_trials_and_nodes_that_are_lost_get_none() -> None:
@@ -81,7 +81,7 @@ def test_nodes_that_join_get_trials_and_nodes_that_are_lost_get_none() -> None:
     places = Places(Cluster(), lambda: nodes, lambda: now[0])
 
     def count_later() -> int:
-        now[0] += PLACES_SECONDS * 1.5
+        now[0] += LOOK_SECONDS * 1.5
         return places.count()
 
     assert places.count() == 2
@@ -95,22 +95,40 @@ def test_nodes_that_join_get_trials_and_nodes_that_are_lost_get_none() -> None:
 
 
 def test_large_trials_are_not_put_beside_each_other_and_each_can_start_somewhere() -> None:
-    room = _room(Cluster(), [{"CPU": 4.0, "memory": 16.0 * 2**30}, {"CPU": 4.0, "memory": 4.0 * 2**30}])
+    room = room_of(Cluster(), [{"CPU": 4.0, "memory": 16.0 * 2**30}, {"CPU": 4.0, "memory": 4.0 * 2**30}])
     assert room.bundle(3 * 2**30) == {"CPU": 1, "memory": 4 * 2**30}
     assert room.bundle(5 * 2**30) == room.bundle(7 * 2**30)  # so that one process can take both
     assert room.bundle(40 * 2**30) == {"CPU": 1, "memory": 16 * 2**30}
-    assert "memory" not in _room(Cluster(gpus_per_trial=1), [{"CPU": 4.0, "GPU": 1.0}]).bundle(2**30)
+    assert "memory" not in room_of(Cluster(gpus_per_trial=1), [{"CPU": 4.0, "GPU": 1.0}]).bundle(2**30)
 
 
 def test_the_threads_of_trials_on_one_machine_add_up_to_its_cores() -> None:
     processors = [{"CPU": 16.0}, {"CPU": 8.0}]
-    assert (_room(Cluster(), processors).cpus, _room(Cluster(), processors).at_once) == (1, 24)
-    few = _room(Cluster(trials_at_once=3), processors)
+    assert (room_of(Cluster(), processors).cpus, room_of(Cluster(), processors).at_once) == (1, 24)
+    few = room_of(Cluster(trials_at_once=3), processors)
     assert (few.cpus, few.at_once) == (8, 3)
-    assert _room(Cluster(trials_at_once=1), processors).cpus == 16  # a trial runs on one machine
-    assert _room(Cluster(trials_at_once=100), processors).cpus == 1
-    assert _room(Cluster(cpus_per_trial=2, trials_at_once=3), processors).cpus == 2
+    assert room_of(Cluster(trials_at_once=1), processors).cpus == 16  # a trial runs on one machine
+    assert room_of(Cluster(trials_at_once=100), processors).cpus == 1
+    assert room_of(Cluster(cpus_per_trial=2, trials_at_once=3), processors).cpus == 2
     with_gpus = [{"CPU": 64.0, "GPU": 8.0}, {"CPU": 16.0, "GPU": 4.0}]
-    assert (_room(Cluster(), with_gpus).cpus, _room(Cluster(), with_gpus).at_once) == (4, 12)
-    assert _room(Cluster(gpus_per_trial=0.25), with_gpus).cpus == 1
-    assert _room(Cluster(gpus_per_trial=2), with_gpus).cpus == 8
+    assert (room_of(Cluster(), with_gpus).cpus, room_of(Cluster(), with_gpus).at_once) == (4, 12)
+    assert room_of(Cluster(gpus_per_trial=0.25), with_gpus).cpus == 1
+    assert room_of(Cluster(gpus_per_trial=2), with_gpus).cpus == 8
+
+
+def test_gpus_that_trials_share_have_places_for_more_of_them() -> None:
+    room = room_of(Cluster(), [{"CPU": 32.0, "GPU": 2.0}])
+    assert (room.at_once, room.most_at_once, room.gpus_in_all) == (2, 16, 2.0)
+    assert room.bundle(2**30, 1.0) == {"CPU": 16, "GPU": 1.0}
+    assert room.bundle(2**30, 0.25) == {"CPU": 4, "GPU": 0.25}
+    assert room.threads(0.25) == 4
+    assert room_of(Cluster(), [{"CPU": 4.0, "GPU": 2.0}]).most_at_once == 4  # each has a core
+    assert room_of(Cluster(trials_at_once=3), [{"CPU": 32.0, "GPU": 2.0}]).most_at_once == 3
+    fixed = room_of(Cluster(gpus_per_trial=0.5, cpus_per_trial=2), [{"CPU": 32.0, "GPU": 2.0}])
+    assert (fixed.most_at_once, fixed.shared, fixed.bundle(2**30)) == (4, False, {"CPU": 2, "GPU": 0.5})
+    assert not room_of(Cluster(), [{"CPU": 2.0}]).shared
+
+
+def test_the_kinds_of_gpu_are_those_that_ray_names() -> None:
+    nodes = [{"CPU": 1.0, "accelerator_type:H200": 1.0}, {"accelerator_type:A100": 1.0}, {"CPU": 2.0}]
+    assert gpu_types(nodes) == ["A100", "H200"]
