@@ -1,12 +1,26 @@
 """Hours as limits: plans that are clearly larger, and searches that reach them."""
 
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
 import pytest
 
-from search import budgets
+from search import budgets, data, files, ledger, spaces, throughput
 from search.budgets import Meter
+from search.deciding import Decider
 from search.estimates import Outlook
 from search.hardware import Machines
+from search.job import Job
+from search.machine import local_device
+from search.run import main
 from search.settings import ConfigError, Limits
+from search.words import read_words
 
 EIGHT = Machines("NVIDIA H200", 8, None, 141 * 10**9, None)
 HOUR = 3600.0
@@ -15,6 +29,11 @@ HOUR = 3600.0
 def outlook(hours: float, factor: float, gpus: int = 8) -> Outlook:
     seconds = hours * HOUR
     return Outlook(42, 0, seconds, seconds / factor, seconds * factor, seconds / gpus, gpus, 0)
+
+
+def a_job(*words: str) -> Job:
+    settings = read_words(["dataset=demo", "budget=small", *words])
+    return Job.of(settings, spaces.load(settings.space), data.find(settings), words)
 
 
 class Clock:
@@ -82,3 +101,116 @@ def test_the_words_that_go_on_raise_what_was_reached() -> None:
     assert reached.next_words(words, 2 * HOUR) == ("space=table2", "seeds=3", "budget.gpu_hours=4.1")
     by_the_clock = Meter(Limits(gpu_hours=1, wall_hours=1), spent_seconds=0.5 * HOUR)
     assert by_the_clock.next_words(words, 2 * HOUR) == words
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_what_a_study_has_spent_is_what_its_own_epochs_took() -> None:
+    job = a_job("space=smoke")
+    study = ledger.open_study(job)
+    decider = Decider(study, job)
+    first, second, third = decider.next(), decider.next(), decider.next()
+    rows = [{"epoch": 1, "valid_roc_auc": 0.5, "seconds": 30.0, "stage": 0}]
+    files.write_json(files.trial_folder(first.signature) / files.EPOCHS, rows)
+    files.write_json(files.trial_folder(second.signature) / files.EPOCHS, [*rows, {**rows[0], "epoch": 2}])
+    decider.note_gpus(second.number, 0.25)
+    decider.fail(second.number, "diverged", "as tests go")
+    decider.fail(third.number, "diverged", "before its first epoch")
+    assert ledger.spent_seconds(study) == 30.0 + 0.25 * 60.0
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_what_another_search_has_trained_is_not_spent() -> None:
+    job = a_job("space=smoke")
+    for work in job.grid():
+        folder = files.trial_folder(work.trial.signature())
+        files.write_json(folder / files.RESULT, {"valid": {"roc_auc": 0.5}})
+        files.write_json(
+            folder / files.EPOCHS, [{"epoch": 1, "valid_roc_auc": 0.5, "seconds": 9.0, "stage": 0}]
+        )
+    study = ledger.open_study(job)
+    assert Decider(study, job).next() is None
+    assert ledger.spent_seconds(study) == 0.0
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_limits_are_no_part_of_what_a_search_or_a_trial_is() -> None:
+    free, limited = a_job("space=smoke"), a_job("space=smoke", "budget.gpu_hours=3", "budget.wall_hours=1")
+    assert limited.study == free.study
+    assert [work.trial.signature() for work in limited.grid()] == [w.trial.signature() for w in free.grid()]
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_plan_that_is_clearly_larger_ends_with_2_after_it_was_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["space=table2", "dataset=mtat", "cluster.gpus=8", "cluster.device=H200", "plan=true"]
+    assert main([*words, "budget.gpu_hours=1"]) == 2
+    said = capsys.readouterr()
+    assert "samplecnn_m3_n9_s3" in said.out
+    assert said.err.startswith("budget.gpu_hours=1: the plan takes roughly ")
+    assert main([*words, "budget.gpu_hours=1000", "budget.wall_hours=100"]) == 0
+
+
+def test_the_alarm_rings_though_no_epoch_ends() -> None:
+    rung = threading.Event()
+    meter = Meter(Limits(wall_hours=0.05 / HOUR))
+    with meter.watching(lambda reached: rung.set()):
+        assert rung.wait(30)
+
+
+def test_an_epoch_that_reaches_the_limit_rings_at_once() -> None:
+    told: list[budgets.Reached] = []
+    meter = Meter(Limits(gpu_hours=1))
+    with meter.watching(told.append):
+        meter.epoch(None, {"seconds": 1800.0, "gpus": 1.0})
+        assert not told
+        meter.epoch(None, {"seconds": 1800.0, "gpus": 1.0})
+    assert [str(each) for each in told] == ["budget.gpu_hours=1 is reached, 1 are spent"]
+
+
+SMALL = ("space=smoke", "dataset=demo", "budget=small", "budget.epochs_per_stage=12", "publish=false")
+
+
+@pytest.mark.slow
+def test_a_search_that_reaches_its_hours_stops_and_goes_on_with_more(
+    fresh_home: Path, mlflow_db: Path
+) -> None:
+    shutil.copy(mlflow_db, fresh_home / "mlflow.db")
+    small = (*SMALL, "budget.multiply_adds_per_epoch=2e8", "cluster.trials_at_once=1")
+    for family in (
+        "samplecnn",
+        "melcnn",
+    ):  # or the plan alone would be refused, as it is for a slower machine
+        throughput.note(local_device(), family, training=1e15, evaluation=0, seconds=1)
+    stopped = search(*small, "budget.gpu_hours=0.001")  # 3.6 seconds of trials
+    assert stopped.returncode == 130, stopped.stdout + stopped.stderr
+    assert "budget.gpu_hours=0.001 is reached" in stopped.stderr
+    again = shlex.split(stopped.stderr.rpartition("To go on: ")[2])
+    assert again[:3] == ["python", "-m", "search.run"]
+    assert again[-1].startswith("budget.gpu_hours=")
+    before = epochs(fresh_home)
+    assert sum(map(len, before.values())) > 0
+    refused = search(*small, "budget.gpu_hours=0.001")  # what is spent counts
+    assert refused.returncode == 2
+    assert "budget.gpu_hours=0.001: the plan takes roughly" in refused.stderr
+    ended = search(*small)
+    assert ended.returncode == 0, ended.stderr
+    after = epochs(fresh_home)
+    assert len(after) == 4
+    for signature, rows in before.items():
+        assert after[signature][: len(rows)] == rows  # nothing was trained twice
+
+
+def epochs(home: Path) -> dict[str, list[dict[str, object]]]:
+    return {file.parent.name: json.loads(file.read_text()) for file in home.glob("trials/*/epochs.json")}
+
+
+def search(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "search.run", *words],
+        env={**os.environ, "MLFLOW_TRACKING_URI": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
+    )

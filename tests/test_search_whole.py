@@ -14,8 +14,10 @@ import numpy as np
 import optuna
 import pytest
 import soundfile
+import torch
 from mlflow import MlflowClient
 from optuna.trial import TrialState
+from safetensors.torch import load_file
 
 from search.tracking import SIGNATURE, STUDY, client
 
@@ -208,6 +210,10 @@ def test_the_same_command_again_trains_nothing_and_says_the_same(searched: tuple
     assert len(study.get_trials()) == 4
 
 
+def weights(trial: Path) -> dict[str, torch.Tensor]:
+    return load_file(trial / "checkpoint" / "weights.safetensors")
+
+
 def test_a_reused_worker_trains_as_a_fresh_one(
     searched: tuple[Path, str], demo_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +237,10 @@ def test_a_reused_worker_trains_as_a_fresh_one(
         wanted = json.loads((done / "trials" / signature / "result.json").read_text())
         assert row["result"]["test"] == wanted["test"]
         assert row["result"]["valid"] == wanted["valid"]
+        here, there = (home / "trials" / signature for home in (tmp_path, done))
+        assert weights(here).keys() == weights(there).keys()
+        for name, tensor in weights(here).items():
+            assert torch.equal(tensor, weights(there)[name]), name
 
 
 def test_a_search_whose_trials_fail_names_them_and_ends_with_1(home: Path, tmp_path: Path) -> None:
