@@ -136,9 +136,8 @@ def _left(job: Job, decider: "Decider") -> Outlook:
 def _reached(job: Job, decider: "Decider", meter: Meter, reached: Reached) -> Reached:
     """The end of a search that has taken all it may, with what is done and how it goes on."""
     words = meter.next_words(job.words, _left(job, decider).device_seconds)
-    done = decider.expected() - decider.missing()
     return Reached(
-        f"{reached}; {done} of {decider.expected()} trainings have ended and nothing is lost. "
+        f"{reached}; {len(decider.settled())} of {decider.expected()} trainings have ended and nothing is lost. "
         f"To go on: {replace(job, words=words).command}"
     )
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from search import budgets, data, files, ledger, spaces, throughput
+from search import budgets, data, files, ledger, run, spaces, throughput
 from search.budgets import Meter
 from search.deciding import Decider
+from search.desk import Desk
 from search.estimates import Outlook
 from search.hardware import Machines
 from search.job import Job
@@ -166,6 +167,48 @@ def test_an_epoch_that_reaches_the_limit_rings_at_once() -> None:
         assert not told
         meter.epoch(None, {"seconds": 1800.0, "gpus": 1.0})
     assert [str(each) for each in told] == ["budget.gpu_hours=1 is reached, 1 are spent"]
+
+
+class Stop:
+    """Stands for halting.Halt, which asks Ray."""
+
+    error: BaseException | None = None
+
+    def ask(self, error: BaseException, why: str) -> None:
+        self.error = self.error or error
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_search_that_reaches_its_hours_is_halted_and_says_how_it_goes_on() -> None:
+    job = a_job("space=smoke", "budget.gpu_hours=1")
+    decider, meter, stop = Decider(ledger.open_study(job), job), Meter(job.settings.limits), Stop()
+    desk = Desk(decider, [meter], {}, stop)
+    row = {"epoch": 1, "valid_roc_auc": 0.5, "stage": 0, "gpus": 0.0}
+    with meter.watching(lambda reached: stop.ask(reached, str(reached))):
+        first = desk.assign("a")
+        desk.tell("a", {**row, "seconds": 3599.0})
+        assert stop.error is None
+        desk.tell("a", {**row, "epoch": 2, "seconds": 1.0})
+    assert desk.assign("b") is None
+    desk.tell("a", {"paused": True})
+    desk.end("a", lost=False)
+    said = str(run._reached(job, decider, meter, stop.error))
+    assert said.startswith(
+        "budget.gpu_hours=1 is reached, 1 are spent; 0 of 4 trainings have ended and nothing is lost. "
+    )
+    assert "To go on: python -m search.run space=smoke budget.gpu_hours=1." in said
+    assert Decider(ledger.open_study(job), job).next().signature == first["signature"]
+
+
+def test_a_search_that_has_taken_all_it_may_ends_with_130(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reach(typed: object) -> int:
+        raise budgets.Reached("budget.wall_hours=1 is reached")
+
+    monkeypatch.setattr(run, "_run", reach)
+    assert main(["space=smoke"]) == 130
+    assert capsys.readouterr().err == "\nbudget.wall_hours=1 is reached\n"
 
 
 SMALL = ("space=smoke", "dataset=demo", "budget=small", "budget.epochs_per_stage=12", "publish=false")

@@ -4,8 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from search import packing, throughput, worker
+from search import data, ledger, packing, spaces, throughput, worker
+from search.deciding import Decider
+from search.desk import Desk
+from search.job import Job
 from search.packing import CONTEXT_BYTES, MARGIN, MOST_ON_ONE, Packer, Seen
+from search.rooms import room_of
+from search.settings import Cluster
+from search.words import read_words
 
 GB = 10**9
 H200 = 141 * GB
@@ -121,6 +127,31 @@ def test_a_process_is_held_to_its_part_and_says_what_it_took(monkeypatch: pytest
         "gpu_bytes": H200,
         "peak_bytes": 10 * GB,
     }
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_the_desk_lets_a_trial_wait_for_the_probe_and_packs_it_then() -> None:
+    settings = read_words(["space=table2", "dataset=demo", "budget=small"])
+    job = Job.of(settings, spaces.load("table2"), data.find(settings), ())
+    packer, room = Packer(None, gpus=1), room_of(Cluster(), [{"CPU": 16.0, "GPU": 1.0}])
+    desk = Desk(Decider(ledger.open_study(job), job), [], {}, SimpleNamespace(error=None), room, packer)
+    probe = desk.assign("a")
+    assert (probe["gpus"], probe["threads"]) == (1.0, 16)
+    assert desk.assign("b") is None
+    assert desk.waiting is not None
+    took = {"device": "NVIDIA H200", "gpu_bytes": H200, "peak_bytes": GB // 10}
+    row = {"epoch": 1, "valid_roc_auc": 0.5, "stage": 0, "seconds": 1.0, "gpu": took}
+    desk.tell("a", row)
+    desk.tell("a", {**row, "epoch": 2})
+    assert len(packer.seen) == 1  # once a trial
+    assert desk.assign("b") is None  # the probe still has the whole GPU
+    desk.tell("a", {"paused": True})
+    desk.end("a", lost=False)
+    packed = [desk.assign(name) for name in "bcdefghi"]
+    assert [(each["gpus"], each["threads"]) for each in packed] == [(1 / 8, 2)] * 8
+    assert desk.assign("j") is None
+    throughput._notes.cache_clear()
+    assert len(throughput.memory("H200")) == 1
 
 
 @pytest.mark.gpu
