@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from chaos.nodes import ray_nodes
 from s3_server import Bucket, s3_bucket
 from test_search_training import settings
 
@@ -347,23 +347,23 @@ def test_a_search_goes_on_on_another_machine_with_only_a_bucket_and_the_ledger_i
         machines.go_to(machine)
         shutil.copy(mlflow_db, files.home() / "mlflow.db")
         return subprocess.Popen(
-            [sys.executable, "-m", "search.run", *words],
+            [sys.executable, "-m", "search.run", *words, f"cluster.address={nodes.address}"],
             env={**os.environ, "MLFLOW_TRACKING_URI": ""},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,
         )
 
-    first = start("first")
-    try:
-        known = epochs_in(f"{server.address}/whole", first, machines)
-    finally:
-        os.killpg(first.pid, signal.SIGKILL)
-        print(first.communicate()[0])  # for whoever reads why a test failed
-    shutil.rmtree(tmp_path / "first" / "trials")  # that machine will never come back
+    with ray_nodes(1) as nodes:
+        first = start("first")
+        try:
+            known = epochs_in(f"{server.address}/whole", first, machines)
+        finally:
+            first.kill()
+            print(first.communicate()[0])  # for whoever reads why a test failed
+        (tmp_path / "first" / "trials").rename(tmp_path / "gone")  # that machine will never come back
 
-    said, _ = (second := start("second")).communicate(timeout=300)
+        said, _ = (second := start("second")).communicate(timeout=300)
     assert second.returncode == 0, said
     assert "is version 1 of demo-one and is its champion" in said
     (folder,) = (tmp_path / "second" / "trials").iterdir()
