@@ -119,8 +119,8 @@ def _compared(a: Side, b: Side, split: str, unit: intervals.Groups) -> dict[str,
     for name in METRICS:
         (first, second), (one, other) = ([side[name] for side in sides] for sides in (means, swings))
         found[name] = Compared(
-            (float(first[0]), intervals.of_replicates(one, groups)),
-            (float(second[0]), intervals.of_replicates(other, groups)),
+            (float(first[0]), intervals.of_replicates(one, groups, float(first[0]))),
+            (float(second[0]), intervals.of_replicates(other, groups, float(second[0]))),
             intervals.difference(float(first[0] - second[0]), one - other, groups),
             None,
         )

@@ -42,9 +42,10 @@ class Resampled:
         """The unit that decides: artists where they are known; see search/compare.py."""
         return self.units(split)[-1]
 
-    def interval(self, split: str, unit: str, metric: str) -> Interval:
+    def interval(self, split: str, unit: str, metric: str, seen: float) -> Interval:
+        """seen: the value on the clips themselves."""
         values = self.values[f"{split}.{unit}.{metric}"]
-        return intervals.of_replicates(values, self.groups[f"{split}.{unit}"])
+        return intervals.of_replicates(values, self.groups[f"{split}.{unit}"], seen)
 
 
 def of(said: ClipScores) -> Resampled:

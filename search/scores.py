@@ -23,7 +23,7 @@ def summary(said: ClipScores, resampled: Resampled) -> dict[str, Any]:
     intervals, as `roc_auc_low`, `roc_auc_high`, and where the artists are known `roc_auc_low_by_artist` and so on.
     """
     found = points(said)
-    ends = {name: {**found[name], **_ends(name, resampled)} for name in said.splits}
+    ends = {name: {**found[name], **_ends(name, resampled, found[name])} for name in said.splits}
     return {**found, **ends, "protocol": dict(said.protocol)}
 
 
@@ -44,11 +44,11 @@ def _macro(scores: Scores) -> dict[str, float]:
     return {"roc_auc": scores.roc_auc, "pr_auc": scores.pr_auc, "tags_scored": scores.tags_scored}
 
 
-def _ends(split: str, resampled: Resampled) -> dict[str, float]:
+def _ends(split: str, resampled: Resampled, seen: Mapping[str, float]) -> dict[str, float]:
     ends: dict[str, float] = {}
     for unit in resampled.units(split):
         for metric in METRICS:
-            sure = resampled.interval(split, unit, metric)
+            sure = resampled.interval(split, unit, metric, seen[metric])
             ends |= {f"{metric}_low{ENDS[unit]}": sure.low, f"{metric}_high{ENDS[unit]}": sure.high}
     return ends
 
