@@ -1,0 +1,60 @@
+"""Several processes train as one does."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from team_training import BATCH, loaded, train
+
+from search.team import ALONE, Team
+
+PROGRAM = Path(__file__).with_name("team_training.py")
+
+
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def trained_by(ranks: int, network: str, folder: Path) -> list[dict[str, torch.Tensor]]:
+    """What each of so many processes has at the end."""
+    address = free_address()
+    outs = [folder / f"{rank}.safetensors" for rank in range(ranks)]
+    words = [[network, address, str(rank), str(ranks), str(out)] for rank, out in enumerate(outs)]
+    processes = [
+        subprocess.Popen([sys.executable, str(PROGRAM), *each], stderr=subprocess.PIPE, text=True)
+        for each in words
+    ]
+    said = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * ranks, said
+    return [loaded(out) for out in outs]
+
+
+@pytest.mark.parametrize(
+    ("network", "ranks"),
+    [("samplecnn_m3_n3_s81", 2), ("samplecnn_m3_n3_s81", 3), ("melcnn_m3_n3_s729_w729", 2)],
+)
+def test_several_processes_take_the_steps_of_one(network: str, ranks: int, tmp_path: Path) -> None:
+    alone = train(network, ALONE)
+    team = trained_by(ranks, network, tmp_path)
+    for name, values in alone.items():
+        torch.testing.assert_close(
+            team[0][name], values, rtol=2e-4, atol=2e-6, msg=lambda m, n=name: f"{n}: {m}"
+        )
+        for other in team[1:]:
+            assert torch.equal(other[name], team[0][name]), name
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 7])
+def test_the_rows_of_a_batch_are_each_somebodys(ranks: int) -> None:
+    shared = [Team(rank, ranks, BATCH).rows(1) for rank in range(ranks)]
+    assert [row for part in shared for row in range(BATCH)[part]] == list(range(BATCH))
+    assert [Team(rank, ranks, BATCH).rows(3).start for rank in range(ranks)] == [
+        3 * part.start for part in shared
+    ]
+    weights = [Team(r, ranks, BATCH).mean_weight(part.stop - part.start) for r, part in enumerate(shared)]
+    assert sum(weights) == pytest.approx(ranks)
