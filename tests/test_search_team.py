@@ -34,19 +34,15 @@ def trained_by(ranks: int, network: str, folder: Path) -> list[dict[str, torch.T
     return [loaded(out) for out in outs]
 
 
-@pytest.mark.parametrize(
-    ("network", "ranks"),
-    [("samplecnn_m3_n3_s81", 2), ("samplecnn_m3_n3_s81", 3), ("melcnn_m3_n3_s729_w729", 2)],
-)
-def test_several_processes_take_the_steps_of_one(network: str, ranks: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("network", ["samplecnn_m3_n3_s81", "melcnn_m3_n3_s729_w729"])
+def test_two_processes_take_the_steps_of_one(network: str, tmp_path: Path) -> None:
     alone = train(network, ALONE)
-    team = trained_by(ranks, network, tmp_path)
+    team = trained_by(2, network, tmp_path)
     for name, values in alone.items():
+        assert torch.equal(team[1][name], team[0][name]), name
         torch.testing.assert_close(
             team[0][name], values, rtol=2e-4, atol=2e-6, msg=lambda m, n=name: f"{n}: {m}"
         )
-        for other in team[1:]:
-            assert torch.equal(other[name], team[0][name]), name
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 7])
