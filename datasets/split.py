@@ -127,9 +127,14 @@ class Split:
         mine = np.array_split(segments, ranks, axis=1)[rank]
         return self._serve([(self._clip_of[rows], starts[rows]) for rows in mine])
 
-    def clips(self) -> Iterator[tuple[int, Tensor]]:
-        """(clip index, wave (segments, segment_samples) float32) of each clip: all its fixed segments."""
-        for clip, count in enumerate(self._counts.tolist()):
+    def clips(self, rank: int = 0, ranks: int = 1) -> Iterator[tuple[int, Tensor]]:
+        """(clip index, wave (segments, segment_samples) float32) of each clip: all its fixed segments.
+
+        rank: of `ranks` processes that share the clips, which one this is.
+        """
+        counts = self._counts.tolist()
+        for clip in range(rank, len(counts), ranks):
+            count = counts[clip]
             samples = self.music.whole(clip, count * self.segment_samples)
             yield clip, as_waves(samples.to(self.device)).reshape(count, self.segment_samples)
 

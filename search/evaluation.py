@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from search.feed import Feed
+from search.team import ALONE, Team
 
 
 @dataclass(frozen=True)
@@ -22,21 +23,26 @@ class Evaluation:
     loss: float
 
 
-def evaluate(network: nn.Module, feed: Feed, between: Callable[[], None] = lambda: None) -> Evaluation:
+def evaluate(
+    network: nn.Module, feed: Feed, between: Callable[[], None] = lambda: None, team: Team = ALONE
+) -> Evaluation:
     """Score all fixed segments of every clip, clip by clip: how many never depends on a batch size.
 
     The network is left in evaluation mode. between: called after each clip; what it raises ends the evaluation.
+    team: whose processes share the clips; each gets the whole evaluation.
     """
     device = next(network.parameters()).device
     network.eval()
     labels = torch.from_numpy(feed.split.labels.astype(np.float32)).to(device)
-    probabilities, losses, segments = [], torch.zeros((), dtype=torch.float64, device=device), 0
+    probabilities = torch.zeros(labels.shape, dtype=torch.float64, device=device)
+    losses, segments = torch.zeros((2,), dtype=torch.float64, device=device)
     with torch.inference_mode():
-        for clip, wave in feed.clips():
+        for clip, wave in feed.clips(team):
             logits = network(wave)
             wanted = labels[clip].expand_as(logits)
             losses += binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
-            probabilities.append(torch.sigmoid(logits.double()).mean(dim=0))
+            probabilities[clip] = torch.sigmoid(logits.double()).mean(dim=0)
             segments += len(logits)
             between()
-    return Evaluation(torch.stack(probabilities).cpu().numpy(), float(losses) / (segments * labels.shape[1]))
+    losses, segments, probabilities = (team.total(each) for each in (losses, segments, probabilities))
+    return Evaluation(probabilities.cpu().numpy(), float(losses / segments) / labels.shape[1])

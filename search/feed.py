@@ -8,6 +8,7 @@ from torch import Tensor
 import datasets
 import zoo
 from datasets.split import Split
+from search.team import ALONE, Team
 
 
 class Feed:
@@ -32,14 +33,16 @@ class Feed:
         crops: bool = False,
         limit: int | None = None,
         skip: int = 0,
+        team: Team = ALONE,
     ) -> Generator[tuple[Tensor, Tensor], None, None]:
-        """One epoch; see Split.batches."""
-        for wave, tags in self.split.batches(batch_size, seed, epoch, crops, limit, skip=skip):
+        """One epoch, of which a team's process gets its share of each batch; see Split.batches."""
+        shared = {"rank": team.rank, "ranks": team.ranks}
+        for wave, tags in self.split.batches(batch_size, seed, epoch, crops, limit, skip=skip, **shared):
             yield self._heard(wave), tags
 
-    def clips(self) -> Iterator[tuple[int, Tensor]]:
-        """(clip index, wave (segments, input_samples)) of each clip; see Split.clips."""
-        for clip, wave in self.split.clips():
+    def clips(self, team: Team = ALONE) -> Iterator[tuple[int, Tensor]]:
+        """(clip index, wave (segments, input_samples)) of each clip of this process's share; see Split.clips."""
+        for clip, wave in self.split.clips(team.rank, team.ranks):
             yield clip, self._heard(wave)
 
     @torch.no_grad()

@@ -16,6 +16,8 @@ from search.attempts import Limit
 from search.settings import TrialSettings
 
 if TYPE_CHECKING:
+    from search.companions import Companions
+    from search.team import Team
     from search.trial import Trial
 
 
@@ -27,6 +29,7 @@ class TrialProcess(tune.Trainable):
         os.environ["WAVEZOO_TRIALS"] = config.get("trials", "")
         self.assigned = config
         self.trial: Trial | None = None
+        self.companions: Companions | None = None
 
     def cleanup(self) -> None:
         """Let go of the trial: its folder for others, its memory on the GPU for the trials beside this one."""
@@ -35,6 +38,9 @@ class TrialProcess(tune.Trainable):
         if self.trial is not None:
             self.trial.close()
             self.trial = None
+        if self.companions is not None:
+            self.companions.close()
+            self.companions = None
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
 
@@ -47,6 +53,8 @@ class TrialProcess(tune.Trainable):
             self.cleanup()
             return {"done": True, "paused": True}
         except Exception as error:
+            if self.companions is not None and self.companions.are_lost():
+                os._exit(1)  # a trial is lost with any of its processes, and goes on as a lost one does
             self.cleanup()
             return {"done": True, "failure": _failure(error, self.assigned["signature"])}
         taken = self._taken()
@@ -82,6 +90,7 @@ class TrialProcess(tune.Trainable):
                 limit=Limit(**limit) if limit else None,
                 halted=halting.Look(),
                 gpus=self.assigned.get("gpus", 0.0),
+                gather=self._gather,
             )
             self.usage = Usage()
         had_ended = self.trial.result is not None
@@ -89,6 +98,18 @@ class TrialProcess(tune.Trainable):
         if not had_ended:
             self.usage.note(self.assigned["signature"], row["epoch"])
         return row
+
+    def _gather(self, device: str) -> "Team":
+        """The processes that train this trial, where it takes several GPUs."""
+        from search.companions import Companions
+        from search.rooms import processes_for
+        from search.team import ALONE
+
+        ranks = processes_for(self.assigned.get("gpus", 0.0))
+        if ranks == 1:
+            return ALONE
+        self.companions = Companions(self.assigned, ranks)
+        return self.companions.meet(device)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.cleanup()

@@ -33,11 +33,16 @@ class Room:
     shared: bool = False
 
     def threads(self, gpus: float) -> int:
-        """The cores of a trial with this part of a GPU."""
-        return max(int(self.cpus * gpus), 1) if self.cpus_follow and gpus < 1 and self.gpus else self.cpus
+        """The cores of each process of a trial with this part of a GPU, or so many."""
+        whole = max(int(self.cpus * gpus), 1) if self.cpus_follow and gpus < 1 and self.gpus else self.cpus
+        return whole // processes_for(gpus)
+
+    def bundles(self, needed_bytes: int, gpus: float | None = None) -> list[dict[str, float]]:
+        """What Ray sets aside for each process of a trial."""
+        return [self.bundle(needed_bytes, gpus)] * processes_for(self.gpus if gpus is None else gpus)
 
     def bundle(self, needed_bytes: int, gpus: float | None = None) -> dict[str, float]:
-        """What Ray sets aside for a trial that needs so much memory.
+        """What Ray sets aside for a process of a trial that needs so much memory.
 
         On a GPU it is the GPU's that counts, and that is shared by fractions. The amounts are powers of two, so that
         one process can take trials of nearly the same size one after the other; what no node has, the largest node
@@ -45,9 +50,14 @@ class Room:
         """
         if self.gpus:
             part = self.gpus if gpus is None else gpus
-            return {"CPU": self.threads(part), "GPU": part}
+            return {"CPU": self.threads(part), "GPU": part / processes_for(part)}
         amount = 1 << (needed_bytes - 1).bit_length()
         return {"CPU": self.cpus, "memory": min(amount, self.memory_bytes)}
+
+
+def processes_for(gpus: float) -> int:
+    """How many processes train a trial that has so many GPUs, or a part of one: one for each."""
+    return max(int(gpus), 1)
 
 
 def room_of(wanted: Cluster, nodes: Nodes) -> Room:
@@ -58,7 +68,7 @@ def room_of(wanted: Cluster, nodes: Nodes) -> Room:
     cpus, gpus = ([node.get(kind, 0) for node in nodes] for kind in ("CPU", "GPU"))
     shared = wanted.gpus_per_trial == AUTO and max(gpus, default=0) > 0
     each = float(min(max(gpus), 1)) if wanted.gpus_per_trial == AUTO else float(wanted.gpus_per_trial)
-    threads = _cpus_per_trial(wanted, each, nodes)
+    threads = max(_cpus_per_trial(wanted, each, nodes), processes_for(each))
     fits = _fitting(nodes, threads, each)
     if fits < 1:
         raise SearchError(

@@ -22,6 +22,7 @@ from search.metrics import score
 from search.optimizer import Optimizer, make
 from search.schedule import Progress
 from search.settings import Training
+from search.team import ALONE, Team
 
 # The front ends of the mel networks are standardised with the mean and deviation of this many segments: the paper
 # takes the whole training input, whose two scalars these give to three digits at a fraction of the time.
@@ -82,13 +83,15 @@ class Fit:
         training: Training,
         seed: int,
         segments: int | None = None,
+        team: Team = ALONE,
     ) -> None:
-        """segments: how many of the training split's an epoch takes; None for all."""
+        """segments: how many of the training split's an epoch takes; None for all. team: who trains along."""
         self.network, self.train, self.valid = network, train, valid
         self.training, self.seed, self.segments = training, seed, segments
         self.device = next(network.parameters()).device
         self.progress = Progress()
         _set_norm_momentum(network, training.norm_momentum)
+        self.team, self.shared = team, team.network(network)
         self.best: dict[str, Tensor] = {}
         self.best_probabilities = torch.empty(0)
         self.optimizer = self._fresh_optimizer()
@@ -106,7 +109,7 @@ class Fit:
         current = self._pass = self._pass or self._begin()
         self._train(current)
         train_loss = float(current.losses) / max(current.batches, 1)
-        evaluation = evaluate(self.network, self.valid, self.between)
+        evaluation = evaluate(self.network, self.valid, self.between, self.team)
         self._pass = None
         if not math.isfinite(train_loss + evaluation.loss):
             raise Diverged(f"the loss is {train_loss} in training and {evaluation.loss} in validation")
@@ -160,8 +163,15 @@ class Fit:
         """What is left of one pass over the training segments."""
         self.network.train()
         how, rate = self.training, self.training.learning_rates[self.progress.stage]
+        self.team.batch = min(how.batch_size, self.segments or len(self.train), len(self.train))
         batches = self.train.batches(
-            how.batch_size, self.seed, self.progress.epoch, how.crops, self.segments, current.batches
+            how.batch_size,
+            self.seed,
+            self.progress.epoch,
+            how.crops,
+            self.segments,
+            current.batches,
+            self.team,
         )
         with closing(batches):
             for wave, tags in batches:
@@ -172,18 +182,21 @@ class Fit:
 
     def _update(self, wave: Tensor, tags: Tensor, learning_rate: float) -> Tensor:
         """One step along the mean gradient of the batch. Returns its mean loss."""
-        parts = _parts(len(wave), self.micro_batch_size)
+        parts = _parts(len(wave), self.micro_batch_size) if self.team.ranks == 1 else 1
         total = torch.zeros((), device=self.device)
         for some, wanted in zip(wave.tensor_split(parts), tags.tensor_split(parts), strict=True):
-            loss = binary_cross_entropy_with_logits(self.network(some), wanted) * (len(some) / len(wave))
+            loss = binary_cross_entropy_with_logits(self.shared(some), wanted)
+            loss = loss * (len(some) / len(wave) * self.team.mean_weight(len(wave)))
             loss.backward()
             total += loss.detach()
         self.optimizer.step(learning_rate)
-        return total
+        return self.team.total(total) / self.team.ranks
 
     def shrink(self) -> bool:
         """Halve the parts that batches go through the network in; False if they can't be smaller."""
         batch, halved = self.training.batch_size, -(-self.micro_batch_size // 2)
+        if self.team.ranks > 1:  # each would have to come down at the same batch
+            return False
         if _parts(batch, halved) == _parts(batch, self.micro_batch_size):
             return False
         self.micro_batch_size = halved

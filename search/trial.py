@@ -26,6 +26,7 @@ from search.machine import local_device
 from search.metrics import both_classes
 from search.score_table import ClipScores, SplitScores
 from search.settings import TrialSettings
+from search.team import ALONE, Team
 from search.training import Fit
 
 # Inside an epoch a trial saves itself this often, and never for more than a hundredth of its time.
@@ -45,6 +46,7 @@ class Trial:
     limit:    how long an epoch may take before this process is ended; None for ever.
     halted:   asked after each batch; once it is true, the trial saves itself and raises Paused.
     gpus:     how many the trial has, or the part of one.
+    gather:   called with the device before the network is made: the processes that train along; see `follow`.
     raises: DataTrouble if the data set is not the one that the settings name.
     """
 
@@ -56,8 +58,9 @@ class Trial:
         limit: Limit | None = None,
         halted: Callable[[], bool] = lambda: False,
         gpus: float = 0.0,
+        gather: Callable[[str], Team] = lambda device: ALONE,
     ) -> None:
-        self.settings, self.lineage, self.halted = settings, lineage, halted
+        self.settings, self.lineage, self.halted, self.gather = settings, lineage, halted, gather
         self.device, self.gpus = torch.device(device), gpus
         self.folder = files.trial_folder(settings.signature())
         self._lock = files.lock(self.folder)  # another search may train the same: then its result is taken
@@ -95,40 +98,17 @@ class Trial:
     @property
     def entry(self) -> zoo.Entry:
         """The network's record, with the options of the settings."""
-        return zoo.entry(self.settings.network).with_options(**self.settings.options)
+        return _entry(self.settings)
 
     def _prepare(self, device: str | torch.device) -> None:
         """Make the training, as it stands in the folder."""
-        settings = self.settings
-        with _data_trouble():
-            card = datasets.card(settings.dataset)
-        if card.fingerprint != settings.fingerprint:
-            raise failures.DataTrouble(
-                f"{settings.dataset} has fingerprint {card.fingerprint} here, {settings.fingerprint} where the search "
-                f"was started: build it again from the same source, or share one WAVEZOO_HOME"
-            )
-        entry = self.entry
-        torch.manual_seed(settings.seed)
-        network = entry.build(len(card.tags)).to(device)
-        train = self._open("train", entry, device)
-        segments = settings.training.segments_per_epoch(len(train), entry.cost(len(card.tags)).multiply_adds)
-        fit = Fit(
-            network,
-            train,
-            self._open("valid", entry, device),
-            settings.training,
-            settings.seed,
-            segments,
-        )
-        files.write_json(self.folder / files.SETTINGS, settings.to_json())
-        self._restore(fit)
+        _check_data(self.settings)
+        fit = _made(self.settings, device, self.gather(torch.device(device).type))
+        files.write_json(self.folder / files.SETTINGS, self.settings.to_json())
+        self.history = _restored(fit, self.folder)
         fit.between = self._between
         self.fit, self.epochs = fit, iter(fit)
         self._next_save = time.monotonic() + MOMENT_SECONDS
-
-    def _open(self, split: str, entry: zoo.Entry, device: str | torch.device) -> Feed:
-        with _data_trouble():
-            return open_feed(self.settings.dataset, split, self.settings.convention, entry, device)
 
     def advance(self) -> dict[str, Any]:
         """Train one more epoch, save, and return its row.
@@ -213,20 +193,10 @@ class Trial:
         took = time.monotonic() - began
         self._next_save = time.monotonic() + max(MOMENT_SECONDS, took / MOMENT_SHARE)
 
-    def _restore(self, fit: Fit) -> None:
-        self.history = []
-        if found := _read(self.folder / files.STATE):
-            tensors, about = found
-            fit.restore(tensors, json.loads(about["progress"]))
-            self.history = json.loads(about["epochs"])
-        if found := _read(self.folder / files.MOMENT):
-            tensors, about = found
-            fit.restore_moment(tensors, json.loads(about["moment"]))  # one of another epoch is passed over
-
     def _finish(self) -> dict[str, Any]:
         """Score the test clips once, with the weights that count, and write what remains of the trial."""
         network, valid = self.fit.network, self.fit.valid.split
-        heard = self._open("test", self.entry, self.fit.device)
+        heard = _open(self.settings, "test", self.fit.device)
         test = heard.split
         on_valid = Evaluation(self.fit.best_probabilities.numpy(), self.fit.progress.best_loss)
         on_test = evaluate(network, heard, self._leave_if_halted)
@@ -289,6 +259,57 @@ class Trial:
             licence=test.card.licence,
         )
         zoo.save(network, self.folder / files.CHECKPOINT, card)
+
+
+def follow(settings: TrialSettings, device: str, team: Team) -> None:
+    """Train along with the trial of the team's rank 0, whose folder it is; nothing is kept here."""
+    fit = _made(settings, device, team)
+    _restored(fit, files.trial_folder(settings.signature()))
+    for _ in fit:
+        pass
+
+
+def _check_data(settings: TrialSettings) -> None:
+    with _data_trouble():
+        found = datasets.card(settings.dataset).fingerprint
+    if found != settings.fingerprint:
+        raise failures.DataTrouble(
+            f"{settings.dataset} has fingerprint {found} here, {settings.fingerprint} where the search "
+            f"was started: build it again from the same source, or share one WAVEZOO_HOME"
+        )
+
+
+def _made(settings: TrialSettings, device: str | torch.device, team: Team) -> Fit:
+    """The training at its beginning."""
+    entry, train = _entry(settings), _open(settings, "train", device)
+    torch.manual_seed(settings.seed)
+    tags = len(train.split.tags)
+    network = entry.build(tags).to(device)
+    segments = settings.training.segments_per_epoch(len(train), entry.cost(tags).multiply_adds)
+    valid = _open(settings, "valid", device)
+    return Fit(network, train, valid, settings.training, settings.seed, segments, team)
+
+
+def _restored(fit: Fit, folder: Path) -> list[dict[str, Any]]:
+    """Let the training go on from what the folder holds. Returns the epochs until then."""
+    history: list[dict[str, Any]] = []
+    if found := _read(folder / files.STATE):
+        tensors, about = found
+        fit.restore(tensors, json.loads(about["progress"]))
+        history = json.loads(about["epochs"])
+    if found := _read(folder / files.MOMENT):
+        tensors, about = found
+        fit.restore_moment(tensors, json.loads(about["moment"]))  # one of another epoch is passed over
+    return history
+
+
+def _entry(settings: TrialSettings) -> zoo.Entry:
+    return zoo.entry(settings.network).with_options(**settings.options)
+
+
+def _open(settings: TrialSettings, split: str, device: str | torch.device) -> Feed:
+    with _data_trouble():
+        return open_feed(settings.dataset, split, settings.convention, _entry(settings), device)
 
 
 def _said(split: Split, evaluation: Evaluation) -> SplitScores:

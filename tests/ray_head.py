@@ -15,14 +15,23 @@ RAY = Path(sys.executable).with_name("ray")
 
 
 @contextmanager
-def ray_head(cpus: int = 2) -> Iterator[tuple[str, dict[str, str]]]:
-    """Its HOST:PORT and the environment of those who may use it; it ends with the context."""
+def ray_head(cpus: int = 2, gpus: int = 0) -> Iterator[tuple[str, dict[str, str]]]:
+    """Its HOST:PORT and the environment of those who may use it; it ends with the context.
+
+    gpus: that it says it has; Ray takes its word for it.
+    """
     more = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     # Nodes find the readers of the tests as they find the project itself.
-    environment = {**os.environ, **more, "PYTHONPATH": str(Path(__file__).parent)}
+    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, **more, "PYTHONPATH": os.pathsep.join(paths)}
     port, folder = _free_port(), Path("/tmp") / f"wz{secrets.token_hex(4)}"  # sockets want a short path
     words = ["start", "--head", "--block", f"--port={port}", "--node-ip-address=127.0.0.1"]
-    words += [f"--num-cpus={cpus}", "--include-dashboard=false", "--disable-usage-stats"]
+    words += [
+        f"--num-cpus={cpus}",
+        f"--num-gpus={gpus}",
+        "--include-dashboard=false",
+        "--disable-usage-stats",
+    ]
     process = subprocess.Popen(
         [str(RAY), *words, f"--temp-dir={folder}"],
         stdout=subprocess.PIPE,

@@ -18,7 +18,13 @@ MAY_IMPORT = {
 }
 # Where each library may be imported; a folder's name means all of its files.
 HOMES = {
-    "ray": {"search/placing.py", "search/process.py", "search/halting.py", "datasets/cluster.py"},
+    "ray": {
+        "search/placing.py",
+        "search/process.py",
+        "search/companions.py",
+        "search/halting.py",
+        "datasets/cluster.py",
+    },
     "optuna": {
         "search/ledger.py",
         "search/mirror.py",

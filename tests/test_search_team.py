@@ -1,5 +1,7 @@
 """Several processes train as one does."""
 
+import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -7,9 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from ray_head import ray_head
 from team_training import BATCH, loaded, train
 
+from search.settings import TrialSettings
 from search.team import ALONE, Team
+from search.trial import Trial
 
 PROGRAM = Path(__file__).with_name("team_training.py")
 
@@ -54,3 +59,51 @@ def test_the_rows_of_a_batch_are_each_somebodys(ranks: int) -> None:
     ]
     weights = [Team(r, ranks, BATCH).mean_weight(part.stop - part.start) for r, part in enumerate(shared)]
     assert sum(weights) == pytest.approx(ranks)
+
+
+@pytest.mark.slow
+def test_a_trial_on_two_gpus_scores_what_it_scores_on_one(
+    fresh_home: Path, mlflow_db: Path, tmp_path: Path
+) -> None:
+    """Ray is told of two GPUs, so the trial gets two processes; there being none, they meet by gloo."""
+    shutil.copy(mlflow_db, fresh_home / "mlflow.db")
+    space = tmp_path / "one.py"
+    space.write_text(
+        '"""One: a single small network."""\n'
+        "from search.spaces import Point\n"
+        "GRID = [{}]\n"
+        "def sample(trial):\n"
+        '    return Point("samplecnn_m3_n3_s729")\n'
+    )
+    words = [f"space={space}", "dataset=demo", "budget=small", "budget.multiply_adds_per_epoch=5e8"]
+    with ray_head(gpus=2) as (address, environment):
+        answer = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "search.run",
+                *words,
+                f"cluster.address={address}",
+                "cluster.gpus_per_trial=2",
+            ],
+            env={**environment, "MLFLOW_TRACKING_URI": ""},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    (folder,) = (fresh_home / "trials").glob("*/")
+    by_two = json.loads((folder / "result.json").read_text())
+    settings = TrialSettings.from_json(json.loads((folder / "settings.json").read_text()))
+    shutil.move(folder, tmp_path / "by_two")
+    with Trial(settings, "cpu", {}) as trial:
+        while True:
+            row = trial.advance()
+            if row["last"]:
+                break
+    by_one = row["result"]
+    assert by_one["epochs"] == by_two["epochs"]
+    for split in ("valid", "test"):
+        assert by_two[split]["loss"] == pytest.approx(by_one[split]["loss"], rel=1e-4)
+        assert by_two[split]["roc_auc"] == pytest.approx(by_one[split]["roc_auc"], abs=5e-3)

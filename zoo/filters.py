@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import instance_norm
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.errors import ZooError
 from zoo.network import WaveNetwork
@@ -159,14 +160,14 @@ def _silence(network: WaveNetwork, waves: int, samples: int) -> Tensor:
 def _each_by_itself(network: nn.Module) -> Iterator[None]:
     """Batch norm of each wave by the wave's own statistics, and no dropout; all is as before when this ends."""
 
-    def alone(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+    def alone(layer: _BatchNorm, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         values = inputs[0]
         if values[0, 0].numel() < 2:
             raise ZooError(f"a wave makes {values[0, 0].numel()} frame of a batch norm, which needs 2")
         return instance_norm(values, weight=layer.weight, bias=layer.bias, eps=layer.eps)
 
     trains = network.training
-    norms = [layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    norms = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
     hooks = [layer.register_forward_hook(alone) for layer in norms]
     network.eval()
     try:

@@ -13,9 +13,9 @@ Words (key=value):
               false: over the whole wave
     seed=0    of the noise that the waves begin with
 
-Writes for each layer NAME.npz (waves, spectra, frequencies_hz, peaks_hz, order) and NAME.waves.png and .svg (Figure 3 of
-the paper), and for all of them spectra.png and .svg (Figure 2): a column for each filter, ordered by where its spectrum
-is highest; the dashed curve is the mel scale.
+Writes for each layer NAME.npz (waves, spectra, frequencies_hz, peaks_hz, order) and NAME.waves.png and .svg (the
+paper's Figure 3), and for all of them spectra.png and .svg (Figure 2): a column for each filter, ordered by where its
+spectrum is highest; the dashed curve is the mel scale.
 Exit codes: 0 done, 2 the words or what they lead to were wrong, 130 interrupted.
 """
 
@@ -106,12 +106,16 @@ def _network(given: Mapping[str, str]) -> tuple[WaveNetwork, str]:
     import torch
 
     import zoo
+    from zoo.network import WaveNetwork
 
     if "model" in given:
         tagger = zoo.load(given["model"])
-        return tagger.network, f"{tagger.card.network}, {given['model']}"
-    torch.manual_seed(int(given.get("seed", 0)))
-    return zoo.create(given["network"]), f"{given['network']}, not trained"
+        network, title = tagger.network, f"{tagger.card.network}, {given['model']}"
+    else:
+        torch.manual_seed(int(given.get("seed", 0)))
+        network, title = zoo.create(given["network"]), f"{given['network']}, not trained"
+    assert isinstance(network, WaveNetwork)  # as all of the zoo are
+    return network, title
 
 
 def _layers(network: WaveNetwork, wanted: str) -> list[str]:
