@@ -71,6 +71,10 @@ ELSEWHERE = {
         "tests/test_zoo_foreign.py",
         'main(["import"',
     ),
+    "uv run python -m zoo.probe model=models:/demo-table2@champion out=filters": (
+        "tests/test_zoo_filters.py",
+        "probe.main(words)",
+    ),
     "uv run python -m search.compare demo-table2-1a2b3c models:/demo-table2@champion": (
         "tests/test_search_rescore.py",
         'compare.main(["demo-one"',
