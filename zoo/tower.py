@@ -10,6 +10,7 @@ from torch.nn import functional
 from zoo.entry import Entry
 from zoo.mn_rule import widths
 from zoo.network import WaveNetwork, initialise
+from zoo.together import trained_together
 
 __all__ = ["ConvBlock", "build_tower", "same_pad"]
 
@@ -49,6 +50,7 @@ class ConvBlock(nn.Module):
         left, right = pad
         # Conv1d pads both sides alike; an uneven pad is a copy of its own, made only where it is needed.
         self.uneven_pad = None if left == right else pad
+        self.pad = pad
         self.conv = nn.Conv1d(channels_in, channels_out, kernel, stride, padding=left if left == right else 0)
         self.norm = nn.BatchNorm1d(channels_out, EPSILON, MOMENTUM)
         self.activation = (
@@ -58,6 +60,9 @@ class ConvBlock(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """(batch, channels_in, frames) -> (batch, channels_out, pooled frames)."""
+        together = trained_together(self, frames)
+        if together is not None:
+            return together
         if self.uneven_pad is not None:
             frames = functional.pad(frames, self.uneven_pad)
         return self.pool(self.activation(self.norm(self.conv(frames))))

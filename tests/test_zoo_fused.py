@@ -1,0 +1,180 @@
+"""A block in training on the processor, as one step, against its layers one after the other."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import zoo
+from zoo import together
+from zoo.tower import ConvBlock, same_pad
+
+EXACT = 1e-10
+
+
+def block_of(m: int, padding: str = "theano", stride: int = 1) -> ConvBlock:
+    """With scales of both signs and one of zero; strided like a first layer, or pooling what it filters."""
+    torch.manual_seed(m)
+    pads = (0, 0) if stride > 1 else same_pad(m, padding)
+    channels = 1 if stride > 1 else 3
+    block = ConvBlock(channels, 7, m, stride=stride, pad=pads, pool=1 if stride > 1 else m)
+    with torch.no_grad():
+        block.norm.weight.copy_(torch.randn(7))
+        block.norm.weight[2] = 0
+        block.norm.bias.copy_(torch.randn(7))
+    return block.double()
+
+
+def trained(block: ConvBlock, frames: Tensor, one_by_one: bool) -> dict[str, Tensor]:
+    """Output, gradients and running statistics of one step in training."""
+    block = deepcopy(block)
+    frames = frames.clone().requires_grad_(block.conv.in_channels > 1)
+    if one_by_one:
+        block.conv.register_forward_hook(lambda *given: None)
+    output = block.train()(frames)
+    weights = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).reshape(output.shape)
+    (output * weights.sin()).sum().backward()
+    found = {"output": output.detach(), **dict(block.named_buffers())}
+    # The gradient of the convolution's bias is nothing but rounding there, and zero here.
+    assert one_by_one or not block.conv.bias.grad.any()
+    found |= {name: each.grad for name, each in block.named_parameters() if name != "conv.bias"}
+    return found | ({"frames": frames.grad} if frames.requires_grad else {})
+
+
+def distance(found: Tensor, wanted: Tensor) -> float:
+    """The largest difference, relative to the largest value where that is not next to nothing."""
+    return float((found.double() - wanted.double()).abs().max() / wanted.double().abs().max().clamp_min(1e-3))
+
+
+@pytest.fixture(autouse=True)
+def small_ones_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together, "FEWEST_FRAMES", 1)
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which blocks were computed as one step."""
+    taken: list[str] = []
+    for name in ("pooled_block", "strided_block"):
+        real = getattr(together, name)
+        monkeypatch.setattr(
+            together, name, lambda *given, n=name, real=real: (taken.append(n), real(*given))[1]
+        )
+    return taken
+
+
+@pytest.mark.parametrize("m", [2, 3, 4, 5])
+@pytest.mark.parametrize("padding", ["theano", "torch"])
+@pytest.mark.parametrize("clips", [1, 2, 3])
+def test_one_step_is_its_layers_in_value_gradients_and_statistics(
+    m: int, padding: str, clips: int, steps: list[str]
+) -> None:
+    for pools in (1, m, 7):
+        block = block_of(m, padding)
+        frames = torch.randn(clips, 3, m * pools, dtype=torch.float64)
+        found, wanted = (trained(block, frames, one_by_one) for one_by_one in (False, True))
+        assert steps == ["pooled_block"]
+        steps.clear()
+        assert {name: distance(found[name], wanted[name]) < EXACT for name in wanted} == dict.fromkeys(
+            wanted, True
+        )
+
+
+@pytest.mark.parametrize("length", [2, 3, 16])
+@pytest.mark.parametrize("clips", [1, 3])
+def test_a_first_layer_is_its_layers_in_value_gradients_and_statistics(
+    length: int, clips: int, steps: list[str]
+) -> None:
+    block = block_of(length, stride=length)
+    wave = torch.randn(clips, 1, length * 11 + 1, dtype=torch.float64)
+    before = wave.clone()
+    found, wanted = (trained(block, wave, one_by_one) for one_by_one in (False, True))
+    assert steps == ["strided_block"]
+    assert torch.equal(wave, before)
+    assert all(distance(found[name], wanted[name]) < EXACT for name in wanted)
+
+
+def test_many_pieces_are_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = torch.randn(3, 3, 3 * 100, dtype=torch.float64)
+    whole = trained(block_of(3), frames, one_by_one=False)
+    monkeypatch.setattr("zoo.windows.PIECE_FLOATS", 1)  # 64 rows each, which is no whole number of clips
+    parts = trained(block_of(3), frames, one_by_one=False)
+    assert all(distance(parts[name], whole[name]) < EXACT for name in whole)
+
+
+def test_of_equal_frames_the_first_gets_the_gradient() -> None:
+    block = block_of(3)
+    frames = torch.zeros(2, 3, 27, dtype=torch.float64)
+    found, wanted = (trained(block, frames, one_by_one) for one_by_one in (False, True))
+    assert all(distance(found[name], wanted[name]) < EXACT for name in wanted)
+    assert distance(found["frames"], wanted["frames"]) < EXACT
+
+
+@pytest.mark.parametrize("m", [2, 3, 5])
+def test_in_float32_gradients_are_as_near_to_float64_as_those_of_the_layers(m: int) -> None:
+    torch.manual_seed(1)
+    exact = ConvBlock(64, 64, m, pad=same_pad(m, "theano"), pool=m).double()
+    frames = torch.randn(4, 64, m**5, dtype=torch.float64).relu()
+    wanted = trained(exact, frames, one_by_one=True)
+    ours, theirs = (trained(deepcopy(exact).float(), frames.float(), way) for way in (False, True))
+    for name in ("output", "frames", "conv.weight", "norm.weight", "norm.bias", "running_var"):
+        key = name if name in wanted else f"norm.{name}"
+        assert distance(ours[key], wanted[key]) < 1.5 * distance(theirs[key], wanted[key]) + 1e-6, name
+
+
+def test_a_frozen_convolution_and_a_second_backward_are_no_trouble() -> None:
+    block = block_of(3)
+    frames = torch.randn(2, 3, 9, dtype=torch.float64, requires_grad=True)
+    output = block(frames)
+    first, second = (torch.autograd.grad(output.sum(), frames, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
+    for parameter in block.conv.parameters():
+        parameter.requires_grad_(False)
+    block(frames).sum().backward()
+    assert block.conv.weight.grad is None
+    assert block.norm.weight.grad is not None
+
+
+def test_layers_run_one_by_one_where_someone_looks_or_nothing_is_trained(steps: list[str]) -> None:
+    block, frames = block_of(3).float(), torch.randn(2, 3, 27)
+    block.eval()(frames)
+    block.train()(torch.randn(2, 3, 28))  # pools do not divide the frames
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        block(frames)
+    hook = block.activation.register_forward_hook(lambda *given: None)
+    block(frames)
+    hook.remove()
+    assert steps == []
+    block(frames)
+    assert steps == ["pooled_block"]
+
+
+@pytest.mark.parametrize(("frames", "steps_taken"), [(2046, 0), (2049, 1)])
+def test_few_frames_run_layer_by_layer(
+    frames: int, steps_taken: int, steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(together, "FEWEST_FRAMES", 2048)
+    block_of(3).float().train()(torch.randn(1, 3, frames))
+    assert len(steps) == steps_taken
+
+
+def test_a_pool_longer_than_the_frames_is_refused_by_torch_as_before() -> None:
+    with pytest.raises(RuntimeError, match=r"max_pool1d.*size|Output size"):
+        block_of(5).train()(torch.randn(1, 3, 3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("name", "together_blocks"),
+    [("samplecnn_m3_n3_s9", 4), ("samplecnn_m2_n4_s8", 5), ("melcnn_m3_n3_s27_w81", 3), ("crnn", 0)],
+)
+def test_every_block_of_the_m_n_networks_is_trained_in_one_step(
+    name: str, together_blocks: int, steps: list[str]
+) -> None:
+    if name == "crnn":
+        network: nn.Module = zoo.create(name, n_tags=2, first=2, maps=2, units=2)
+    else:
+        network = zoo.create(name, n_tags=2)
+    network.train()(torch.rand(2, network.input_samples)).sum().backward()
+    assert len(steps) == together_blocks
+    assert all(parameter.grad is not None for parameter in network.parameters())

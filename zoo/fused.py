@@ -1,0 +1,171 @@
+"""Convolution, batch norm, ReLU and pooling as one step of training on a processor: what `ConvBlock` computes, faster.
+
+The same function as its layers one after the other and the same gradients, in another order of work.
+
+- Under each of the m places of a pool, the convolution is one product of matrices (see zoo/windows.py).
+- The largest of m frames is taken before batch norm and ReLU, which then see one frame in m. They keep an order, or
+  turn it round where the scale is negative; there the filter is taken with the other sign.
+- Batch norm's statistics are those of all frames all the same.
+- Which frame was the largest is not kept: it is the first that equals the maximum, as in torch's own pooling.
+- A bias before batch norm moves nothing but the running mean. Its gradient is zero.
+- All goes by pieces that stay in the cache, since a pass over memory takes longer than its arithmetic.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from zoo.windows import Windows, pieces
+
+__all__ = ["pooled_block"]
+
+Result = tuple[Tensor, Tensor, Tensor]
+
+threshold_backward = torch.ops.aten.threshold_backward  # (gradient, values, t) -> gradient where values > t
+
+
+def pooled_block(
+    frames: Tensor, weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor, left: int, epsilon: float
+) -> Result:
+    """Convolution of m frames, batch norm by the batch's own statistics, ReLU and pooling by m.
+
+    frames:       (batch, channels in, frames), a multiple of m of them, after `left` zeros and before m - 1 - left.
+    weight, bias: (channels out, channels in, m) and (channels out,), of the convolution.
+    scale, shift: of the batch norm.
+    returns: (batch, channels out, frames / m), and what the batch norm saw: mean and biased variance per channel.
+    """
+    return _PooledBlock.apply(frames, weight, bias, scale, shift, left, epsilon)
+
+
+class _PooledBlock(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *given: Any) -> Result:
+        frames, weight, bias, scale, shift, left, epsilon = given
+        sign = torch.where(scale < 0, -1.0, 1.0).to(scale.dtype)
+        filters = (weight * sign.view(-1, 1, 1)).permute(2, 1, 0).reshape(-1, len(sign))
+        windows = Windows.of(frames, weight.shape[2], left)
+        outputs, largest, seen = _convolved(windows, filters)
+        flat = scale == 0  # makes all frames of a pool equal; then the first one counts
+        if flat.any():
+            largest[:, flat] = outputs[0][:, flat]
+        wide_mean, wide_variance = _statistics(outputs, seen, windows)
+        mean, variance = wide_mean.to(scale.dtype), wide_variance.to(scale.dtype)
+        factor = (wide_variance + epsilon).rsqrt().to(scale.dtype)
+        gain = scale.abs() * factor
+        offset = shift - mean * gain
+        result = torch.empty_like(largest)
+        for rows in pieces(*largest.shape):
+            torch.addcmul(offset, largest[rows], gain, out=result[rows]).relu_()
+        ctx.save_for_backward(windows.memory, outputs, largest, filters, sign, mean, factor, gain, offset)
+        ctx.shape, ctx.left, ctx.no_gradient = frames.shape, left, torch.zeros_like(bias)
+        own_mean = mean * sign
+        ctx.mark_non_differentiable(own_mean, variance)
+        return _pools(result, windows).transpose(1, 2), own_mean, variance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        memory, outputs, largest, filters, sign, mean, factor, gain, offset = ctx.saved_tensors
+        clips, channels, length = ctx.shape
+        m, _, width = outputs.shape
+        windows = Windows(clips, length, channels, m, memory)
+        through = torch.addcmul(offset, largest, gain)  # before the ReLU; then what the gradient is there
+        inner = _pools(through, windows)
+        threshold_backward.grad_input(gradient.transpose(1, 2), inner, 0, grad_input=inner)
+        through[windows.between(slice(0, windows.rows))] = 0
+        to_shift, to_scale = _summed(through, largest, mean)
+        to_scale *= factor
+        # What reaches the convolution: gain * (through - to_shift / n - normalised output * to_scale / n).
+        n = clips * length
+        slope = -gain * factor * to_scale / n
+        level = -gain * to_shift / n - mean * slope
+        before = Windows.empty(clips, length, channels, m, memory) if ctx.needs_input_grad[0] else None
+        through *= gain
+        to_filters = _convolution_backward(through, outputs, largest, level, slope, windows, filters, before)
+        to_weight = (to_filters * sign).view(m, channels, width).permute(2, 1, 0)
+        to_frames = before.inner(ctx.left, ctx.left + length).transpose(1, 2) if before else None
+        return to_frames, to_weight, ctx.no_gradient, to_scale * sign, to_shift, None, None
+
+
+def _pools(rows: Tensor, windows: Windows) -> Tensor:
+    """(rows, channels) -> (clips, pools, channels)."""
+    return rows.view(windows.clips, -1, rows.shape[1])[:, :-1]
+
+
+def _convolved(windows: Windows, filters: Tensor) -> tuple[Tensor, Tensor, list[tuple[int, Tensor, Tensor]]]:
+    """Outputs (m, rows, channels), the largest of each m, and size, mean and variance of every piece."""
+    m, width = windows.m, filters.shape[1]
+    outputs = filters.new_empty(m, windows.rows, width)
+    largest = filters.new_empty(windows.rows, width)
+    seen = []
+    for rows in pieces(*largest.shape):
+        for j in range(m):
+            output = torch.mm(windows.shifted(j, rows), filters, out=outputs[j, rows])
+            seen.append((len(output), *torch.batch_norm_update_stats(output, None, None, 0.0)))
+            if j:
+                torch.maximum(outputs[0, rows] if j == 1 else largest[rows], output, out=largest[rows])
+    return outputs, largest, seen
+
+
+def _statistics(
+    outputs: Tensor, seen: list[tuple[int, Tensor, Tensor]], windows: Windows
+) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each channel over the frames of the clips, in float64.
+
+    The pieces are put together, and the rows between the clips taken out of them again.
+    """
+    m, rows, width = outputs.shape
+    sizes = torch.tensor([size for size, _, _ in seen], dtype=torch.float64).unsqueeze(1)
+    means = torch.stack([mean for _, mean, _ in seen]).double()
+    variances = torch.stack([variance for _, _, variance in seen]).double()
+    middle = (sizes * means).sum(0) / (m * rows)
+    squares = (sizes * (variances + (means - middle).square())).sum(0)
+    between = outputs[:, windows.between(slice(0, rows))].double().reshape(-1, width) - middle
+    n = windows.clips * windows.frames
+    away = -between.sum(0) / n
+    squares = squares - between.square().sum(0) - n * away.square()
+    return middle + away, (squares / n).clamp_min(0)
+
+
+def _summed(through: Tensor, largest: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums over all rows of the gradient, and of the gradient times the distance from the mean."""
+    products = torch.zeros_like(mean)
+    for rows in pieces(*through.shape):
+        products += torch.sub(largest[rows], mean).mul_(through[rows]).sum(0)
+    return through.sum(0), products
+
+
+def _convolution_backward(
+    through: Tensor,
+    outputs: Tensor,
+    largest: Tensor,
+    level: Tensor,
+    slope: Tensor,
+    windows: Windows,
+    filters: Tensor,
+    before: Windows | None,
+) -> Tensor:
+    """The gradient of the filters; that of the frames is put into `before`. What is in `through` is used up."""
+    to_filters = torch.zeros_like(filters)
+    equal = -torch.finfo(outputs.dtype).tiny
+    last = windows.m - 1
+    for rows in pieces(*largest.shape):
+        if before:
+            before.clear(rows)
+        for j, output in enumerate(outputs[:, rows]):
+            to_output = torch.addcmul(level, output, slope)
+            if j < last:
+                chosen = threshold_backward(through[rows], output - largest[rows], equal)
+                to_output += chosen
+                through[rows] -= chosen
+            else:
+                to_output += through[rows]
+            to_output[windows.between(rows)] = 0
+            to_filters.addmm_(windows.shifted(j, rows).t(), to_output)
+            if before:
+                before.shifted(j, rows).addmm_(to_output, filters.t())
+    return to_filters

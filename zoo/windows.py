@@ -1,0 +1,87 @@
+"""Frames of several clips in one run of memory, in which every window of m frames is a row of a matrix.
+
+In time order, all channels of a frame beside each other, windows that begin every m frames are a matrix of
+(windows, m * channels) without a copy, and so are those that begin a frame later. Between two clips lie m frames of
+padding, so that there is one row a clip that belongs to no pool: the last of its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+__all__ = ["Windows", "pieces"]
+
+PIECE_FLOATS = (
+    1 << 18
+)  # 1 MB of each operand: smaller ones cost the matrix products more than the cache gives
+
+
+def pieces(rows: int, width: int) -> Iterator[slice]:
+    """Consecutive rows of `width` floats that stay in the processor's cache."""
+    step = max(64, PIECE_FLOATS // width)
+    for start in range(0, rows, step):
+        yield slice(start, min(rows, start + step))
+
+
+@dataclass(frozen=True)
+class Windows:
+    """clips, frames, channels: of what it holds, frames a multiple of m. memory: one dimension, see `empty`."""
+
+    clips: int
+    frames: int
+    channels: int
+    m: int
+    memory: Tensor
+
+    @classmethod
+    def empty(cls, clips: int, frames: int, channels: int, m: int, like: Tensor) -> Windows:
+        """Room for the rows of all clips and one row more, of which the windows shifted by m - 1 frames read."""
+        rows = clips * (frames // m + 1)
+        return cls(clips, frames, channels, m, like.new_empty((rows + 1) * m * channels))
+
+    @classmethod
+    def of(cls, frames: Tensor, m: int, left: int) -> Windows:
+        """A copy of (batch, channels, frames), each clip behind `left` frames of zeros and before m - left."""
+        clips, channels, length = frames.shape
+        made = cls.empty(clips, length, channels, m, frames)
+        made.inner(0, left).zero_()
+        made.inner(left, left + length).copy_(frames.transpose(1, 2))
+        made.inner(left + length, length + m).zero_()
+        made.memory[made.rows * made.width :].zero_()
+        return made
+
+    @property
+    def rows(self) -> int:
+        """Windows of all clips, with the one of each clip that belongs to no pool."""
+        return self.clips * (self.frames // self.m + 1)
+
+    @property
+    def width(self) -> int:
+        """Floats of a window."""
+        return self.m * self.channels
+
+    def inner(self, start: int, stop: int) -> Tensor:
+        """(clips, stop - start, channels): frames of each clip, the first of its zeros being number 0."""
+        flat = self.memory[: self.rows * self.width]
+        return flat.view(self.clips, self.frames + self.m, self.channels)[:, start:stop]
+
+    def shifted(self, j: int, rows: slice) -> Tensor:
+        """(rows, m * channels): the windows that begin j frames after the place of their row."""
+        start = j * self.channels
+        return self.memory[start + rows.start * self.width : start + rows.stop * self.width].view(
+            -1, self.width
+        )
+
+    def clear(self, rows: slice) -> None:
+        """Zero what the windows of these rows reach, in all shifts, and those of the rows before do not."""
+        ahead = self.width - self.channels
+        start = rows.start * self.width + ahead if rows.start else 0
+        self.memory[start : rows.stop * self.width + ahead].zero_()
+
+    def between(self, rows: slice) -> slice:
+        """Which of these rows, counted from the first of them, belong to no pool."""
+        windows = self.frames // self.m
+        return slice((windows - rows.start) % (windows + 1), None, windows + 1)
