@@ -32,7 +32,7 @@ class Team:
         """The network to train with: it shares its parameters with the one given, whose layers are made to share."""
         if self.ranks == 1:
             return network
-        _share_layers(network, self)
+        share_layers(network, self)
         return DistributedDataParallel(network, broadcast_buffers=False)
 
     def total(self, values: Tensor) -> Tensor:
@@ -92,7 +92,8 @@ class _Total(torch.autograd.Function):
         return summed
 
 
-def _share_layers(network: nn.Module, team: Team) -> None:
+def share_layers(network: nn.Module, team: Team) -> None:
+    """Put layers that see the whole batch in the place of batch norm and dropout."""
     for parent in list(network.modules()):
         for name, layer in parent.named_children():
             if isinstance(layer, nn.modules.batchnorm._BatchNorm):

@@ -13,8 +13,10 @@ from ray_head import ray_head
 from team_training import BATCH, loaded, train
 
 from search.settings import TrialSettings
-from search.team import ALONE, Team
+from search.team import ALONE, Team, share_layers
 from search.trial import Trial
+from zoo.together import FEWEST_FRAMES, trained_together
+from zoo.tower import ConvBlock
 
 PROGRAM = Path(__file__).with_name("team_training.py")
 
@@ -59,6 +61,14 @@ def test_the_rows_of_a_batch_are_each_somebodys(ranks: int) -> None:
     ]
     weights = [Team(r, ranks, BATCH).mean_weight(part.stop - part.start) for r, part in enumerate(shared)]
     assert sum(weights) == pytest.approx(ranks)
+
+
+def test_a_block_whose_statistics_are_shared_is_not_trained_as_one_step() -> None:
+    block = ConvBlock(1, 4, 3, pad=(1, 1), pool=3)
+    frames = torch.randn(2, 1, 3 * FEWEST_FRAMES)
+    assert trained_together(block, frames) is not None
+    share_layers(block, Team(0, 2, batch=2))
+    assert trained_together(block, frames) is None
 
 
 @pytest.mark.slow

@@ -66,7 +66,9 @@ def _move_statistics(norm: nn.BatchNorm1d, mean: Tensor, variance: Tensor) -> No
 def _possible(block: Block, frames: Tensor) -> bool:
     norm, weight = block.norm, block.conv.weight
     return (
-        norm.training
+        type(norm)
+        is nn.BatchNorm1d  # others have statistics of their own, such as those of several processes
+        and norm.training
         and norm.momentum is not None
         and norm.running_mean is not None
         and type(frames) is Tensor  # not a tracer's or a transformation's stand-in
