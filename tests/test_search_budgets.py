@@ -211,7 +211,7 @@ def test_a_search_that_has_taken_all_it_may_ends_with_130(
     assert capsys.readouterr().err == "\nbudget.wall_hours=1 is reached\n"
 
 
-SMALL = ("space=smoke", "dataset=demo", "budget=small", "budget.epochs_per_stage=12", "publish=false")
+SMALL = ("space=smoke", "dataset=demo", "budget=small", "budget.epochs_per_stage=3", "publish=false")
 
 
 @pytest.mark.slow
@@ -219,7 +219,7 @@ def test_a_search_that_reaches_its_hours_stops_and_goes_on_with_more(
     fresh_home: Path, mlflow_db: Path
 ) -> None:
     shutil.copy(mlflow_db, fresh_home / "mlflow.db")
-    small = (*SMALL, "budget.multiply_adds_per_epoch=2e8", "cluster.trials_at_once=1")
+    small = (*SMALL, "budget.multiply_adds_per_epoch=2e8")
     for family in (
         "samplecnn",
         "melcnn",
