@@ -25,6 +25,7 @@ from search.job import Job
 from search.placing import Desk
 from search.process import TrialProcess
 from search.settings import Cluster, ConfigError, SearchError, Training, TrialSettings
+from search.team import ALONE
 from search.training import Fit
 from search.trial import Trial
 from search.words import read_words
@@ -162,7 +163,7 @@ def test_the_parts_of_a_batch_make_the_same_step_as_the_whole(demo: str) -> None
         torch.manual_seed(1)
         fit = Fit.__new__(Fit)
         fit.network, fit.device, fit.micro_batch_size = nn.Linear(30, 5), torch.device("cpu"), most
-        fit.training = SMALL
+        fit.training, fit.team, fit.shared = SMALL, ALONE, fit.network
         fit.optimizer = fit._fresh_optimizer()
         losses = [float(fit._update(waves, tags, 0.1)) for _ in range(3)]
         weights.append((fit.network.weight, losses))

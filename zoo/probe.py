@@ -85,7 +85,8 @@ def _probe(given: Mapping[str, str]) -> None:
     out = Path(given["out"])
     out.mkdir(parents=True, exist_ok=True)
     found = []
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         for layer in chosen:
             task = bar.add_task(layer, total=None)
             heard = answers(
