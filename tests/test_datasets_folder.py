@@ -1,26 +1,21 @@
 """Your own music and a CSV: what is read, how it is split, and what is said of a table that is wrong."""
 
 import csv
-import sys
-import types
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mtat_tree import music, wav
 
 import datasets
 from datasets import build as building
-from datasets import folder, m4a
-from datasets.audio import decode
+from datasets import folder
 from datasets.build import build, main
-from datasets.errors import AudioError, DatasetError
+from datasets.errors import DatasetError
 from datasets.folder import plan, split_by_artist
 from datasets.recipe import recipe_names
 from search import data
@@ -349,51 +344,13 @@ def test_songs_of_ten_minutes_make_shards_of_few(tmp_path: Path) -> None:
     assert plan(tmp_path, 22_050, seconds="600").clips_per_shard == 4
 
 
-def test_m4a_without_a_decoder_costs_that_clip_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torchcodec", None)
-    monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
+def test_a_broken_m4a_costs_that_clip_alone(tmp_path: Path) -> None:
     table(tree(tmp_path), *ROWS, "d.m4a,rock,train,Ann")
     (tmp_path / "d.m4a").write_bytes(b"\0\0\0\x20ftypM4A ")
     build("folder", tmp_path, workers=1, out=tmp_path)
     with (tmp_path / "datasets" / "folder" / building.SKIPPED_FILE).open() as lines:
         (row,) = csv.DictReader(lines)
     assert (row["path"], row["reason"]) == ("d.m4a", "undecodable")
-    assert row["detail"] == (
-        "m4a needs torchcodec (0.13.0 runs without CUDA) and ffmpeg's libraries; or convert it to flac"
-    )
-
-
-def test_m4a_is_read_where_there_is_a_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The decoder's place is taken by one of the same interface that reads flac."""
-    import torch
-
-    class AudioDecoder:
-        def __init__(self, source: str) -> None:
-            if Path(source).read_bytes() == b"no music":
-                raise RuntimeError("Could not open input file\nat some line of C++")
-            wave, self.rate = soundfile.read(source, dtype="float32", always_2d=True)
-            self.wave = torch.from_numpy(wave.T.copy())
-
-        def get_samples_played_in_range(
-            self, start_seconds: float, stop_seconds: float
-        ) -> types.SimpleNamespace:
-            until = round(stop_seconds * self.rate)
-            return types.SimpleNamespace(data=self.wave[:, :until], sample_rate=self.rate)
-
-    monkeypatch.setitem(sys.modules, "torchcodec.decoders", types.SimpleNamespace(AudioDecoder=AudioDecoder))
-    file = tmp_path / "a.m4a"
-    soundfile.write(file, np.stack([music(44_100, 1), music(44_100, 2)], axis=1), 44_100, format="FLAC")
-    assert np.allclose(m4a.decode_m4a(file, 22_050, 0.5), decode(file, 22_050, 0.5), atol=1e-6)
-    (tmp_path / "b.m4a").write_bytes(b"no music")
-    for name, said in (
-        ("b.m4a", "is undecodable: Could not open input file"),
-        ("c.m4a", "is missing: there is no such file"),
-        ("d.m4a", "is empty: the file has no bytes"),
-    ):
-        (tmp_path / "d.m4a").touch()
-        with pytest.raises(AudioError) as refused:
-            m4a.decode_m4a(tmp_path / name, 22_050, 0.5)
-        assert str(refused.value) == f"{tmp_path / name} {said}"
 
 
 def test_the_13_tags_of_real_recordings_are_built_and_opened(
