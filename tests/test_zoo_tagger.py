@@ -13,6 +13,7 @@ import torch
 import zoo
 from zoo.__main__ import main
 from zoo.screens import console, list_table
+from zoo.tagger import segments_at_once
 
 NAME, TAGS = "samplecnn_m3_n3_s9", ("guitar", "slow", "female voice")
 
@@ -315,3 +316,14 @@ def test_the_command_runs_as_a_module_and_imports_no_torch():
     done = subprocess.run(script, capture_output=True, text=True, check=True)
     assert len(done.stdout.splitlines()) == 7
     assert "torch" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "at_once"),
+    [("samplecnn_m3_n9_s3", 1), ("samplecnn_m3_n4_s729", 8), ("samplecnn_m3_n3_s729", 26)],
+)
+def test_a_processor_takes_segments_together_where_their_activations_are_small(
+    name: str, at_once: int
+) -> None:
+    assert segments_at_once(zoo.entry(name), 50, torch.device("cpu")) == at_once
+    assert segments_at_once(zoo.entry(name), 50, torch.device("cuda")) > 100

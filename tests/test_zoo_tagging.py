@@ -259,7 +259,12 @@ def test_ctrl_c_ends_with_130(checkpoint, tmp_path):
     soundfile.write(long, np.random.default_rng(0).uniform(-1, 1, 22050 * 60), 22050)
     words = ["tag", *[str(long)] * 500, f"model={checkpoint}", "format=csv"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "zoo", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "zoo", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Whoever runs the tests in the background may have them ignore Ctrl-C, which a child would inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         assert process.stdout is not None

@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from zoo.errors import ZooError
 from zoo.network import WaveNetwork
 
-__all__ = ["Answers", "answers", "climb", "layers_of", "mel_curve_hz", "samples_for", "spectra"]
+__all__ = ["Answers", "answers", "climb", "climbable", "layers_of", "mel_curve_hz", "samples_for", "spectra"]
 
 STEPS = 18
 START = 0.03  # the first wave is uniform noise of this peak to peak, as loud as a quiet hiss
@@ -62,6 +62,18 @@ def layers_of(network: WaveNetwork) -> list[str]:
     return [name for name, _ in network.named_modules() if name.rpartition(".")[2] == "activation"]
 
 
+def climbable(network: WaveNetwork) -> dict[str, int]:
+    """Those of `layers_of` whose batch norm has two frames to go by, and how many filters each has."""
+    layers = layers_of(network)
+    if not layers:
+        return {}
+    trains = network.training
+    with torch.inference_mode():
+        given = network.eval().features(_silence(network, 1, network.input_samples), layers)
+    network.train(trains)
+    return {layer: out.shape[1] for layer, out in given.items() if out[0, 0].numel() > 1}
+
+
 def answers(
     network: WaveNetwork,
     layer: str,
@@ -73,7 +85,7 @@ def answers(
     """Waves and spectra of all filters of a layer.
 
     layer:   a name out of `layers_of`, or any other of the network. samples: of each wave; None as `samples_for`.
-    centred: see `spectra`. done: hears how many more filters have been climbed.
+    centred: see `spectra`. done: hears how many more filters have been climbed, at each step; it may raise to end it.
     raises:  ZooError for an unknown layer, or for samples that are too few for it.
     """
     waves = climb(network, layer, samples or samples_for(network, layer), seed, done)
@@ -110,18 +122,21 @@ def climb(
         noise = (torch.rand(filters, samples, generator=random) - 0.5) * START
         found = []
         for chosen in torch.arange(filters).split(AT_ONCE):
-            found.append(_climb(network, layer, noise[chosen], chosen))
+            found.append(_climb(network, layer, noise[chosen], chosen, done))
             done(len(chosen))
     waves = torch.cat(found)
     return (waves - waves.mean(dim=1, keepdim=True)).float().numpy()
 
 
-def _climb(network: WaveNetwork, layer: str, noise: Tensor, chosen: Tensor) -> Tensor:
+def _climb(
+    network: WaveNetwork, layer: str, noise: Tensor, chosen: Tensor, done: Callable[[int], None]
+) -> Tensor:
     """The waves of some filters. noise: (chosen, samples). chosen: their numbers in the layer."""
     first = next(network.parameters())
     waves = noise.to(first.device, first.dtype).requires_grad_()
     climbing = torch.ones(len(waves), 1, dtype=torch.bool, device=waves.device)
     for _ in range(STEPS):
+        done(0)
         given = network.features(waves, [layer])[layer].flatten(2).mean(dim=2)
         score = given[torch.arange(len(chosen)), chosen.to(given.device)]
         (gradient,) = torch.autograd.grad(score.sum(), waves)

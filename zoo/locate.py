@@ -10,6 +10,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-__all__ = ["ARTIFACT", "facts", "fetched", "is_address", "tracking_uri"]
+__all__ = ["ARTIFACT", "Registered", "facts", "fetched", "is_address", "registered", "tracking_uri"]
 
 ARTIFACT = "checkpoint"  # the name of the folder among the artifacts of a run
 NOTES = {
@@ -71,6 +72,52 @@ def _run_facts(client: MlflowClient, run_id: str | None) -> list[tuple[str, str]
     except MlflowException:
         return [("run", f"{run_id or 'unknown'}, which is not there any more")]
     return [("run", f"{run_id} ({info.run_name}), {info.status.lower()}")]
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version of a registered model. aliases: champion or challenger, where it is one."""
+
+    name: str
+    version: int
+    aliases: tuple[str, ...]
+
+    @property
+    def address(self) -> str:
+        """What `fetched` takes; it stays the same version, whatever the aliases come to mean."""
+        return f"models:/{self.name}/{self.version}"
+
+
+def registered(most: int = 200) -> list[Registered]:
+    """The versions in MLflow's registry, those changed last first; none where there is no store yet.
+
+    raises: ZooError, in one line, if the registry can't be asked.
+    """
+    store = tracking_uri()
+    if _has_no_file(store):
+        return []
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "1")
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = MlflowClient(store)
+        called = {model.name: model.aliases for model in client.search_registered_models(max_results=1000)}
+        found = client.search_model_versions(max_results=most, order_by=["last_updated_timestamp DESC"])
+    except (MlflowException, OSError) as error:
+        raise ZooError(f"the registry can't be asked: {str(error).splitlines()[0]}") from error
+    return [
+        Registered(
+            each.name,
+            int(each.version),
+            tuple(
+                sorted(
+                    a for a, version in called.get(each.name, {}).items() if int(version) == int(each.version)
+                )
+            ),
+        )
+        for each in found
+    ]
 
 
 @contextmanager
@@ -141,8 +188,12 @@ def _version(client: MlflowClient, address: str) -> ModelVersion:
 
 def _check_store(store: str, address: str) -> None:
     """Raise ZooError if the store is an SQLite file that is not there; MLflow would make an empty one."""
-    if store.startswith("sqlite:///") and not Path(store.removeprefix("sqlite:///")).is_file():
+    if _has_no_file(store):
         raise ZooError(
             f"{address} needs an MLflow store, and there is none at {store}; run a search first or set "
             f"MLFLOW_TRACKING_URI"
         )
+
+
+def _has_no_file(store: str) -> bool:
+    return store.startswith("sqlite:///") and not Path(store.removeprefix("sqlite:///")).is_file()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,17 +15,19 @@ from torch import nn
 
 from zoo.card import Card
 from zoo.checkpoint import read
+from zoo.entry import Entry
 from zoo.errors import ZooError
+from zoo.folded import folded
 from zoo.locate import fetched
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Tagger", "cut", "load"]
+__all__ = ["Tagger", "cut", "load", "segments_at_once"]
 
-# 8 segments of 3^9, which needs about 30 MiB for each; and 142 of them.
-SAMPLES_AT_ONCE = {"cpu": 2**19, "gpu": 2**23}
-MOST_AT_ONCE = 1024
+# See `segments_at_once`: 26 segments of 0.9 s, 8 of 2.7 s; 142 of 3^9, which needs about 30 MiB for each.
+CPU_SAMPLES, CPU_BYTES = 2**19, 2**25
+GPU_SAMPLES, MOST_AT_ONCE = 2**23, 1024
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,15 @@ class Tagger:
         """How many samples the network reads at once."""
         return self.card.segment_samples
 
-    @property
+    @cached_property
     def segments_at_once(self) -> int:
-        """How many segments go through the network together: what a core's cache, or a GPU, is filled well by."""
-        samples = SAMPLES_AT_ONCE["cpu" if self._device.type == "cpu" else "gpu"]
-        return max(1, min(MOST_AT_ONCE, samples // self.segment_samples))
+        """How many segments go through the network together."""
+        return segments_at_once(self.card.entry(), len(self.tags), self._device)
+
+    @cached_property
+    def _asked(self) -> nn.Module:
+        """The network in its form for asking only."""
+        return folded(self.network)
 
     @property
     def _device(self) -> torch.device:
@@ -111,8 +118,20 @@ class Tagger:
         returns:  (segments, n_tags), the sigmoids of the logits.
         """
         with torch.inference_mode():
-            logits = self.network(torch.from_numpy(segments).to(self._device))
+            logits = self._asked(torch.from_numpy(segments).to(self._device))
             return logits.double().sigmoid().cpu().numpy()
+
+
+def segments_at_once(entry: Entry, n_tags: int, device: torch.device) -> int:
+    """How many segments go through a network together: what a GPU, or a core's cache, is filled well by.
+
+    A GPU needs about 4 GiB for so many of 3^9. A processor takes few, and one of a network with large activations:
+    blocks of more than 32 MiB cost its allocator more than a larger batch gains.
+    """
+    if device.type != "cpu":
+        return max(1, min(MOST_AT_ONCE, GPU_SAMPLES // entry.input_samples))
+    in_cache = CPU_BYTES // max(1, entry.cost(n_tags).training_bytes)
+    return max(1, min(in_cache, CPU_SAMPLES // entry.input_samples))
 
 
 def cut(blocks: Iterable[NDArray[np.float32]], length: int) -> Iterator[NDArray[np.float32]]:
