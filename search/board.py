@@ -20,6 +20,7 @@ class Board:
 
     expected:   how many trainings the search has; done: how many of them had ended before it began.
     guess_left: rough seconds of all those that had not; None where nobody knows which they will be.
+    best:       of those that had ended, the network and its validation AUC.
     seconds:    the rough seconds of one of them. The board corrects these guesses by what it sees.
     trouble:    a line about tracking, while there is something to say.
     """
@@ -33,13 +34,13 @@ class Board:
         guess_left: float | None,
         seconds: Callable[[Assignment], float],
         trouble: Callable[[], str | None],
+        best: tuple[str, float] | None = None,
     ) -> None:
         self.console, self.expected, self.done, self.guess_left = console, expected, done, guess_left
         self.seconds, self.trouble = seconds, trouble
-        self.failed, self.best = 0, ""
-        self._best_score = -1.0
+        self.failed, self.best = 0, best
         self._began: float | None = None
-        self._guessed, self._ended_here = 0.0, 0
+        self._guessed, self._ended_here, self._last_end = 0.0, 0, 0.0
         self._running: dict[int, tuple[Assignment, dict[str, Any], float]] = {}
         self._lock = threading.Lock()
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=2, transient=True)
@@ -80,12 +81,12 @@ class Board:
             self.done += 1
             self._guessed += guess
             self._ended_here += 1
+            self._last_end = time.monotonic()
             if outcome == "failed":
                 self.failed += 1
             result = row.get("result")
-            if result and result["valid"]["roc_auc"] > self._best_score:
-                self._best_score = result["valid"]["roc_auc"]
-                self.best = f"{assignment.settings.network} (valid AUC {self._best_score:.4f})"
+            if result and (self.best is None or result["valid"]["roc_auc"] > self.best[1]):
+                self.best = assignment.settings.network, result["valid"]["roc_auc"]
         self.console.print(
             self._line(assignment, outcome, why, row, time.monotonic() - since), highlight=False
         )
@@ -98,17 +99,21 @@ class Board:
         return f"{self.done:>4}/{self.expected}  {assignment.settings.network}  {score}{told}  {duration(seconds)}"
 
     def _left(self) -> str:
-        """Time left, unknown before the first trial has ended: the guesses for the rest, as wrong as those so far."""
+        """Time left, unknown before the first trial has ended: the guesses for the rest, as wrong as those so far.
+
+        It is told anew at each end and runs down in between; when it has run out, nothing is said.
+        """
         if self._began is None or not self._ended_here or self.done >= self.expected:
             return ""
         rest = (self.expected - self.done) / self._ended_here
         if self.guess_left is not None:
             rest = max(self.guess_left - self._guessed, 0.0) / self._guessed
-        return f", about {duration((time.monotonic() - self._began) * rest)} left"
+        left = (self._last_end - self._began) * rest - (time.monotonic() - self._last_end)
+        return f", about {duration(left)} left" if left > 0 else ""
 
     def _summary(self) -> str:
         failed = f", {self.failed} failed" if self.failed else ""
-        best = f"; best so far {self.best}" if self.best else ""
+        best = f"; best so far {self.best[0]} (valid AUC {self.best[1]:.4f})" if self.best else ""
         return f"{self.done} of {self.expected} trials{failed}{self._left()}{best}"
 
     def _render(self) -> RenderableType:

@@ -1,17 +1,22 @@
 """Which of two networks is better: both on the same clips, the same resamples of them, under one protocol."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
 
 import numpy as np
 
 from search import intervals, protocol
 from search.intervals import BETTER, METRICS, TIE, WORSE, Difference, Interval
 from search.metrics import Floats, both_classes
-from search.resamples import ARTIST, CLIP
+from search.resamples import ARTIST, CLIP, Resampled
 from search.score_table import ClipScores, SplitScores
 
 Side = Sequence[ClipScores]  # the seeds of one network
+Kept = Sequence[
+    tuple[Mapping[str, Any], Resampled]
+]  # the same, as the results and the resamples of the trials
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,33 @@ def compare_seeds(a: Side, b: Side, split: str = "test") -> Comparison:
     return Comparison(None, {name: _joined([part[name] for part in parts]) for name in METRICS})
 
 
+def compare_resampled(a: Kept, b: Kept, split: str = "test") -> Comparison:
+    """The same from what was kept of both, without a look at their clips."""
+    if why := _refusal_of_kept([*a, *b]):
+        return Comparison(why, {})
+    units = a[0][1].units(split)
+    parts = [{name: _of_kept(a, b, f"{split}.{unit}", name) for name in METRICS} for unit in units]
+    return Comparison(None, {name: _joined([part[name] for part in parts]) for name in METRICS})
+
+
+def _refusal_of_kept(kept: Kept) -> str | None:
+    first, draws = kept[0][0]["protocol"], kept[0][1].draws
+    for result, resampled in kept[1:]:
+        if found := protocol.differences(first, result["protocol"]):
+            return f"the two are of different protocols: {', '.join(found)}"
+        if resampled.draws != draws:
+            return "the two were scored on other resamples, though their protocols agree"
+    return None
+
+
+def _of_kept(a: Kept, b: Kept, key: str, name: str) -> Compared:
+    """One metric by one unit. key: split.unit."""
+    split = key.partition(".")[0]
+    one, other = (np.mean([kept.values[f"{key}.{name}"] for _, kept in side], axis=0) for side in (a, b))
+    first, second = (fmean(result[split][name] for result, _ in side) for side in (a, b))
+    return _told(one, other, a[0][1].groups[key], first, second)
+
+
 def _units(clips: SplitScores) -> list[intervals.Groups]:
     return [None, clips.artists] if clips.artists_known else [None]
 
@@ -118,13 +150,18 @@ def _compared(a: Side, b: Side, split: str, unit: intervals.Groups) -> dict[str,
     found = {}
     for name in METRICS:
         (first, second), (one, other) = ([side[name] for side in sides] for sides in (means, swings))
-        found[name] = Compared(
-            (float(first[0]), intervals.of_replicates(one, groups, float(first[0]))),
-            (float(second[0]), intervals.of_replicates(other, groups, float(second[0]))),
-            intervals.difference(float(first[0] - second[0]), one - other, groups),
-            None,
-        )
+        found[name] = _told(one, other, groups, float(first[0]), float(second[0]))
     return found
+
+
+def _told(one: Floats, other: Floats, groups: int, first: float, second: float) -> Compared:
+    """Of both their replicates and what was seen."""
+    return Compared(
+        (first, intervals.of_replicates(one, groups, first)),
+        (second, intervals.of_replicates(other, groups, second)),
+        intervals.difference(first - second, one - other, groups),
+        None,
+    )
 
 
 def _joined(parts: Sequence[Compared]) -> Compared:

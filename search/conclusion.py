@@ -48,6 +48,8 @@ def conclude(job: Job, decider: Decider, tracker: Tracker, console: "Console") -
         _next_steps(job, board, published, console)
     if decider.exhausted:
         console.print(f"no setting that has not been tried was found in {RANDOM_DRAWS} random draws")
+    for why, count in decider.rejected.most_common():
+        console.print(f"{count} {'proposal is' if count == 1 else 'proposals are'} no network: {why}")
     failures = decider.failures()
     for each in failures:
         console.print(f"failed: {each.assignment.settings.network}: {each.kind}: {each.why}")

@@ -4,25 +4,28 @@ Nothing here places or runs a trial. `Decider.next` hands out assignments until 
 """
 
 import json
-from bisect import bisect_right
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from functools import cached_property
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search import files, objectives, pruning, sampling
+from search.hopes import Hopes
 from search.job import Job
-from search.ledger import ELSEWHERE, GPUS, enter, settings_of
-from search.settings import ConfigError, TrialSettings, digest
+from search.ledger import enter, settings_of
+from search.records import ELSEWHERE, GPUS, REJECTED, UNWANTED, WORK
+from search.sampling import UNTRAINABLE
+from search.settings import ConfigError, TrialSettings
+from search.stopping import Stops
 
 REPEATED_ASKS = (
     20  # a sampler that proposes what is known is asked again this often, then `sampling.others` is
 )
-UNWANTED = "not wanted"  # the kind of a trial that ended because nobody asks for it any more
 OUTCOMES = {TrialState.COMPLETE: "done", TrialState.PRUNED: "stopped", TrialState.FAIL: "failed"}
 
 
@@ -33,8 +36,9 @@ class Assignment:
     number: int
     settings: TrialSettings
 
-    @property
+    @cached_property
     def signature(self) -> str:
+        """Of the settings; kept, because it is asked for at every report, and a hash takes longer than one may."""
         return self.settings.signature()
 
 
@@ -53,15 +57,16 @@ class Decider:
 
     study:    the ledger. Trials it calls running belonged to a driver that is gone: they are handed out first.
     job:      what is searched, and what each point of it means.
+    exhausted: nothing is left that was not tried. rejected: proposals that are no network, by the reason.
     """
 
     def __init__(self, study: optuna.Study, job: Job) -> None:
         self.study, self.job = study, job
         self.exhausted = False
+        self.rejected: Counter[str] = Counter()
         first = job.settings.seed
         self._seeds = range(first, first + job.settings.seeds)
         self._live: dict[int, optuna.Trial] = {}
-        self._starts: dict[int, list[int]] = {}  # first epochs of the stages of running trials
         self._numbers: dict[str, int] = {}  # of the trials that have ended or run, by signature
         self._queue: deque[tuple[dict[str, Any], int]] = deque()  # (parameters, seed) to be asked for by name
         self._wanted = {work.trial.signature() for work in job.grid()} if job.space.grid is not None else None
@@ -73,12 +78,11 @@ class Decider:
             )
         self._others: dict[int, Iterator[dict[str, Any]]] = {}
         self._spent: set[int] = set()  # the rows of which nothing is left
-        self._ended_early: set[str] = set()  # replicates that the pruner has no hope for
-        self._pruner = pruning.pruner_of(job.settings)
-        self._stopper = self._made_stopper()
+        pruner = pruning.pruner_of(job.settings)
+        self._hopes = Hopes(study, job, pruner, self._is_of_this_search)
         sampling.add_prior(study, job)
         self._give_up_waiting()
-        self._replay()
+        self._stops = Stops(study, job.settings.pruner, pruner)
         self._left_running = self._take_over()
         self._points = [0] * len(self._rows) if job.space.grid is not None else self._count_points()
         self._fill_queue()
@@ -105,10 +109,9 @@ class Decider:
         trial_id = self._live[number]._trial_id
         if epoch in self.study._storage.get_trial(trial_id).intermediate_values:
             return
-        if self._stopper is not None:
-            self._stopper.report(number, self._noted_stage(number, epoch, stage), value)
-            if self._stopper.should_stop(number):  # before the epoch: none stands in the ledger undecided
-                self._live[number].set_user_attr("stops", epoch)
+        if self._stops.by_stage and stage is None:
+            stage = self._stage_of(number, epoch)
+        self._stops.report(self._live[number], epoch, value, stage or 0)
         # Not `Trial.report`, which Optuna refuses where there are several objectives.
         self.study._storage.set_trial_intermediate_value(trial_id, epoch, value)
 
@@ -118,27 +121,27 @@ class Decider:
 
     def should_stop(self, number: int) -> bool:
         """Whether the pruner would end the trial after the epochs it has shown."""
-        return self._stopper is not None and self._stopper.should_stop(number)
+        return self._stops.should_stop(number)
 
     def finish(self, number: int, result: Mapping[str, Any]) -> None:
         """The trial trained to its end: its values are those of the weights that count, on the validation clips."""
         self._catch_up(number)
         values = objectives.values(self.job, self._settings_of(number), result)
         self.study.tell(self._live.pop(number), values)
-        self._over(number, TrialState.COMPLETE, values[0])
+        self._stops.end(number, TrialState.COMPLETE, values[0])
 
     def prune(self, number: int) -> None:
         """The trial was stopped early; its epochs stay in the ledger."""
         self._catch_up(number)
         self.study.tell(self._live.pop(number), state=TrialState.PRUNED)
-        self._over(number, TrialState.PRUNED)
+        self._stops.end(number, TrialState.PRUNED)
 
     def fail(self, number: int, kind: str, why: str) -> None:
         """The trial ended without a result. It is not tried again by this driver; the next one tries a grid's."""
         trial = self._live.pop(number)
         trial.set_user_attr("failure", {"kind": kind, "why": why})
         self.study.tell(trial, state=TrialState.FAIL)
-        self._over(number, TrialState.FAIL)
+        self._stops.end(number, TrialState.FAIL)
 
     def settled(self) -> list[Ended]:
         """How each training of this search ended last, in the order of the ledger."""
@@ -155,6 +158,17 @@ class Decider:
         """The trials of this search that trained to their end."""
         return [each.assignment for each in self.settled() if each.outcome == "done"]
 
+    def best(self) -> tuple[str, float] | None:
+        """The network that scored best on the validation clips so far, and its AUC; None where none is known."""
+        if self.job.settings.looked_for[0].name != "auc":
+            return None
+        ended = [
+            (settings.network, trial.values[0])
+            for trial, settings in settings_of(self.study)
+            if self._is_of_this_search(settings)
+        ]
+        return max(ended, key=lambda pair: pair[1], default=None)
+
     def failures(self) -> list[Ended]:
         """The trainings that failed and have not ended well since."""
         return [each for each in self.settled() if each.outcome == "failed"]
@@ -166,7 +180,7 @@ class Decider:
     def expected(self) -> int:
         """How many trainings the search consists of, those already done included."""
         asked = self.job.settings.trials * len(self._seeds) if self._wanted is None else len(self._wanted)
-        return asked - len(self._ended_early)
+        return asked - len(self._hopes.abandoned)
 
     def missing(self) -> int:
         """How many of them have not ended."""
@@ -275,16 +289,20 @@ class Decider:
         elif fixed := self._rows[self._row()]:
             self.study.enqueue_trial(dict(fixed))
         trial = self.study.ask()
-        settings = self.job.resolve(self.job.space.at(trial), seed)
+        try:
+            settings = self.job.resolve(self.job.space.at(trial), seed)
+        except UNTRAINABLE as error:
+            self._reject(trial, str(error))
+            return None
         signature = settings.signature()
         if signature in self._numbers:
             self._tell_duplicate(trial, self._numbers[signature])
             return None
         self._live[trial.number] = trial
         self._numbers[signature] = trial.number
+        trial.set_user_attr(WORK, self.job.work(settings, exact=False).total)
         enter(trial, settings)
-        if self._stopper is not None:
-            self._stopper.enter(trial.number)
+        self._stops.enter(trial.number)
         if self._wanted is None and seed == self._seeds[0]:
             self._points[self._row_of(trial.params)] += 1
             self._queue_replicates(trial.params, settings)
@@ -294,6 +312,12 @@ class Decider:
             self.finish(trial.number, result)
             return None
         return Assignment(trial.number, settings)
+
+    def _reject(self, trial: optuna.Trial, why: str) -> None:
+        """End a proposal that is no network, so that the sampler moves on. A grid has none: they were sorted out."""
+        self.rejected[why] += 1
+        trial.set_user_attr(REJECTED, why)
+        self.study.tell(trial, state=TrialState.FAIL)
 
     def _tell_duplicate(self, trial: optuna.Trial, number: int) -> None:
         """End a proposal that is known: with its value where there is one, so that the sampler moves on."""
@@ -310,35 +334,17 @@ class Decider:
         if row not in self._others:  # what it has shown stays known, so it is gone through once
             self._others[row] = sampling.others(self.job.space, self._rows[row], len(self._numbers))
         for params in self._others[row]:
-            if self._resolved(params, seed).signature() not in self._numbers:
-                self._queue.append((params, seed))
-                return True
+            with suppress(*UNTRAINABLE):
+                if self._resolved(params, seed).signature() not in self._numbers:
+                    self._queue.append((params, seed))
+                    return True
         return False
 
     def _resolved(self, params: Mapping[str, Any], seed: int) -> TrialSettings:
         return self.job.resolve(self.job.space.at(optuna.trial.FixedTrial(dict(params))), seed)
 
     def _is_hopeless(self, params: Mapping[str, Any], seed: int) -> bool:
-        """Whether the pruner ends a network's replicates before this one, as it is worse on the seeds so far."""
-        if self.job.settings.pruner.rungs != "seed" or seed == self._seeds[0]:
-            return False
-        settings = self._resolved(params, seed)
-        scores, point = self._scores_by_seed(), _without_seed(settings)
-        if point not in scores or pruning.worth_another_seed(self._pruner, scores, point):
-            return False
-        self._ended_early.add(settings.signature())
-        return True
-
-    def _scores_by_seed(self) -> dict[str, list[float]]:
-        """The AUCs of each network's seeds, in their order, up to the first that has none yet."""
-        found: dict[str, dict[int, float]] = {}
-        for trial, settings in settings_of(self.study):
-            if self._is_of_this_search(settings):
-                found.setdefault(_without_seed(settings), {})[settings.seed] = trial.values[0]
-        return {
-            point: [aucs[seed] for seed in takewhile(aucs.__contains__, self._seeds)]
-            for point, aucs in found.items()
-        }
+        return self._hopes.judges and self._hopes.is_hopeless(self._resolved(params, seed))
 
     def _settings_of(self, number: int) -> TrialSettings:
         attributes = self.study._storage.get_trial(self._live[number]._trial_id).user_attrs
@@ -349,46 +355,7 @@ class Decider:
         for row in files.read_epochs(self._settings_of(number).signature()):
             self.record(number, row["epoch"], row["valid_roc_auc"], row.get("stage"))
 
-    def _made_stopper(self) -> pruning.Stopper | None:
-        """Who stops trials; nobody where the pruner never does, or looks at replicates only."""
-        wanted = self.job.settings.pruner
-        if not wanted.stops or wanted.rungs == "seed":
-            return None
-        return pruning.Stopper(self.study.study_name, self._pruner, wanted.rungs)
-
-    def _replay(self) -> None:
-        """Put before the pruner what the ledger knows, as if it had just happened."""
-        if self._stopper is None:
-            return
-        for trial, _ in settings_of(self.study, (*OUTCOMES, TrialState.RUNNING)):
-            self._stopper.enter(trial.number)
-            starts = self._starts[trial.number] = list(trial.user_attrs.get("stage_starts", ()))
-            for epoch, value in sorted(trial.intermediate_values.items()):
-                self._stopper.report(trial.number, max(bisect_right(starts, epoch) - 1, 0), value)
-            # What was decided then counts, not what the pruner thinks now that it knows how others ended.
-            self._stopper.decided(trial.number, "stops" in trial.user_attrs)
-            if trial.state != TrialState.RUNNING:
-                done = trial.state == TrialState.COMPLETE
-                self._stopper.end(trial.number, trial.state, trial.value if done else None)
-
-    def _over(self, number: int, state: TrialState, auc: float | None = None) -> None:
-        self._starts.pop(number, None)
-        if self._stopper is not None:
-            self._stopper.end(number, state, auc)
-
-    def _noted_stage(self, number: int, epoch: int, stage: int | None) -> int:
-        """The stage of an epoch; the ledger is told where stages start, so that it says it all by itself."""
-        if self.job.settings.pruner.rungs != "stage":
-            return 0
-        if stage is None:
-            rows = files.read_epochs(self._settings_of(number).signature())
-            stage = next((row["stage"] for row in rows if row["epoch"] == epoch), 0)
-        starts = self._starts.setdefault(number, [])
-        if len(starts) <= stage:
-            starts += [epoch] * (stage + 1 - len(starts))
-            self._live[number].set_user_attr("stage_starts", starts)
-        return stage
-
-
-def _without_seed(settings: TrialSettings) -> str:
-    return digest({**settings.to_json(), "seed": None})
+    def _stage_of(self, number: int, epoch: int) -> int:
+        """The stage of an epoch by the trial's folder."""
+        rows = files.read_epochs(self._settings_of(number).signature())
+        return next((row["stage"] for row in rows if row["epoch"] == epoch), 0)

@@ -18,7 +18,7 @@ class Feed:
     """
 
     def __init__(self, split: Split, entry: zoo.Entry) -> None:
-        self.split = split
+        self.split, self.entry = split, entry
         self.resample = zoo.Resampler(split.sample_rate_hz, entry).to(split.device)
 
     def __len__(self) -> int:

@@ -4,7 +4,7 @@ The test clips take no part in the ranking, so their scores stay honest. All row
 validation clips can't tell apart share a rank.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import mean, stdev
 from typing import Any
@@ -89,25 +89,37 @@ def ended(settings: Iterable[TrialSettings]) -> list[Ended]:
 def rows(trials: Sequence[Ended], table: str | None) -> list[Row]:
     """The leaderboard of ended trials, best first.
 
-    trials: results with the settings they belong to. table: whose published AUCs stand beside.
+    table:  of the paper, whose numbers stand beside ours; None for none.
     raises: SearchError, which names what differs, if the results are of several protocols.
     """
+    return ranked(unranked(trials, table))
+
+
+def unranked(trials: Sequence[Ended], table: str | None) -> list[Row]:
+    """The same, best first by the validation clips, before anyone has asked which of them differ."""
     check_same(result["protocol"] for result, _ in trials)
     groups: dict[str, list[Ended]] = {}
     for result, settings in trials:
         record = {key: value for key, value in settings.to_json().items() if key != "seed"}
         groups.setdefault(digest(record), []).append((result, settings))
     varied = _varied([settings.training for _, settings in trials])
-    board = sorted(
+    return sorted(
         (_row(group, table, varied) for group in groups.values()), key=lambda row: -row.valid_roc_auc
     )
-    apart = _told_apart(board)
-    return [replace(row, rank=rank) for row, rank in zip(board, _ranks(apart), strict=True)]
 
 
-def _told_apart(board: Sequence[Row]) -> np.ndarray:
+def ranked(board: Sequence[Row], kept: Callable[[str], Resampled | None] = resamples.of_trial) -> list[Row]:
+    """Rows in their order with ranks; all pairs of these rows are tested at once.
+
+    kept: the resamples of a trial by its signature.
+    """
+    ranks = _ranks(_told_apart(board, kept))
+    return [replace(row, rank=rank) for row, rank in zip(board, ranks, strict=True)]
+
+
+def _told_apart(board: Sequence[Row], kept_of: Callable[[str], Resampled | None]) -> np.ndarray:
     """(rows, rows): which pairs the validation clips tell apart; all, where what they need is not kept."""
-    kept = [[resamples.of_trial(signature) for signature in row.signatures] for row in board]
+    kept = [[kept_of(signature) for signature in row.signatures] for row in board]
     known = [found for row in kept for found in row if found is not None]
     if len(known) < sum(map(len, kept)) or not _on_the_same_draws(known):
         return ~np.eye(len(board), dtype=bool)

@@ -1,18 +1,13 @@
-"""The ledger of a search: its Optuna study, in its own storage, and the lock that keeps a second driver out.
+"""The ledger of a search: its Optuna study, in its own storage.
 
 The study remembers what was asked for, what runs, what each epoch scored and how each trial ended.
 """
 
-import fcntl
 import importlib.util
 import inspect
 import json
-import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -25,27 +20,11 @@ from datasets.home import home
 from search import files
 from search.job import Job
 from search.mirror import Mirror
-from search.plan import meaning
 from search.recall import bounded
+from search.records import ELSEWHERE, GPUS, About, ledger_file, storage_url
 from search.settings import Choice, ConfigError, SearchError, TrialSettings, without_password
 
-GPUS, ELSEWHERE = "gpus", "trained elsewhere"  # what a trial's attributes say of where it was trained
 NEEDS = {"CmaEsSampler": "cmaes"}  # packages that Optuna does not bring along
-
-
-@dataclass(frozen=True)
-class About:
-    """What the study itself says of its search."""
-
-    question: str
-    paper_table: str | None
-    budget: str
-    command: str
-
-    @classmethod
-    def of(cls, job: Job) -> "About":
-        budget = meaning(job.settings.training, job.settings.budget)
-        return cls(job.space.question, job.space.paper_table, budget, job.command)
 
 
 @dataclass(frozen=True)
@@ -55,16 +34,6 @@ class Recorded:
     name: str
     about: About
     trials: list[TrialSettings]
-
-
-def ledger_file() -> Path:
-    """The SQLite file that holds the studies unless the words name another storage."""
-    return home() / "studies.db"
-
-
-def storage_url(given: str | None) -> str:
-    """The words' storage, else the file under home()."""
-    return given or f"sqlite:///{ledger_file()}"
 
 
 def open_study(job: Job) -> optuna.Study:
@@ -179,26 +148,3 @@ def make(choice: Choice, module: Any, **more: Any) -> Any:
             return kind(**taken, **choice.arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{choice.name} can't be made with {dict(choice.arguments)}: {error}") from error
-
-
-@contextmanager
-def only_driver(name: str) -> Iterator[None]:
-    """Hold the study for this process; the lock goes with the process, however it ends.
-
-    raises: SearchError if another driver runs this very search.
-    """
-    path = home() / "locks" / f"{name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise SearchError(
-                f"the search {name} is running already (process {file.read().strip() or 'unknown'}); wait for it, "
-                f"or give this one another study=NAME"
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield

@@ -22,7 +22,6 @@ FORMS = (
     "a trial's signature (16 hexadecimal digits) or folder, an MLflow run (32), models:/NAME@ALIAS, "
     "models:/NAME/VERSION, or the name of a search"
 )
-SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,12 +100,9 @@ def _of_search(word: str, storage: str | None) -> Named:
 
 
 def _client(tracking: str | None) -> "MlflowClient":
-    from search.tracking import client, tracking_uri
+    from search.tracking import reader, tracking_uri
 
-    uri = tracking_uri(tracking)
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
-        raise SearchError(f"there is no MLflow store at {uri}; run a search first, or give tracking=URL")
-    return client(uri)
+    return reader(tracking_uri(tracking))
 
 
 def _run_of_model(mlflow: "MlflowClient", word: str) -> str:

@@ -54,8 +54,21 @@ def front(job: Job, trained: Iterable[TrialSettings]) -> list[OnFront]:
             groups.setdefault(digest(record), []).append((settings, values(job, settings, result)))
     known = [_mean_of(group) for group in groups.values()]
     signs = [_sign(each) for each in job.settings.looked_for]
-    best = [one for one in known if not any(_beats(other.values, one.values, signs) for other in known)]
+    best = [
+        each for each, kept in zip(known, unbeaten([one.values for one in known], signs), strict=True) if kept
+    ]
     return sorted(best, key=lambda one: -signs[0] * one.values[0])
+
+
+def unbeaten(found: Sequence[Sequence[float]], signs: Sequence[int]) -> list[bool]:
+    """Which of these are on the Pareto front. signs: of each objective, 1 where more is better, -1 where less."""
+    gains = [tuple(sign * value for sign, value in zip(signs, one, strict=True)) for one in found]
+    front: list[int] = []
+    # Whatever beats another one comes before it in this order, or something on the front does that beats it, too.
+    for at in sorted(range(len(found)), key=lambda at: gains[at], reverse=True):
+        if not any(_beats(found[other], found[at], signs) for other in front):
+            front.append(at)
+    return [at in front for at in range(len(found))]
 
 
 def _mean_of(group: Sequence[tuple[TrialSettings, list[float]]]) -> OnFront:

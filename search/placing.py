@@ -50,16 +50,20 @@ from search.settings import LOCAL, Cluster, SearchError
 
 # Nothing is kept in Ray's own store, so it shall not take a third of the memory.
 LOCAL_RAY: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 128 << 20}
+# On a busy machine a process of Ray's own may need more than its fixed 15 s to tell its port, and then the start fails
+# (ray-project/ray#65983). Another start finds its files in memory.
+STARTS, START_TIMED_OUT = 3, "timed out during startup"
 MOST_AT_ONCE = 10_000  # trials; Tune wants a number, and how many there really are is Places' to say
 
 
 @contextmanager
-def cluster(wanted: Cluster) -> Iterator[Room]:
+def cluster(wanted: Cluster, tell: Callable[[str], None]) -> Iterator[Room]:
     """A running Ray, and the room it has for trials; a local one ends with the context.
 
+    tell:   shows a person one line.
     raises: SearchError if the cluster can't be reached or no trial would ever fit.
     """
-    with _connected(wanted.address):
+    with _connected(wanted.address, tell):
         yield room_of(wanted, _alive())
 
 
@@ -70,17 +74,30 @@ def cluster_gpus(address: str) -> float:
 
 
 @contextmanager
-def _connected(address: str) -> Iterator[None]:
+def _connected(address: str, tell: Callable[[str], None] = lambda line: None) -> Iterator[None]:
+    for start in range(1, STARTS + 1):
+        try:
+            _init(address)
+            break
+        except SearchError as error:
+            if START_TIMED_OUT not in str(error) or start == STARTS:
+                raise
+            tell(
+                f"Ray did not come up in the 30 s that it gives itself; trying again ({start + 1} of {STARTS})"
+            )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _init(address: str) -> None:
     local = {**LOCAL_RAY, "num_cpus": local_cpus()} if address == LOCAL else {}
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
     except Exception as error:  # bare Exceptions among it, as when a busy machine takes too long
         what = "start Ray on this machine" if address == LOCAL else f"reach Ray at cluster.address={address}"
         raise SearchError(f"can't {what}: {error}") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _alive() -> Nodes:

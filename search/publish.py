@@ -75,12 +75,14 @@ def _read_words(typed: Sequence[str]) -> tuple[str, dict[str, str]]:
 def _publish(run: str, given: dict[str, str]) -> int:
     from search.gate import CHAMPION
     from search.publishing import publish
-    from search.tracking import client, tracking_uri
+    from search.tracking import client, reader, tracking_uri
     from zoo import ZooError
 
     try:
         uri = tracking_uri(given.get("tracking"))
-        mlflow = client(uri)
+        mlflow = (
+            client(uri) if "model" in given else reader(uri)
+        )  # with a name, a folder may be the first of a store
         run_id = find_run(mlflow, run, given.get("model"))
         model = given.get("model") or _model_of(mlflow, run_id)
         made = publish(uri, model, run_id, given.get("alias", CHAMPION), given.get("reason"))

@@ -20,6 +20,7 @@ from search.score_table import SplitScores
 from search.settings import SearchError
 
 HOW = "evaluated"  # the field of a card's lineage
+WAY = "norms folded, clips together"  # of search/evaluation.py; another order of its sums has other bits, and a name
 MOST_THREADS = 1024
 NOT_HERE = 3  # exit code of the process that scores, where the data set is not here
 
@@ -28,7 +29,12 @@ def how_evaluated(device: str) -> dict[str, Any]:
     """What the bits of scores depend on, of this process and the device that they are computed on."""
     import torch
 
-    return {"device": device_kind(device), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    return {
+        "device": device_kind(device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "way": WAY,
+    }
 
 
 def check(checkpoint: Path, lineage: Mapping[str, Any], stored: SplitScores) -> str | None:
@@ -47,6 +53,8 @@ def check(checkpoint: Path, lineage: Mapping[str, Any], stored: SplitScores) -> 
             f"it was scored on {how.get('device')} with torch {how.get('torch')} and {how.get('threads')} threads, "
             f"which can't be had here"
         )
+    if how.get("way") != WAY:
+        return "it was scored by another version of this program, which rounds in another way"
     said, why = _asked(checkpoint, device, int(how["threads"]))
     if said is None:
         return why

@@ -10,6 +10,7 @@ from search.packing import MOST_ON_ONE
 from search.settings import AUTO, Cluster, SearchError
 
 LOOK_SECONDS = 2.0  # how old a look at the cluster's nodes may be
+SLOT_OF_SHARE = 0.75
 Nodes = Sequence[Mapping[str, float]]  # the resources of each node
 
 
@@ -21,6 +22,7 @@ class Room:
     at_once:    trials that get as much. most_at_once: those where GPUs may be shared by what trials need.
     gpus_in_all, memory_bytes: of the cluster, and of its largest node.
     shared:     whether each trial's part of a GPU follows from what it needs, and its cores from that part.
+    slot_bytes: of memory, that a trial is given at least; as many fit on a node as it has cores for.
     """
 
     cpus: int
@@ -31,6 +33,7 @@ class Room:
     gpus_in_all: float = 0.0
     cpus_follow: bool = False
     shared: bool = False
+    slot_bytes: int = 1
 
     def threads(self, gpus: float) -> int:
         """The cores of each process of a trial with this part of a GPU, or so many."""
@@ -44,14 +47,15 @@ class Room:
     def bundle(self, needed_bytes: int, gpus: float | None = None) -> dict[str, float]:
         """What Ray sets aside for a process of a trial that needs so much memory.
 
-        On a GPU it is the GPU's that counts, and that is shared by fractions. The amounts are powers of two, so that
-        one process can take trials of nearly the same size one after the other; what no node has, the largest node
-        tries by itself.
+        On a GPU it is the GPU's that counts, and that is shared by fractions. A trial gets a slot such as every trial
+        has room for, doubled as often as it needs: a process of Ray's takes only trials that ask for the same as its
+        first, and a new one costs seconds. What no node has, the largest node tries by itself.
         """
         if self.gpus:
             part = self.gpus if gpus is None else gpus
             return {"CPU": self.threads(part), "GPU": part / processes_for(part)}
-        amount = 1 << (needed_bytes - 1).bit_length()
+        slots = -(-needed_bytes // self.slot_bytes)
+        amount = self.slot_bytes << (slots - 1).bit_length()
         return {"CPU": self.cpus, "memory": min(amount, self.memory_bytes)}
 
 
@@ -69,7 +73,7 @@ def room_of(wanted: Cluster, nodes: Nodes) -> Room:
     shared = wanted.gpus_per_trial == AUTO and max(gpus, default=0) > 0
     each = float(min(max(gpus), 1)) if wanted.gpus_per_trial == AUTO else float(wanted.gpus_per_trial)
     threads = max(_cpus_per_trial(wanted, each, nodes), processes_for(each))
-    fits = _fitting(nodes, threads, each)
+    fits = sum(_fitting(node, threads, each) for node in nodes)
     if fits < 1:
         raise SearchError(
             f"a trial wants {threads} CPUs and {each:g} GPUs, the largest node of the cluster has "
@@ -77,19 +81,37 @@ def room_of(wanted: Cluster, nodes: Nodes) -> Room:
             f"cluster.gpus_per_trial"
         )
     follow = shared and wanted.cpus_per_trial == AUTO
-    most = _fitting(nodes, 1 if follow else threads, 1 / MOST_ON_ONE) if shared else fits
+    at_least = (1 if follow else threads, 1 / MOST_ON_ONE)
+    most = sum(_fitting(node, *at_least) for node in nodes) if shared else fits
     limit = sys.maxsize if wanted.trials_at_once == AUTO else int(wanted.trials_at_once)
     memory = int(max(node.get("memory", 0) for node in nodes))
-    return Room(threads, each, min(fits, limit), memory, min(most, limit), float(sum(gpus)), follow, shared)
+    shares = [node.get("memory", 0) / count for node in nodes if (count := _fitting(node, threads, each))]
+    return Room(
+        threads,
+        each,
+        min(fits, limit),
+        memory,
+        min(most, limit),
+        float(sum(gpus)),
+        follow,
+        shared,
+        _slot(min(shares)),
+    )
 
 
-def _fitting(nodes: Nodes, threads: int, gpus_each: float) -> int:
-    return sum(
-        min(
-            int(node.get("CPU", 0) // threads),
-            int(node.get("GPU", 0) / gpus_each) if gpus_each else sys.maxsize,
-        )
-        for node in nodes
+def _slot(share_bytes: float) -> int:
+    """A power of two well below what there is for each trial.
+
+    No two nodes have quite the same memory: a trial that asks for all of one's share would never start on another.
+    """
+    return 1 << max(int(SLOT_OF_SHARE * share_bytes).bit_length() - 1, 0)
+
+
+def _fitting(node: Mapping[str, float], threads: int, gpus_each: float) -> int:
+    """How many trials of so many threads and GPUs a node has room for."""
+    return min(
+        int(node.get("CPU", 0) // threads),
+        int(node.get("GPU", 0) / gpus_each) if gpus_each else sys.maxsize,
     )
 
 

@@ -95,13 +95,14 @@ def _search(job: Job, console: "Console", began: float) -> int:
     """From the ledger to the leaderboard. began: when the command did, by the clock of Meter."""
     from search import conclusion, environment, ledger
     from search.deciding import Decider
+    from search.driving import only_driver
     from search.tracking import Tracker, tracking_uri
 
     if (storage := files.storage()) is not None:
         storage.check()
     if line := environment.warning():
         console.print(line, soft_wrap=True)
-    with ledger.only_driver(job.study):
+    with only_driver(job.study, job.settings.storage):
         study = ledger.open_study(job)
         decider = Decider(study, job)
         limits = job.settings.limits
@@ -155,7 +156,7 @@ def _train(job: Job, decider: "Decider", tracker: "Tracker", meter: Meter, conso
 
     to_do = [work for work in job.grid() if not work.done]
     guess = sum(plan.rough_seconds(work) for work in to_do) if job.space.grid is not None else None
-    with cluster(job.settings.cluster) as room:
+    with cluster(job.settings.cluster, console.print) as room:
         board = Board(
             console,
             expected=decider.expected(),
@@ -163,6 +164,7 @@ def _train(job: Job, decider: "Decider", tracker: "Tracker", meter: Meter, conso
             guess_left=guess,
             seconds=lambda assignment: plan.rough_seconds(job.work(assignment.settings)),
             trouble=lambda: tracker.trouble,
+            best=decider.best(),
         )
         with board:
             lineage = {"search": job.study, "command": job.command, **commit()}

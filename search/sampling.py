@@ -1,8 +1,8 @@
 """What a sampler is given: points that no one has tried, when it repeats itself, and what was known before it began."""
 
-import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import optuna
@@ -19,6 +19,7 @@ from search.spaces import Space
 RANDOM_DRAWS = 500  # how often a new point is looked for at random, before all are gone through
 MOST_WALKED = 20_000  # how many points are gone through: a space that shows none among them is exhausted
 PLACES = 33  # at which a continuous parameter is tried by then
+UNTRAINABLE = (ConfigError, zoo.ZooError)  # what a point is refused with that is no network
 TABLE = re.compile(r"table\d+")
 
 
@@ -32,18 +33,23 @@ def others(space: Space, fixed: Mapping[str, Any], seed: int) -> Iterator[dict[s
         if fixed:
             draws.enqueue_trial(dict(fixed))
         drawn = draws.ask()
-        space.at(drawn)
-        yield drawn.params
-    yield from itertools.islice(every_point(space, fixed), MOST_WALKED)
+        with suppress(*UNTRAINABLE):
+            space.at(drawn)
+            yield drawn.params
+    yield from every_point(space, fixed)
 
 
 def every_point(space: Space, fixed: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The parameters of every point, continuous ones at some places of their range."""
+    """The parameters of every point, continuous ones at some places of their range; of the first MOST_WALKED.
+
+    Points that the space itself refuses count among those: a space that refuses nearly all would be walked for days.
+    """
     turns: list[tuple[int, int]] = []
-    while True:
+    for _ in range(MOST_WALKED):
         walk = Walk(turns, fixed)
-        space.at(walk)  # type: ignore[arg-type]
-        yield walk.params
+        with suppress(*UNTRAINABLE):
+            space.at(walk)  # type: ignore[arg-type]
+            yield walk.params
         turns = walk.turns
         while turns and turns[-1][0] + 1 == turns[-1][1]:
             turns.pop()

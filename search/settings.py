@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard
 
 from datasets.errors import nearest
@@ -303,7 +303,9 @@ class TrialSettings:
     tag_hash: str
 
     def to_json(self) -> dict[str, Any]:
-        return json.loads(json.dumps(asdict(self)))
+        # Not `asdict`, which copies every value by itself: pages ask this of thousands of trials.
+        record = {**vars(self), "options": dict(self.options), "training": vars(self.training)}
+        return json.loads(json.dumps(record))
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "TrialSettings":

@@ -20,6 +20,7 @@ from datasets.home import home
 from datasets.whole import written_whole
 from search import delivering, files, notes, usage
 from search.deciding import Assignment, Ended
+from search.settings import SearchError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,11 +51,22 @@ def client(uri: str) -> "MlflowClient":
 
     for logger in ("alembic", "mlflow"):  # after the import, which sets levels of its own
         logging.getLogger(logger).setLevel(logging.ERROR)
-    if uri.startswith(SQLITE) and not (file := Path(uri.removeprefix(SQLITE))).is_file():
+    if _is_missing(uri):
         # Tables that a kill left half-made could never be used again: the file gets its name when it is whole.
-        with written_whole(file) as part:
+        with written_whole(Path(uri.removeprefix(SQLITE))) as part:
             MlflowClient(f"{SQLITE}{part}").search_experiments()
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _is_missing(uri: str) -> bool:
+    return uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file()
+
+
+def reader(uri: str) -> "MlflowClient":
+    """The client of a store that holds something. raises: SearchError where it is a file that is not there."""
+    if _is_missing(uri):
+        raise SearchError(f"there is no MLflow store at {uri}; run a search first, or give tracking=URL")
+    return client(uri)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Whoever asks for the next epoch decides whether there is one.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -61,6 +61,10 @@ class Pass:
     began: float
 
 
+Batch = tuple[Tensor, Tensor]  # waves (batch, samples), tags (batch, n_tags)
+Dialogue = Generator[Batch, Tensor | None, Epoch]
+
+
 class Fit:
     """The stream of epochs of one training; iterate to train, stop to stop.
 
@@ -101,13 +105,27 @@ class Fit:
 
     def __iter__(self) -> Iterator[Epoch]:
         while not self.progress.finished:
-            yield self._epoch()
+            yield self._alone(self.epoch())
 
-    def _epoch(self) -> Epoch:
-        """Train on one pass, look at the validation clips, keep the weights if they are the best."""
+    def _alone(self, epoch: Dialogue) -> Epoch:
+        loss = None
+        with closing(epoch):
+            while True:
+                try:
+                    batch = epoch.send(loss)
+                except StopIteration as end:
+                    return end.value
+                loss = self._gradients(*batch)
+
+    def epoch(self) -> Dialogue:
+        """Train on one pass, look at the validation clips, keep the weights if they are the best.
+
+        Gives batches, and wants for each the mean loss, and its gradient in the network's parameters: whoever asks
+        may take several networks' batches together. Returns the epoch.
+        """
         before = self.progress
         current = self._pass = self._pass or self._begin()
-        self._train(current)
+        yield from self._train(current)
         train_loss = float(current.losses) / max(current.batches, 1)
         evaluation = evaluate(self.network, self.valid, self.between, self.team)
         self._pass = None
@@ -159,7 +177,7 @@ class Fit:
         how = self.training
         return make(how.optimizer, self.network.parameters(), how.momentum, how.weight_decay)
 
-    def _train(self, current: Pass) -> None:
+    def _train(self, current: Pass) -> Generator[Batch, Tensor, None]:
         """What is left of one pass over the training segments."""
         self.network.train()
         how, rate = self.training, self.training.learning_rates[self.progress.stage]
@@ -176,12 +194,13 @@ class Fit:
         with closing(batches):
             for wave, tags in batches:
                 decay = 1 + how.lr_decay * (self.progress.updates + current.batches)
-                current.losses += self._update(wave, tags, rate / decay)
+                current.losses += yield wave, tags
+                self.optimizer.step(rate / decay)
                 current.batches += 1
                 self.between()
 
-    def _update(self, wave: Tensor, tags: Tensor, learning_rate: float) -> Tensor:
-        """One step along the mean gradient of the batch. Returns its mean loss."""
+    def _gradients(self, wave: Tensor, tags: Tensor) -> Tensor:
+        """Leave the mean gradient of the batch in the parameters. Returns its mean loss."""
         parts = _parts(len(wave), self.micro_batch_size) if self.team.ranks == 1 else 1
         total = torch.zeros((), device=self.device)
         for some, wanted in zip(wave.tensor_split(parts), tags.tensor_split(parts), strict=True):
@@ -189,7 +208,6 @@ class Fit:
             loss = loss * (len(some) / len(wave) * self.team.mean_weight(len(wave)))
             loss.backward()
             total += loss.detach()
-        self.optimizer.step(learning_rate)
         return self.team.total(total) / self.team.ranks
 
     def shrink(self) -> bool:

@@ -1,9 +1,19 @@
 """Fixtures for everyone: real music where it lies, and one rendered data set for the whole run."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def denormal_numbers() -> Iterator[None]:
+    """A process that was made ready for training takes numbers below 1e-38 for nothing; the next test needs them."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +40,15 @@ def demo(demo_home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Name of the rendered data set, with WAVEZOO_HOME pointing at it."""
     monkeypatch.setenv("WAVEZOO_HOME", str(demo_home))
     return "demo"
+
+
+@pytest.fixture
+def bare_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty WAVEZOO_HOME, without any data set."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("WAVEZOO_HOME", str(home))
+    return home
 
 
 @pytest.fixture

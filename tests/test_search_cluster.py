@@ -52,8 +52,33 @@ def test_a_ray_that_does_not_come_up_is_one_line(
         raise Exception("it took too long")  # what Ray itself raises where a machine is too busy
 
     monkeypatch.setattr(placing.ray, "init", init)
-    with pytest.raises(SearchError, match=f"^{complaint}$"), placing.cluster(Cluster(address=address)):
+    with pytest.raises(SearchError, match=f"^{complaint}$"), placing.cluster(Cluster(address=address), print):
         pass
+
+
+def test_a_ray_that_a_busy_machine_keeps_from_coming_up_is_started_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    starts: list[str] = []
+    told: list[str] = []
+
+    def init(address: str, **more: object) -> None:
+        starts.append(address)
+        if len(starts) < 3:
+            raise Exception("The current node timed out during startup. This could happen because")
+
+    monkeypatch.setattr(placing.ray, "init", init)
+    monkeypatch.setattr(placing.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
+    with placing.cluster(Cluster(), told.append) as room:
+        assert room.at_once == 2
+    assert len(starts) == 3
+    assert told[-1] == "Ray did not come up in the 30 s that it gives itself; trying again (3 of 3)"
+
+    starts.clear()
+    monkeypatch.setattr(placing, "STARTS", 2)
+    with pytest.raises(SearchError, match=r"^can't start Ray on this machine: The current node timed out"):
+        placing.cluster(Cluster(), told.append).__enter__()
+    assert len(starts) == 2
 
 
 def test_a_trial_that_fits_nowhere_is_refused_before_it_waits_forever() -> None:
@@ -100,6 +125,20 @@ def test_large_trials_are_not_put_beside_each_other_and_each_can_start_somewhere
     assert room.bundle(5 * 2**30) == room.bundle(7 * 2**30)  # so that one process can take both
     assert room.bundle(40 * 2**30) == {"CPU": 1, "memory": 16 * 2**30}
     assert "memory" not in room_of(Cluster(gpus_per_trial=1), [{"CPU": 4.0, "GPU": 1.0}]).bundle(2**30)
+
+
+def test_trials_that_a_core_has_the_memory_for_ask_for_the_same_so_that_processes_are_used_again() -> None:
+    room = room_of(Cluster(), [{"CPU": 2.0, "memory": 15e9}])
+    asked = [room.bundle(int(needed)) for needed in (1, 0.3e9, 0.9e9, 2.2e9, 4.2e9)]
+    assert asked == [{"CPU": 1, "memory": 4 * 2**30}] * 5
+    assert room.bundle(int(7.5e9)) == {"CPU": 1, "memory": 8 * 2**30}
+    assert room.bundle(int(9e9)) == {"CPU": 1, "memory": int(15e9)}
+
+
+@pytest.mark.parametrize("share", [2.0**33, 2.0**33 + 1, 10e9, 17e9])
+def test_a_node_with_a_little_less_memory_that_joins_later_takes_the_same_trials(share: float) -> None:
+    asked = room_of(Cluster(), [{"CPU": 1.0, "memory": share}]).bundle(2**30)
+    assert asked["memory"] <= 0.76 * share
 
 
 def test_the_threads_of_trials_on_one_machine_add_up_to_its_cores() -> None:

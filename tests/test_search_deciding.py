@@ -10,7 +10,9 @@ from optuna.trial import TrialState
 
 from search import data, files, ledger, spaces
 from search.deciding import Assignment, Decider
+from search.driving import only_driver
 from search.job import Job
+from search.records import About, Records
 from search.settings import ConfigError, SearchError
 from search.spaces import joint
 from search.words import read_words
@@ -66,6 +68,20 @@ def test_a_grid_is_tried_whole_and_cheapest_first() -> None:
     )
     costs = [job.work(each.settings).total for each in ran]
     assert costs == sorted(costs)
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_whoever_looks_on_is_told_how_much_there_is_to_do() -> None:
+    job = a_job("space=smoke", "seeds=2")
+    decider = a_decider(job)
+    assignment = decider.next()
+    assert assignment is not None
+    (search,) = Records().searches()
+    assert (search.about.planned, search.about.planned_work) == (8, sum(work.total for work in job.grid()))
+    (record,) = search.records
+    assert (record.outcome, record.work) == ("running", job.work(assignment.settings).total)
+    sampled = About.of(a_job("space=joint", "trials=5", "seeds=2"))
+    assert (sampled.planned, sampled.planned_work) == (10, None)
 
 
 @pytest.mark.usefixtures("fresh_home")
@@ -276,6 +292,25 @@ def test_no_duplicate_is_trained_and_an_exhausted_space_ends(sampler: str, fresh
     assert decider.exhausted
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_proposal_that_is_no_network_is_noted_with_its_reason_and_the_search_goes_on(
+    sampler: str, fresh_home: Path
+) -> None:
+    file = fresh_home / "tiny.py"
+    file.write_text(TINY.replace("[3, 4, 5]", "[3, 4, 99]").replace("[0.0, 0.5]", "[0.0, 0.5, 1.5]"))
+    job = a_job(f"space={file}", "trials=20", f"sampler={sampler}")
+    decider = a_decider(job)
+    ran = run(decider)
+    assert {(each.settings.network, each.settings.options["dropout"]) for each in ran} == {
+        (f"samplecnn_m3_n{n}_s81", dropout) for n in (3, 4) for dropout in (0.0, 0.5)
+    }
+    assert decider.exhausted
+    assert any("samplecnn_m3_n99_s81" in why for why in decider.rejected)
+    noted = [trial.user_attrs["rejected"] for trial in decider.study.trials if "rejected" in trial.user_attrs]
+    assert sorted(noted) == sorted(decider.rejected.elements())
+    assert not run(a_decider(job))  # nor is a network of them missing after a restart
+
+
 def test_every_proposal_of_the_joint_space_is_a_network_with_its_input() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     seen = set()
@@ -292,12 +327,12 @@ def test_every_proposal_of_the_joint_space_is_a_network_with_its_input() -> None
 @pytest.mark.usefixtures("fresh_home")
 def test_two_drivers_of_one_search_are_refused() -> None:
     with (
-        ledger.only_driver("a"),
+        only_driver("a"),
         pytest.raises(SearchError, match=r"the search a is running already \(process \d+\)"),
-        ledger.only_driver("a"),
+        only_driver("a"),
     ):
         pass
-    with ledger.only_driver("a"):
+    with only_driver("a"):
         pass
 
 

@@ -165,7 +165,10 @@ def test_the_parts_of_a_batch_make_the_same_step_as_the_whole(demo: str) -> None
         fit.network, fit.device, fit.micro_batch_size = nn.Linear(30, 5), torch.device("cpu"), most
         fit.training, fit.team, fit.shared = SMALL, ALONE, fit.network
         fit.optimizer = fit._fresh_optimizer()
-        losses = [float(fit._update(waves, tags, 0.1)) for _ in range(3)]
+        losses = []
+        for _ in range(3):
+            losses.append(float(fit._gradients(waves, tags)))
+            fit.optimizer.step(0.1)
         weights.append((fit.network.weight, losses))
     for weight, losses in weights[1:]:
         assert torch.allclose(weight, weights[0][0], rtol=1e-5, atol=1e-6)

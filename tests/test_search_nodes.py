@@ -9,15 +9,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import optuna
 import pytest
 from chaos.nodes import Nodes, holder, ray_nodes
 from optuna.trial import TrialState
+from ray._private.node import Node
 
 pytestmark = pytest.mark.slow
 
-EPOCHS = 16
+Found = TypeVar("Found")
+EPOCHS = 24
 SPACE = '''"""Rates: one small network at several rates."""
 from search.spaces import Point
 GRID = [{"rate": 0.001 * n} for n in range(1, 7)]
@@ -35,12 +38,13 @@ WORDS = (
 )
 
 
-def until(found: Callable[[], object], what: str, seconds: float = 180.0) -> None:
-    """Wait for something that a cluster does in its own time."""
+def until(found: Callable[[], Found], what: str, seconds: float = 180.0) -> Found:
+    """Wait for something that a cluster does in its own time. Returns it, as it may be gone when asked for again."""
     deadline = time.monotonic() + seconds
-    while not found():
+    while not (it := found()):
         assert time.monotonic() < deadline, f"in {seconds:g} s there was no {what}"
         time.sleep(0.05)  # a poll, not a guess: the loop ends with what it waits for, or names it
+    return it
 
 
 class Search:
@@ -92,23 +96,21 @@ def search(fresh_home: Path, mlflow_db: Path, tmp_path: Path) -> Iterator[Search
             print(search.process.communicate()[0])  # for whoever reads why a test failed
 
 
-def in_mid_trial(search: Search, node: object) -> list[str]:
-    """The trials on the node that have two epochs and not yet nearly all of them."""
+def in_mid_trial(search: Search) -> list[tuple[Node, str]]:
+    """Nodes with the trial that is in its middle there: two epochs are done, and not yet nearly all of them."""
     at = search.nodes.trainers()
-    held = {name: pid for name, pid in search.places().items() if at.get(pid) is node}
-    return [name for name in held if 2 <= len(search.epochs(name)) < EPOCHS - 4]
+    held = [(at[pid], name) for name, pid in search.places().items() if pid in at]
+    return [(node, name) for node, name in held if 2 <= len(search.epochs(name)) < EPOCHS - 8]
 
 
 def test_a_search_outlives_its_nodes_and_its_driver(search: Search) -> None:
     nodes = search.nodes
-    lost, _ = nodes.all
     until(lambda: len(set(nodes.trainers().values())) == 2, "trial on each of two nodes")
 
     joined = nodes.add()
     until(lambda: joined in nodes.trainers().values(), "trial on the node that had joined")
 
-    until(lambda: in_mid_trial(search, lost), "trial in its middle")
-    (signature,) = in_mid_trial(search, lost)
+    lost, signature = until(lambda: in_mid_trial(search), "trial in its middle")[0]
     before = search.epochs(signature)
     nodes.kill(lost)
     until(lambda: len(search.epochs(signature)) > len(before) + 1, "epoch of the lost trial elsewhere")

@@ -10,6 +10,9 @@ import optuna
 import pytest
 from postgres import PASSWORD, postgres
 
+from search.driving import only_driver
+from search.settings import SearchError
+
 SPACE = '''"""Two: two small networks."""
 from search.spaces import Point
 GRID = [{"stride": 729}, {"stride": 243}]
@@ -60,3 +63,29 @@ def test_a_search_keeps_its_ledger_in_postgresql_and_goes_on_from_it(
         second = run()
         assert ended(url) == once
         assert PASSWORD not in first + second
+
+
+@pytest.mark.slow
+def test_two_machines_with_one_ledger_have_one_driver_for_a_search(
+    fresh_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with postgres() as url:
+        with only_driver("ours", url):
+            monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path / "another machine"))
+            with only_driver("theirs", url):
+                pass
+            with (
+                pytest.raises(
+                    SearchError, match=r"^the search ours is running already \(on another machine with"
+                ),
+                only_driver("ours", url),
+            ):
+                pass
+        with only_driver("ours", url):
+            pass
+    with (
+        pytest.raises(SearchError, match=r"^can't open the ledger postgresql\+psycopg://") as refused,
+        only_driver("ours", url),
+    ):
+        pass
+    assert PASSWORD not in str(refused.value)

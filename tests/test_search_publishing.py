@@ -328,6 +328,16 @@ def test_runs_that_are_not_there_are_named(uri: str, capsys) -> None:
         assert capsys.readouterr().err.startswith(f"{word} is not registered: {error}")
 
 
+def test_publishing_makes_no_store_where_there_is_none(tmp_path: Path, capsys) -> None:
+    nowhere = tmp_path / "nothing.db"
+    assert main(["7" * 32, f"tracking=sqlite:///{nowhere}"]) == 1
+    assert capsys.readouterr().err == (
+        f"{'7' * 32} is not registered: there is no MLflow store at sqlite:///{nowhere}; run a search first, or "
+        "give tracking=URL\n"
+    )
+    assert not nowhere.exists()
+
+
 @pytest.fixture
 def trained(fresh_home: Path) -> Path:
     """The folder of a trial that was really trained, on demo."""
@@ -364,6 +374,10 @@ def test_stored_weights_give_the_stored_scores_bit_for_bit_or_are_refused(
     [
         ({"evaluated": None}, "its card does not tell on what it was scored"),
         ({"evaluated": {"device": "NVIDIA H200"}}, "it was scored on NVIDIA H200 with torch"),
+        (
+            {"evaluated": {**restored.how_evaluated("cpu"), "way": "clip by clip"}},
+            "it was scored by another version of this program, which rounds in another way",
+        ),
         (
             {"evaluated": {**restored.how_evaluated("cpu"), "threads": -1}},
             "and -1 threads, which can't be had here",

@@ -368,3 +368,17 @@ def test_the_front_is_shown_with_its_objectives() -> None:
     assert "auc:max" in shown
     assert "macs:min" in shown
     assert found[0].settings.network in shown
+
+
+def test_a_space_that_refuses_its_points_is_not_walked_for_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Refusing:
+        def at(self, trial: Any) -> None:
+            asked.append(trial.suggest_int("n", 0, 10**6))
+            raise ConfigError("no network is like this")
+
+    monkeypatch.setattr(sampling, "RANDOM_DRAWS", 3)
+    monkeypatch.setattr(sampling, "MOST_WALKED", 50)
+    assert list(sampling.others(Refusing(), {}, 0)) == []  # type: ignore[arg-type]
+    assert len(asked) == 53

@@ -1,0 +1,109 @@
+"""Trainings of networks of one form, epoch by epoch as one: K seeds, learning rates or dropouts for the calls of one.
+
+Each keeps what is its own: its order of the data, its optimizer, its stages, its random numbers. What they share is the
+way through the network and back, which `zoo.replicas` takes for all at once.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from search.failures import Diverged
+from search.settings import SearchError
+from search.team import ALONE
+from search.training import Batch, Dialogue, Epoch, Fit
+from zoo.replicas import Chance, Replicas
+
+# What trainings may differ in; the rest decides how the network computes, or how many batches an epoch has.
+FREE = (
+    "learning_rates",
+    "epochs_per_stage",
+    "patience",
+    "optimizer",
+    "momentum",
+    "weight_decay",
+    "lr_decay",
+    "crops",
+)
+
+
+def fit_together(
+    fits: Sequence[Fit], wanted: Callable[[int], bool] = lambda index: True
+) -> Iterator[tuple[int, Epoch | Diverged]]:
+    """The epochs of all of them, as each would train alone but for rounding: (which of them, its epoch).
+
+    A round is an epoch of each; then those go on whose schedule has more, that have not diverged, and that are wanted.
+    wanted: asked before each of its epochs with the place of a fit in `fits`: whether it is to go on.
+    raises: SearchError or zoo.ZooError, before anything is trained, if they can't be trained as one.
+    """
+    _check(fits)
+    chances = [Chance(fit.device) for fit in fits]
+    going = list(range(len(fits)))
+    while going := [i for i in going if not fits[i].progress.finished and wanted(i)]:
+        ends = _one_epoch([fits[i] for i in going], [chances[i] for i in going])
+        for i, end in list(zip(going, ends, strict=True)):
+            yield i, end
+            if isinstance(end, Diverged):
+                going.remove(i)
+
+
+def _check(fits: Sequence[Fit]) -> None:
+    first = fits[0]
+    for other in fits[1:]:
+        for name, value in vars(first.training).items():
+            theirs = getattr(other.training, name)
+            if name not in FREE and theirs != value:
+                raise SearchError(
+                    f"trainings with {name}={value} and {theirs} can't be one; train them apart"
+                )
+        if _segments(other) != _segments(first):
+            raise SearchError(
+                f"trainings with epochs of {_segments(first)} and {_segments(other)} segments can't be one; "
+                f"train them apart"
+            )
+    if any(fit.team != ALONE for fit in fits):
+        raise SearchError("trainings that several processes share can't be one; give each one process")
+    if any(fit.micro_batch_size < fit.training.batch_size for fit in fits):
+        raise SearchError("trainings whose batches are cut in parts to fit into memory can't be one")
+
+
+def _segments(fit: Fit) -> int:
+    return min(fit.segments or len(fit.train), len(fit.train))
+
+
+def _one_epoch(fits: Sequence[Fit], chances: Sequence[Chance]) -> list[Epoch | Diverged]:
+    """How the epoch of each ends; all have as many batches."""
+    replicas = Replicas([fit.network for fit in fits], chances)
+    dialogues = [fit.epoch() for fit in fits]
+    losses: Iterable[Tensor | None] = [None] * len(fits)
+    try:
+        while True:
+            said = [_answer(*each) for each in zip(dialogues, chances, losses, strict=True)]
+            if ends := [each for each in said if isinstance(each, Epoch | Diverged)]:
+                return ends
+            losses = gradients(replicas, [each for each in said if isinstance(each, tuple)])
+    finally:
+        for dialogue in dialogues:
+            dialogue.close()
+
+
+def _answer(dialogue: Dialogue, chance: Chance, loss: Tensor | None) -> Batch | Epoch | Diverged:
+    """What a training says to the loss of its batch: the next batch, or how its epoch ends."""
+    with chance.own():
+        try:
+            return dialogue.send(loss)
+        except StopIteration as end:
+            return end.value
+        except Diverged as error:
+            return error
+
+
+def gradients(replicas: Replicas, batches: Sequence[Batch]) -> Tensor:
+    """Leave each network's gradients in its parameters. Returns the mean loss of each batch, (K,)."""
+    waves, tags = (torch.stack(each) for each in zip(*batches, strict=True))
+    losses = binary_cross_entropy_with_logits(replicas(waves), tags, reduction="none").mean(dim=(1, 2))
+    losses.sum().backward()
+    replicas.share_gradients()
+    return losses.detach()

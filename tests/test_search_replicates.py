@@ -1,0 +1,161 @@
+"""Several trainings as one stream: each is the training that it would be alone."""
+
+import math
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import replace
+from itertools import chain, islice
+
+import pytest
+import torch
+
+import zoo
+from search.failures import Diverged
+from search.feed import Feed, open_feed
+from search.replicates import fit_together
+from search.settings import SearchError, Training
+from search.training import Batch, Epoch, Fit
+
+SMALL = Training(learning_rates=(0.05, 0.01), epochs_per_stage=2, batch_size=8)
+RAW, MEL = "samplecnn_m3_n3_s729", "melcnn_m3_n3_s729_w729"
+SEGMENTS = 20  # of which the last batch is a shorter one
+EXACT = 1e-10
+SINGLE = 1e-6  # losses are summed in float32
+
+
+def a_fit(seed: int, training: Training = SMALL, network: str = RAW, **options: object) -> Fit:
+    torch.manual_seed(seed)
+    entry = zoo.entry(network).with_options(filters="half", **options)
+    train, valid = (open_feed("demo", split, None, entry) for split in ("train", "valid"))
+    return Fit(entry.build(len(train.split.tags)).double(), train, valid, training, seed, SEGMENTS)
+
+
+def of_many_kinds(network: str) -> list[Fit]:
+    """Of other seeds, rates, dropouts, decays and rules; the second one leaves its first stage an epoch earlier."""
+    return [
+        a_fit(1, network=network),
+        a_fit(2, replace(SMALL, epochs_per_stage=1, learning_rates=(0.1, 0.03, 0.01)), network, dropout=0.1),
+        a_fit(3, replace(SMALL, optimizer="adam", learning_rates=(0.001,), epochs_per_stage=3), network),
+        a_fit(4, replace(SMALL, weight_decay=0.01, crops=True, lr_decay=0.1), network, dropout=0.0),
+    ]
+
+
+@pytest.fixture(autouse=True)
+def few_clips(demo: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A look at eight validation clips is enough to tell trainings apart."""
+    clips = Feed.clips
+    monkeypatch.setattr(Feed, "clips", lambda feed, team: islice(clips(feed, team), 8))
+    return demo
+
+
+@pytest.fixture
+def in_double(demo: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Music in float64, so that a difference of rounding shows as none."""
+    heard, batches = Feed._heard, Feed.batches
+    monkeypatch.setattr(Feed, "_heard", lambda feed, wave: heard(feed, wave).double())
+    # Torch takes the loss of float64 logits in float32 where the tags are that.
+    monkeypatch.setattr(Feed, "batches", lambda *given, **more: _tags_in_double(batches(*given, **more)))
+    return demo
+
+
+def _tags_in_double(batches: Generator[Batch]) -> Generator[Batch]:
+    with closing(batches):
+        for wave, tags in batches:
+            yield wave, tags.double()
+
+
+@pytest.mark.usefixtures("in_double")
+@pytest.mark.parametrize("network", [RAW, MEL])
+def test_trainings_as_one_are_the_trainings_of_each_alone(network: str) -> None:
+    alone, together = of_many_kinds(network), of_many_kinds(network)
+    wanted = [list(fit) for fit in alone]
+    found: list[list[Epoch]] = [[] for _ in together]
+    for i, epoch in fit_together(together):
+        assert isinstance(epoch, Epoch)
+        found[i].append(epoch)
+    assert [[epoch.stage for epoch in epochs] for epochs in found] == [
+        [0, 0, 1, 1],
+        [0, 1, 2],
+        [0, 0, 0],
+        [0, 0, 1, 1],
+    ]
+    for one, other in zip(alone, together, strict=True):
+        tensors, about = one.state()
+        theirs, about_them = other.state()
+        assert theirs.keys() == tensors.keys()
+        for name, value in tensors.items():
+            assert torch.allclose(theirs[name].double(), value.double(), rtol=EXACT, atol=EXACT), name
+        assert about_them == {**about, "best_loss": pytest.approx(about["best_loss"], rel=EXACT)}
+    for one, other in zip(chain(*wanted), chain(*found), strict=True):
+        rest = ("seconds", "train_loss", "valid_loss", "valid_roc_auc", "valid_pr_auc")
+        assert other.train_loss == pytest.approx(one.train_loss, rel=SINGLE)
+        assert other.valid_loss == pytest.approx(one.valid_loss, rel=EXACT)
+        assert other.valid_roc_auc == pytest.approx(one.valid_roc_auc, rel=EXACT)
+        assert replace(other, **dict.fromkeys(rest, 0.0)) == replace(one, **dict.fromkeys(rest, 0.0))
+
+
+@pytest.mark.usefixtures("in_double")
+def test_one_of_several_trainings_goes_on_alone_from_its_state() -> None:
+    whole = a_fit(2)
+    wanted = list(whole)
+    several = [a_fit(1), a_fit(2)]
+    epochs = [epoch for i, epoch in fit_together(several, lambda i: several[i].progress.epoch < 2) if i == 1]
+    assert len(epochs) == 2, "it went on although it was not wanted any more"
+    rest = a_fit(2)
+    rest.restore(*several[1].state())
+    epochs += list(rest)
+    assert [epoch.train_loss for epoch in epochs] == pytest.approx(
+        [one.train_loss for one in wanted], rel=SINGLE
+    )
+
+
+def test_a_training_that_diverges_ends_alone() -> None:
+    def singles(seed: int, rate: float = 0.05) -> Fit:
+        fit = a_fit(seed, replace(SMALL, learning_rates=(rate,)))
+        fit.network.float()
+        return fit
+
+    found: list[tuple[int, Epoch | Diverged]] = list(
+        fit_together([singles(1), singles(2, rate=1e30), singles(3)])
+    )
+    assert [(i, type(end)) for i, end in found] == [
+        (0, Epoch),
+        (1, Diverged),
+        (2, Epoch),
+        (0, Epoch),
+        (2, Epoch),
+    ]
+    assert all(math.isfinite(end.train_loss) for _, end in found if isinstance(end, Epoch))
+
+
+def cut(fit: Fit) -> Fit:
+    fit.micro_batch_size = 4
+    return fit
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (lambda: a_fit(2, replace(SMALL, batch_size=4)), "trainings with batch_size=8 and 4 can't be one"),
+        (lambda: a_fit(2, replace(SMALL, norm_momentum=0.5)), "with norm_momentum=0.01 and 0.5 can't be one"),
+        (lambda: cut(a_fit(2)), "whose batches are cut in parts to fit into memory can't be one"),
+        (
+            lambda: a_fit(2, network=MEL),
+            "samplecnn_m3_n3_s729 and melcnn_m3_n3_s729_w729 can't be trained as one",
+        ),
+    ],
+)
+def test_trainings_that_cannot_be_one_are_refused_before_anything_is_trained(
+    other: Callable[[], Fit], words: str
+) -> None:
+    fits = [a_fit(1), other()]
+    with pytest.raises((SearchError, zoo.ZooError), match=words):
+        next(fit_together(fits))
+    assert fits[0].progress.epoch == 0
+
+
+def test_epochs_of_different_length_are_refused() -> None:
+    fits = [a_fit(1), a_fit(2)]
+    fits[1].segments = 8
+    with pytest.raises(SearchError, match="epochs of 20 and 8 segments can't be one; train them apart"):
+        next(fit_together(fits))
