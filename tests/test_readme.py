@@ -37,6 +37,7 @@ ELSEWHERE = {
         "tests/test_readme.py",
         "def test_mlflow_opens",
     ),
+    "uv run python -m dashboards": ("tests/test_dashboards_serving.py", '"dashboards", "port=0"'),
     "uv run python -m dashboards export out=pictures": ("tests/test_dashboards.py", '"export"'),
     "uv run python -m zoo tag song.mp3 model=models:/demo-table2@champion": (
         "tests/test_search_whole.py",

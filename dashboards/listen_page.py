@@ -1,0 +1,56 @@
+"""Page Listen: a song in the browser's own player, and beside it what a model hears in it, second by second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dashboards.blocks import Block, Page, Text, Widget
+from dashboards.models import Models
+from dashboards.songs import Songs
+
+NAME, TITLE = "listen", "Listen"
+SERVER = "python -m dashboards"
+
+
+def page(songs: Songs | None, reading: object, choices: Mapping[str, str]) -> Page:
+    """songs: None where there is no server, which an export says."""
+    if songs is None:
+        told = "This page hears songs, which takes a server on your machine. This starts it; then open this page there:"
+        return Page(NAME, TITLE, [Text(told), Text(SERVER, code=True)])
+    models = songs.models
+    listed = models.listed()
+    return Page(
+        NAME,
+        TITLE,
+        [
+            Text(
+                "Choose a song and a model: the song plays here, and the map shows each tag's probability over time. "
+                f"At most {songs.most_bytes / 1024**2:.3g} MiB and {songs.most_seconds / 3600:.3g} hours. The file is "
+                "kept until it has been heard, and no longer."
+            ),
+            *_about(models, bool(listed)),
+            Widget(
+                "listen.html",
+                {
+                    "models": [(model.address, model.label) for model in listed],
+                    "chosen": choices.get("model", ""),
+                    "most_bytes": songs.most_bytes,
+                },
+                "listen.js",
+            ),
+        ],
+        live=not models.known,
+    )
+
+
+def _about(models: Models, any_listed: bool) -> list[Block]:
+    if models.trouble:
+        return [Text(models.trouble, alarming=True)]
+    if not models.known:
+        return [Text("The registry is being asked which models there are.")]
+    if not any_listed:
+        return [
+            Text("No model is registered yet. A search registers its winner:"),
+            Text("python -m search.run", code=True),
+        ]
+    return []
