@@ -22,6 +22,8 @@ from pathlib import Path
 from datasets import words as typed
 from datasets.errors import DatasetError
 
+from .command import run
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -50,26 +52,18 @@ def settings(words: Sequence[str]) -> Settings:
     return Settings(tuple(found[:clips]), rounds, given.get("folder"))
 
 
-def main(words: list[str]) -> int:
-    """Command line; returns the exit code: 0 measured, 2 refused with one line, 130 interrupted."""
-    if {"--help", "-h", "help"} & set(words):
-        print(__doc__)
-        return 0
-    try:
-        wanted = settings(words)
-        from .builders import benchmark
+def main(words: Sequence[str]) -> int:
+    """Command line; returns the exit code."""
+    return run(
+        words, __doc__ or "", _measure, "give folder= on a disk with room, the same command begins again"
+    )
 
-        benchmark(wanted.files, wanted.rounds, wanted.folder, ["tests.benchmarks.building", *words])
-    except DatasetError as problem:
-        print(problem, file=sys.stderr)
-        return 2
-    except OSError as problem:
-        print(f"{problem}; give folder= on a disk with room, the same command begins again", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; nothing is kept, the same command begins again", file=sys.stderr)
-        return 130
-    return 0
+
+def _measure(words: Sequence[str]) -> None:
+    wanted = settings(words)
+    from .builders import benchmark
+
+    benchmark(wanted.files, wanted.rounds, wanted.folder, ["tests.benchmarks.building", *words])
 
 
 if __name__ == "__main__":

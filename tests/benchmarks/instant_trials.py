@@ -13,6 +13,7 @@ from rich.console import Console
 
 from search import placing
 from search.board import Board
+from search.budgets import Meter
 from search.tracking import Tracker
 
 from .instant import Instant, a_decider, a_search_run, made_up_home
@@ -28,6 +29,9 @@ class Stub(tune.Trainable):
     def step(self) -> dict[str, Any]:
         return {"score": 1.0, "done": True}
 
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing to keep; Tune asks at the end of each trial."""
+
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         return True
 
@@ -38,7 +42,7 @@ def _function(config: dict[str, Any]) -> dict[str, float]:
 
 def instant_trials(trials: int, say: Callable[[str], None]) -> None:
     """Four ways on the same Ray, one after the other; ours twice, without MLflow and with it."""
-    with made_up_home() as home, placing.cluster(a_decider(1).job.settings.cluster) as room:
+    with made_up_home() as home, placing.cluster(a_decider(1).job.settings.cluster, say) as room:
         with _loggers_as_they_come():
             fresh = _tune(_function, max(4, trials // 10), room.at_once, home, reuse=False)
             reused = _tune(Stub, trials // 2, room.at_once, home, reuse=True)
@@ -93,7 +97,9 @@ def _ours(name: str, trials: int, room: placing.Room, more: Sequence[placing.Wat
     )
     told: list[str] = []
     with board:
-        placing.run_trials(name, decider, room, [instant, board, *more], {}, told.append)
+        placing.run_trials(
+            name, decider, room, [instant, board, *more], {}, told.append, Meter(decider.job.settings.limits)
+        )
     if told:
         raise RuntimeError("; ".join(told))
     if len(decider.ended()) != trials:

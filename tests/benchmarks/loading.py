@@ -16,9 +16,12 @@ Batches of 23 segments of 59,049 samples from random places of random clips; one
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from datasets import words as typed
 from datasets.errors import DatasetError
+
+from .command import run
 
 FEWEST_CLIPS = 4
 
@@ -57,26 +60,18 @@ def settings(words: Sequence[str]) -> Settings:
     return found
 
 
-def main(words: list[str]) -> int:
-    """Command line; returns the exit code: 0 measured, 2 refused with one line, 130 interrupted."""
-    if {"--help", "-h", "help"} & set(words):
-        print(__doc__)
-        return 0
-    try:
-        wanted = settings(words)
-        from .rounds import benchmark
+def main(words: Sequence[str]) -> int:
+    """Command line; returns the exit code."""
+    return run(
+        words, __doc__ or "", _measure, "give folder= on a disk with room, the same command begins again"
+    )
 
-        benchmark(wanted, lambda line: print(line, flush=True))
-    except DatasetError as problem:
-        print(problem, file=sys.stderr)
-        return 2
-    except OSError as problem:
-        print(f"{problem}; give folder= on a disk with room, the same command begins again", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; nothing is kept, the same command begins again", file=sys.stderr)
-        return 130
-    return 0
+
+def _measure(words: Sequence[str]) -> None:
+    wanted = settings(words)
+    from .rounds import benchmark
+
+    benchmark(wanted, partial(print, flush=True))
 
 
 if __name__ == "__main__":

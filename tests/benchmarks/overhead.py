@@ -13,18 +13,18 @@ Prints Markdown, a table for each part. Everything lies in temporary folders, al
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from datasets import words as typed
 from datasets.errors import DatasetError, nearest
-from search.settings import SearchError
+
+from .command import Say, run
 
 PARTS = ("trial", "tracking", "server", "sampler", "memory")
 FEWEST_TRIALS = 20
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -85,20 +85,9 @@ def _load() -> str:
     return f"{os.getloadavg()[0]:.1f}"
 
 
-def main(words: list[str]) -> int:
-    """Command line; returns the exit code: 0 measured, 2 refused with one line, 130 interrupted."""
-    if {"--help", "-h", "help"} & set(words):
-        print(__doc__)
-        return 0
-    try:
-        benchmark(settings(words), lambda line: print(line, flush=True))
-    except (DatasetError, SearchError, OSError) as problem:
-        print(problem, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; nothing is kept, the same command begins again", file=sys.stderr)
-        return 130
-    return 0
+def main(words: Sequence[str]) -> int:
+    """Command line; returns the exit code."""
+    return run(words, __doc__ or "", lambda given: benchmark(settings(given), partial(print, flush=True)))
 
 
 if __name__ == "__main__":

@@ -13,19 +13,19 @@ product's rate that is. Ratios are medians of the ratios of processor seconds wi
 """
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-import zoo
 from datasets import words as typed
-from datasets.errors import DatasetError
+
+from .command import Say, load, names, run, whole_numbers
 
 if TYPE_CHECKING:
     from .stepping import Taken
@@ -42,8 +42,6 @@ KINDS = (
 )
 HEADS = ("network", "form", "wall s", "core s", "peak MB", "GFLOP/s", "of the product", "times", "memory")
 
-Say = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -58,16 +56,8 @@ class Settings:
 def settings(words: Sequence[str]) -> Settings:
     """From `key=value` words. raises: DatasetError or zoo.ZooError for what can't be."""
     given = typed.parse(words, ("networks", "batch", "rounds", "threads"))
-    numbers = {}
-    for key in ("batch", "rounds", "threads"):
-        try:
-            numbers[key] = int(given.get(key, getattr(Settings, key)))
-        except ValueError:
-            raise DatasetError(f"{key}={given[key]} is no whole number") from None
-    if numbers["batch"] < 2 or numbers["rounds"] < 1 or numbers["threads"] < 1:
-        raise DatasetError("give at least batch=2, rounds=1 and threads=1")
-    names = tuple(given["networks"].split(",")) if "networks" in given else KINDS
-    return Settings(tuple(zoo.entry(name).name for name in names), **numbers)
+    numbers = whole_numbers(given, {"batch": (2, 6), "rounds": (1, 5), "threads": (1, 1)})
+    return Settings(names(given, KINDS), **numbers)
 
 
 def benchmark(wanted: Settings, say: Say = print) -> None:
@@ -75,15 +65,13 @@ def benchmark(wanted: Settings, say: Say = print) -> None:
     from .stepping import FORMS, operations, product_rate
 
     bound = product_rate(wanted.threads)
-    say(
-        f"batch {wanted.batch}, {wanted.threads} threads, product {bound / 1e9:.0f} GFLOP/s, load {_load()}\n"
-    )
+    say(f"batch {wanted.batch}, {wanted.threads} threads, product {bound / 1e9:.0f} GFLOP/s, load {load()}\n")
     say(f"| {' | '.join(HEADS)} |\n| --- | --- |{' ---: |' * (len(HEADS) - 2)}")
     for name in wanted.networks:
         found = dict(zip(FORMS, measured(name, wanted, FORMS), strict=True))
         for line in rows(name, found, operations(name) * wanted.batch, bound):
             say(line)
-    say(f"\nload after: {_load()}")
+    say(f"\nload after: {load()}")
 
 
 def measured(name: str, wanted: Settings, forms: Sequence[str]) -> list[list["Taken"]]:
@@ -134,24 +122,9 @@ def rows(name: str, found: dict[str, list["Taken"]], operations: float, bound: f
         yield "| " + " | ".join([*cells, f"{times:.2f}", f"{memory:.2f}"]) + " |"
 
 
-def _load() -> str:
-    return " ".join(f"{value:.1f}" for value in os.getloadavg())
-
-
-def main(words: list[str]) -> int:
-    """Command line; returns the exit code: 0 measured, 2 refused with one line, 130 interrupted."""
-    if {"--help", "-h", "help"} & set(words):
-        print(__doc__)
-        return 0
-    try:
-        benchmark(settings(words), lambda line: print(line, flush=True))
-    except (DatasetError, zoo.ZooError) as problem:
-        print(problem, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; nothing is kept, the same command begins again", file=sys.stderr)
-        return 130
-    return 0
+def main(words: Sequence[str]) -> int:
+    """Command line; returns the exit code."""
+    return run(words, __doc__ or "", lambda given: benchmark(settings(given), partial(print, flush=True)))
 
 
 if __name__ == "__main__":

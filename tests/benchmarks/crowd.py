@@ -1,0 +1,101 @@
+"""Steps of K replicates: one by one, as one, and, as a process of its own, one of K that share a machine.
+
+`python -m tests.benchmarks.crowd NETWORK K BATCH THREADS DEVICE` answers each line on its input with a step, and with
+its processor seconds.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+import zoo
+from search import worker
+from search.optimizer import Optimizer, make
+from search.replicates import gradients
+from zoo.replicas import Chance, Replicas
+
+LEARNING_RATE = 0.01
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Of one step of all replicates, in seconds."""
+
+    wall: float
+    core: float
+
+
+Step = Callable[[], Taken]
+
+
+def one_by_one(name: str, count: int, batch: int, device: str) -> Step:
+    """Each replicate steps after the other."""
+    networks, optimizers = _prepared(name, count, device)
+    waves, tags = _batches(networks, batch, device)
+
+    def step() -> None:
+        for network, optimizer, wave, wanted in zip(networks, optimizers, waves, tags, strict=True):
+            binary_cross_entropy_with_logits(network(wave), wanted).backward()
+            optimizer.step(LEARNING_RATE)
+
+    return lambda: timed(step, device)
+
+
+def as_one(name: str, count: int, batch: int, device: str) -> Step:
+    """All replicates go through their layers together."""
+    networks, optimizers = _prepared(name, count, device)
+    waves, tags = _batches(networks, batch, device)
+    replicas = Replicas(networks, [Chance(torch.device(device)) for _ in networks])
+
+    def step() -> None:
+        gradients(replicas, list(zip(waves, tags, strict=True)))
+        for optimizer in optimizers:
+            optimizer.step(LEARNING_RATE)
+
+    return lambda: timed(step, device)
+
+
+FORMS = {"one by one": one_by_one, "as one": as_one}
+
+
+def _prepared(name: str, count: int, device: str) -> tuple[list[nn.Module], list[Optimizer]]:
+    networks = []
+    for seed in range(count):
+        torch.manual_seed(seed)
+        networks.append(zoo.create(name).to(device).train())
+    return networks, [make("nesterov", network.parameters()) for network in networks]
+
+
+def _batches(networks: list[nn.Module], batch: int, device: str) -> tuple[Tensor, Tensor]:
+    """Noise: (K, batch, samples), and tags (K, batch, n_tags)."""
+    first = networks[0]
+    waves = torch.rand(len(networks), batch, first.input_samples, device=device) * 2 - 1
+    tags = torch.rand(len(networks), batch, first.n_tags, device=device) < 0.1
+    return waves, tags.float()
+
+
+def timed(step: Callable[[], float | None], device: str) -> Taken:
+    """A step, to its end; of the processor seconds those that the step tells, or else this process's."""
+    wall, core = time.perf_counter(), time.process_time()
+    told = step()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    spent = time.process_time() - core if told is None else told
+    return Taken(time.perf_counter() - wall, spent)
+
+
+def main(name: str, count: int, batch: int, threads: int, device: str) -> None:
+    """Answer until the input ends."""
+    worker.prepare(threads, 1 / count if device == "cuda" else 0.0)
+    step = one_by_one(name, 1, batch, device)
+    for _ in sys.stdin:
+        print(step().core, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5])

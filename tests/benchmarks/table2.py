@@ -1,0 +1,149 @@
+"""How long one epoch of MagnaTagATune takes for every network of Table 2 on this machine: from measured steps.
+
+    python -m tests.benchmarks.table2
+
+Words (key=value):
+    networks=A,B   whose steps are measured (default: the deepest and a shallow one of every m)
+    batch=23       segments of a step
+    rounds=3       of which the medians are taken, after one to get warm
+    threads=1      of a training
+    device=cpu     or cuda
+
+Prints Markdown: seconds of a step, and hours of an epoch, the steps of MTAT's 15,244 training clips of 29.1 s without
+the look at the validation clips. On a processor these are processor seconds, so others at work take little from them,
+and a machine of n cores trains n networks in that time. What is not measured is projected: its operations, at the
+seconds per operation of the measured networks of the same m, between which it is interpolated by n.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+
+import zoo
+from datasets import words as typed
+from datasets.errors import DatasetError
+
+from .command import Say, load, names, run, whole_numbers
+
+MEASURED = (
+    "samplecnn_m2_n6_s256",
+    "samplecnn_m2_n10_s16",
+    "samplecnn_m2_n14_s2",
+    "samplecnn_m3_n4_s729",
+    "samplecnn_m3_n6_s81",
+    "samplecnn_m3_n9_s3",
+    "samplecnn_m4_n4_s64",
+    "samplecnn_m4_n7_s4",
+    "samplecnn_m5_n4_s125",
+    "samplecnn_m5_n6_s5",
+)
+CLIPS, CLIP_SAMPLES = 15_244, 641_655  # of the paper's training split
+STAGES_EPOCHS = 60  # of a training, of which the issue's goal speaks
+HEADS = ("network", "GFLOP a segment", "steps an epoch", "s a step", "hours an epoch", "the step is")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the words say."""
+
+    networks: tuple[str, ...] = MEASURED
+    batch: int = 23
+    rounds: int = 3
+    threads: int = 1
+    device: str = "cpu"
+
+
+def settings(words: Sequence[str]) -> Settings:
+    """From `key=value` words. raises: DatasetError or zoo.ZooError for what can't be."""
+    least = {"batch": (2, 23), "rounds": (1, 3), "threads": (1, 1)}
+    given = typed.parse(words, ("networks", *least, "device"))
+    measured, device = names(given, MEASURED), given.get("device", "cpu")
+    if device not in ("cpu", "cuda"):
+        raise DatasetError(f"device={device}: give cpu or cuda")
+    table = zoo.names(table="table2")
+    if others := [name for name in measured if name not in table]:
+        raise DatasetError(f"networks={others[0]} is none of Table 2; see python -m zoo list table=table2")
+    if missing := {_m(name) for name in table} - {_m(name) for name in measured}:
+        raise DatasetError(f"networks= holds none of m={min(missing)}; give one of each m of Table 2")
+    return Settings(measured, **whole_numbers(given, least), device=device)
+
+
+def benchmark(wanted: Settings, say: Say = print) -> None:
+    """Measure, project, and say the table. raises: DatasetError where there is no GPU."""
+    import torch
+
+    if wanted.device == "cuda" and not torch.cuda.is_available():
+        raise DatasetError("device=cuda: this machine has no GPU that torch can use; take device=cpu")
+    say(f"batch {wanted.batch}, {wanted.threads} threads, {wanted.device}, load {load()}\n")
+    steps = {name: seconds(name, wanted) for name in wanted.networks}
+    say(f"| {' | '.join(HEADS)} |\n| --- |{' ---: |' * (len(HEADS) - 2)} --- |")
+    total = 0.0
+    for name in zoo.names(table="table2"):
+        step = steps.get(name) or projected(name, steps, wanted.batch)
+        hours = step * steps_of(name, wanted.batch) / 3600
+        total += hours
+        say(row(name, step, hours, wanted.batch, name in steps))
+    say(
+        f"\nall: {total:.1f} hours an epoch, {total * STAGES_EPOCHS / 24:,.1f} days of {STAGES_EPOCHS} epochs each"
+    )
+    say(f"load after: {load()}")
+
+
+def seconds(name: str, wanted: Settings) -> float:
+    """Of one step: the median of the rounds."""
+    from search import worker
+
+    from .crowd import one_by_one
+
+    worker.prepare(wanted.threads)
+    step = one_by_one(name, 1, wanted.batch, wanted.device)
+    step()
+    taken = [step() for _ in range(wanted.rounds)]
+    return median(each.wall if wanted.device == "cuda" else each.core for each in taken)
+
+
+def projected(name: str, measured: Mapping[str, float], batch: int) -> float:
+    """Seconds of a step, from the measured networks of the same m: the nearest below and above in n."""
+    import numpy as np
+
+    alike = sorted((int(zoo.entry(it).options["n"]), it) for it in measured if _m(it) == _m(name))
+    rates = [measured[it] / operations_of(it, batch) for _, it in alike]
+    rate = np.interp(int(zoo.entry(name).options["n"]), [n for n, _ in alike], rates)
+    return float(rate) * operations_of(name, batch)
+
+
+def operations_of(name: str, batch: int) -> float:
+    """Floating-point operations of a step, forwards and backwards."""
+    return 6.0 * zoo.entry(name).cost().multiply_adds * batch
+
+
+def steps_of(name: str, batch: int) -> int:
+    """Of an epoch: whole batches of all whole segments of all clips."""
+    return CLIPS * (CLIP_SAMPLES // zoo.entry(name).input_samples) // batch
+
+
+def _m(name: str) -> int:
+    return int(zoo.entry(name).options["m"])
+
+
+def row(name: str, step: float, hours: float, batch: int, measured: bool) -> str:
+    """A line of the table."""
+    cells = [
+        name,
+        f"{operations_of(name, 1) / 1e9:.2f}",
+        f"{steps_of(name, batch):,}",
+        f"{step:.3f}",
+        f"{hours:.2f}",
+    ]
+    return "| " + " | ".join([*cells, "measured" if measured else "projected"]) + " |"
+
+
+def main(words: Sequence[str]) -> int:
+    """Command line; returns the exit code."""
+    return run(words, __doc__ or "", lambda given: benchmark(settings(given), partial(print, flush=True)))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
