@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from search.feed import Feed
+from search.precision import computing
+from search.settings import FLOAT32
 from search.team import ALONE, Team
 from zoo.folded import folded
 from zoo.tagger import segments_at_once
@@ -30,7 +32,8 @@ def evaluate(
 ) -> Evaluation:
     """Score all fixed segments of every clip: how many never depends on a batch size.
 
-    Whole clips go through the network together, in its form for asking (see zoo/folded.py).
+    Whole clips go through the network together, in its form for asking (see zoo/folded.py), in float32 whatever it was
+    trained in.
     The network is left in evaluation mode. between: called after each batch; what it raises ends the evaluation.
     team: whose processes share the clips; each gets the whole evaluation.
     """
@@ -39,7 +42,7 @@ def evaluate(
     labels = torch.from_numpy(feed.split.labels.astype(np.float32)).to(device)
     probabilities = torch.zeros(labels.shape, dtype=torch.float64, device=device)
     losses, segments = torch.zeros((2,), dtype=torch.float64, device=device)
-    with torch.inference_mode():
+    with torch.inference_mode(), computing(FLOAT32, device):
         for clips, counts, waves in _batches(feed.clips(team), most):
             logits = asked(waves)
             wanted = torch.cat(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 Slots = dict[str, list[Tensor]]  # what a rule remembers of each parameter, by the name of the slot
 Rule = Callable[
-    [Slots, list[Tensor], int], list[Tensor]
+    [Slots, list[Tensor], "int | Tensor"], list[Tensor]
 ]  # (slots, gradients, number of the step) -> directions
 
 
@@ -28,25 +28,33 @@ class Optimizer:
         self.slots: Slots = {}
         self.steps = 0
 
-    @torch.no_grad()
     def step(self, learning_rate: float) -> None:
         """Move every parameter and forget its gradient."""
+        self.steps += 1
+        self.move(learning_rate, self.steps)
+
+    @torch.no_grad()
+    def move(self, learning_rate: float | Tensor, step: int | Tensor) -> None:
+        """A step of this number, which is not counted. A captured one takes both from the GPU, as tensors of ()."""
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         if self.weight_decay:
             torch._foreach_add_(gradients, self.parameters, alpha=self.weight_decay)
-        self.steps += 1
-        directions = self.rule(self.slots, gradients, self.steps)
-        torch._foreach_add_(self.parameters, directions, alpha=-learning_rate)
+        directions = self.rule(self.slots, gradients, step)
+        if isinstance(learning_rate, Tensor):
+            torch._foreach_mul_(directions, learning_rate)
+            torch._foreach_sub_(self.parameters, directions)
+        else:
+            torch._foreach_add_(self.parameters, directions, alpha=-learning_rate)
         for parameter in self.parameters:
             parameter.grad = None
 
 
-def sgd(slots: Slots, gradients: list[Tensor], step: int) -> list[Tensor]:
+def sgd(slots: Slots, gradients: list[Tensor], step: int | Tensor) -> list[Tensor]:
     """Plain gradient descent."""
     return gradients
 
 
-def nesterov(momentum: float, slots: Slots, gradients: list[Tensor], step: int) -> list[Tensor]:
+def nesterov(momentum: float, slots: Slots, gradients: list[Tensor], step: int | Tensor) -> list[Tensor]:
     """The same steps as torch.optim.SGD(nesterov=True), bit for bit."""
     if "velocity" in slots:
         torch._foreach_mul_(slots["velocity"], momentum)
@@ -56,7 +64,7 @@ def nesterov(momentum: float, slots: Slots, gradients: list[Tensor], step: int) 
     return list(torch._foreach_add(gradients, slots["velocity"], alpha=momentum))
 
 
-def adam(slots: Slots, gradients: list[Tensor], step: int) -> list[Tensor]:
+def adam(slots: Slots, gradients: list[Tensor], step: int | Tensor) -> list[Tensor]:
     """Kingma and Ba 2015 with their defaults (0.9, 0.999, 1e-8), as torch.optim.Adam to rounding."""
     if not slots:
         slots["mean"], slots["square"] = ([torch.zeros_like(g) for g in gradients] for _ in range(2))
@@ -71,7 +79,7 @@ def adam(slots: Slots, gradients: list[Tensor], step: int) -> list[Tensor]:
     return list(directions)
 
 
-def adagrad(slots: Slots, gradients: list[Tensor], step: int) -> list[Tensor]:
+def adagrad(slots: Slots, gradients: list[Tensor], step: int | Tensor) -> list[Tensor]:
     """Duchi et al. 2011, as torch.optim.Adagrad to rounding."""
     if not slots:
         slots["square"] = [torch.zeros_like(gradient) for gradient in gradients]

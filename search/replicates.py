@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from search.failures import Diverged
-from search.settings import SearchError
+from search.precision import computing, full
+from search.settings import FLOAT32, SearchError
 from search.team import ALONE
 from search.training import Batch, Dialogue, Epoch, Fit
 from zoo.replicas import Chance, Replicas
@@ -25,6 +26,7 @@ FREE = (
     "momentum",
     "weight_decay",
     "lr_decay",
+    "one_cycle",
     "crops",
 )
 
@@ -83,7 +85,10 @@ def _one_epoch(fits: Sequence[Fit], chances: Sequence[Chance]) -> list[Epoch | D
             said = [_answer(*each) for each in zip(dialogues, chances, losses, strict=True)]
             if ends := [each for each in said if isinstance(each, Epoch | Diverged)]:
                 return ends
-            losses = gradients(replicas, [each for each in said if isinstance(each, tuple)])
+            batches = [each for each in said if isinstance(each, tuple)]
+            losses = gradients(replicas, batches, fits[0].training.precision)
+            for fit, (_, _, rate) in zip(fits, batches, strict=True):
+                fit.optimizer.step(rate)
     finally:
         for dialogue in dialogues:
             dialogue.close()
@@ -100,10 +105,13 @@ def _answer(dialogue: Dialogue, chance: Chance, loss: Tensor | None) -> Batch | 
             return error
 
 
-def gradients(replicas: Replicas, batches: Sequence[Batch]) -> Tensor:
+def gradients(replicas: Replicas, batches: Sequence[Batch], precision: str = FLOAT32) -> Tensor:
     """Leave each network's gradients in its parameters. Returns the mean loss of each batch, (K,)."""
-    waves, tags = (torch.stack(each) for each in zip(*batches, strict=True))
-    losses = binary_cross_entropy_with_logits(replicas(waves), tags, reduction="none").mean(dim=(1, 2))
-    losses.sum().backward()
+    waves, tags = (torch.stack(each) for each in list(zip(*batches, strict=True))[:2])
+    with computing(precision, waves.device) as forwards:
+        with forwards:
+            logits = replicas(waves)
+        losses = binary_cross_entropy_with_logits(full(logits), tags, reduction="none").mean(dim=(1, 2))
+        losses.sum().backward()
     replicas.share_gradients()
     return losses.detach()

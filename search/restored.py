@@ -20,7 +20,8 @@ from search.score_table import SplitScores
 from search.settings import SearchError
 
 HOW = "evaluated"  # the field of a card's lineage
-WAY = "norms folded, clips together"  # of search/evaluation.py; another order of its sums has other bits, and a name
+# Of search/evaluation.py; another order of its sums has other bits, and another name.
+WAY = "norms folded, clips together, float32"
 MOST_THREADS = 1024
 NOT_HERE = 3  # exit code of the process that scores, where the data set is not here
 

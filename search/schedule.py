@@ -1,9 +1,14 @@
-"""When a stage of training ends, and when training does: the paper's five restarted stages as a pure rule."""
+"""When a stage of training ends, when training does, and at what rate each update goes: pure rules.
+
+The paper's are five restarted stages.
+"""
 
 import math
 from dataclasses import dataclass, replace
 
 from search.settings import Training
+
+WARM_SHARE = 0.3  # of a cycle, in which its rate climbs
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,20 @@ class Progress:
             best_epoch=self.epoch + 1 if better else self.best_epoch,
             without_best=0 if better else self.without_best + 1,
         )
-        if now.without_best <= training.patience and now.stage_epoch < training.epochs_per_stage:
+        patient = training.one_cycle or now.without_best <= training.patience
+        if patient and now.stage_epoch < training.epochs_per_stage:
             return now
         if now.stage + 1 == len(training.learning_rates):
             return replace(now, finished=True)
         return Progress(epoch=now.epoch, stage=now.stage + 1, best_epoch=now.best_epoch)
+
+
+def learning_rate(training: Training, stage: int, updates: int, updates_per_epoch: int) -> float:
+    """Of the update after so many in this stage."""
+    rate = training.learning_rates[stage]
+    if not training.one_cycle:
+        return rate / (1 + training.lr_decay * updates)
+    done = (updates + 0.5) / (training.epochs_per_stage * updates_per_epoch)
+    if done < WARM_SHARE:
+        return rate * done / WARM_SHARE
+    return rate * (1 + math.cos(math.pi * (done - WARM_SHARE) / (1 - WARM_SHARE))) / 2

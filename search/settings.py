@@ -15,6 +15,7 @@ from datasets.errors import nearest
 AUTO = "auto"
 A_NAME = "give up to 100 letters, digits, '.', '_' and '-', a letter or digit first"
 OPTIMIZERS = ("nesterov", "sgd", "adam", "adagrad")
+PRECISIONS = FLOAT32, TF32, BF16 = "float32", "tf32", "bf16"
 RUNGS = ("epoch", "stage", "seed")
 # What a search can look for, and which way of it is better where the words don't say.
 OBJECTIVES = {
@@ -51,7 +52,12 @@ class Training:
     crops:           random places of the clip instead of the fixed segments.
     multiply_adds_per_epoch:  the forward operations of an epoch's training segments are kept below
                      this, by taking fewer segments; None takes the whole split.
-    source: Lee et al. 2017, section 4.2, and the authors' code for what the paper leaves out.
+    one_cycle:       a stage is one cycle instead: over its epochs_per_stage, none of which is left out, the rate climbs
+                     to the stage's rate in the first WARM_SHARE of the updates and falls to nothing along a cosine.
+    precision:       "float32", or on GPUs that have it "tf32" (products of matrices of numbers with ten binary digits)
+                     or "bf16" (activations of eight, half as many bytes). Scores are taken in float32 always.
+    source: Lee et al. 2017, section 4.2, and the authors' code for what the paper leaves out. Smith and Topin 2018,
+            https://arxiv.org/abs/1708.07120, for the one cycle.
     """
 
     learning_rates: tuple[float, ...] = (0.01, 0.002, 0.0004, 0.00008, 0.000016)
@@ -65,6 +71,8 @@ class Training:
     norm_momentum: float = 0.01
     crops: bool = False
     multiply_adds_per_epoch: float | None = None
+    one_cycle: bool = False
+    precision: str = FLOAT32
 
     def __post_init__(self) -> None:
         rates = self.learning_rates
@@ -88,6 +96,9 @@ class Training:
             raise ConfigError(f"budget.momentum={self.momentum}: give a number from 0 to below 1")
         if not 0 < self.norm_momentum <= 1:
             raise ConfigError(f"budget.norm_momentum={self.norm_momentum}: give a number above 0, at most 1")
+        if self.precision not in PRECISIONS:
+            near = nearest(str(self.precision), PRECISIONS, most=1, key="budget.precision=")
+            raise ConfigError(f"budget.precision={self.precision} is not known; {near}")
         most = self.multiply_adds_per_epoch
         if most is not None and not (is_number(most) and most > 0):
             raise ConfigError(

@@ -18,9 +18,11 @@ import zoo
 from search.evaluation import evaluate
 from search.failures import Diverged
 from search.feed import Feed
+from search.graphs import GraphedStep
 from search.metrics import score
 from search.optimizer import Optimizer, make
-from search.schedule import Progress
+from search.precision import check, computing, full
+from search.schedule import Progress, learning_rate
 from search.settings import Training
 from search.team import ALONE, Team
 
@@ -61,7 +63,9 @@ class Pass:
     began: float
 
 
-Batch = tuple[Tensor, Tensor]  # waves (batch, samples), tags (batch, n_tags)
+Batch = tuple[
+    Tensor, Tensor, float
+]  # waves (batch, samples), tags (batch, n_tags), learning rate of its step
 Dialogue = Generator[Batch, Tensor | None, Epoch]
 
 
@@ -89,7 +93,11 @@ class Fit:
         segments: int | None = None,
         team: Team = ALONE,
     ) -> None:
-        """segments: how many of the training split's an epoch takes; None for all. team: who trains along."""
+        """segments: how many of the training split's an epoch takes; None for all. team: who trains along.
+
+        raises: SearchError if the network's device can't compute in the precision that is asked for.
+        """
+        check(training, next(network.parameters()).device)
         self.network, self.train, self.valid = network, train, valid
         self.training, self.seed, self.segments = training, seed, segments
         self.device = next(network.parameters()).device
@@ -102,6 +110,8 @@ class Fit:
         self.between: Callable[[], None] = lambda: None
         self.micro_batch_size = training.batch_size
         self._pass: Pass | None = None  # of the epoch that runs; None between two epochs
+        self.captures = self.device.type == "cuda" and team.ranks == 1  # whether steps are replayed as graphs
+        self._graph: GraphedStep | None = None
 
     def __iter__(self) -> Iterator[Epoch]:
         while not self.progress.finished:
@@ -115,13 +125,13 @@ class Fit:
                     batch = epoch.send(loss)
                 except StopIteration as end:
                     return end.value
-                loss = self._gradients(*batch)
+                loss = self._step(*batch)
 
     def epoch(self) -> Dialogue:
         """Train on one pass, look at the validation clips, keep the weights if they are the best.
 
-        Gives batches, and wants for each the mean loss, and its gradient in the network's parameters: whoever asks
-        may take several networks' batches together. Returns the epoch.
+        Gives batches, and wants for each its mean loss once its step is taken: whoever asks may take several networks'
+        batches together. Returns the epoch.
         """
         before = self.progress
         current = self._pass = self._pass or self._begin()
@@ -180,7 +190,7 @@ class Fit:
     def _train(self, current: Pass) -> Generator[Batch, Tensor, None]:
         """What is left of one pass over the training segments."""
         self.network.train()
-        how, rate = self.training, self.training.learning_rates[self.progress.stage]
+        how = self.training
         self.team.batch = min(how.batch_size, self.segments or len(self.train), len(self.train))
         batches = self.train.batches(
             how.batch_size,
@@ -191,24 +201,55 @@ class Fit:
             current.batches,
             self.team,
         )
+        per_epoch = self.train.split.n_batches(how.batch_size, self.segments)
         with closing(batches):
             for wave, tags in batches:
-                decay = 1 + how.lr_decay * (self.progress.updates + current.batches)
-                current.losses += yield wave, tags
-                self.optimizer.step(rate / decay)
+                updates = self.progress.updates + current.batches
+                current.losses += yield (
+                    wave,
+                    tags,
+                    learning_rate(how, self.progress.stage, updates, per_epoch),
+                )
                 current.batches += 1
                 self.between()
 
+    def _step(self, wave: Tensor, tags: Tensor, rate: float) -> Tensor:
+        """One step along the mean gradient of the batch. Returns its mean loss."""
+        if self.captures and self._parts_of(wave) == 1 and (graph := self._captured(wave, tags)):
+            return graph(wave, tags, [rate])
+        loss = self._gradients(wave, tags)
+        self.optimizer.step(rate)
+        return loss
+
+    def _captured(self, wave: Tensor, tags: Tensor) -> GraphedStep | None:
+        """The step as a graph; None if this network does what no graph can hold, as to wait for the processor."""
+        if self._graph is None or not self._graph.fits([self.optimizer], wave):
+            self._graph = None  # its memory goes before that of the next one comes
+            buffers = list(self.network.buffers())
+            try:
+                self._graph = GraphedStep(self._gradients, [self.optimizer], buffers, wave, tags)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError:
+                self.captures = False
+        return self._graph
+
     def _gradients(self, wave: Tensor, tags: Tensor) -> Tensor:
         """Leave the mean gradient of the batch in the parameters. Returns its mean loss."""
-        parts = _parts(len(wave), self.micro_batch_size) if self.team.ranks == 1 else 1
+        parts = self._parts_of(wave)
         total = torch.zeros((), device=self.device)
-        for some, wanted in zip(wave.tensor_split(parts), tags.tensor_split(parts), strict=True):
-            loss = binary_cross_entropy_with_logits(self.shared(some), wanted)
-            loss = loss * (len(some) / len(wave) * self.team.mean_weight(len(wave)))
-            loss.backward()
-            total += loss.detach()
+        with computing(self.training.precision, self.device) as forwards:
+            for some, wanted in zip(wave.tensor_split(parts), tags.tensor_split(parts), strict=True):
+                with forwards:
+                    logits = self.shared(some)
+                loss = binary_cross_entropy_with_logits(full(logits), wanted)
+                loss = loss * (len(some) / len(wave) * self.team.mean_weight(len(wave)))
+                loss.backward()
+                total += loss.detach()
         return self.team.total(total) / self.team.ranks
+
+    def _parts_of(self, wave: Tensor) -> int:
+        return _parts(len(wave), self.micro_batch_size) if self.team.ranks == 1 else 1
 
     def shrink(self) -> bool:
         """Halve the parts that batches go through the network in; False if they can't be smaller."""

@@ -152,18 +152,3 @@ def test_the_desk_lets_a_trial_wait_for_the_probe_and_packs_it_then() -> None:
     assert desk.assign("j") is None
     throughput._notes.cache_clear()
     assert len(throughput.memory("H200")) == 1
-
-
-@pytest.mark.gpu
-def test_a_gpu_refuses_what_is_beyond_a_process_part() -> None:
-    import torch
-
-    if not torch.cuda.is_available():
-        pytest.skip("a CUDA device is needed")
-    worker.share_gpu(0.1)
-    whole = torch.cuda.get_device_properties(0).total_memory
-    with pytest.raises(torch.OutOfMemoryError):
-        torch.empty(int(0.2 * whole), dtype=torch.uint8, device="cuda")
-    kept = torch.empty(int(0.05 * whole), dtype=torch.uint8, device="cuda")
-    assert worker.gpu_use(0)["peak_bytes"] >= len(kept)
-    worker.share_gpu(1.0)

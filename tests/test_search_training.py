@@ -431,6 +431,8 @@ CHANGED_TRAINING = (
     {"norm_momentum": 0.1},
     {"crops": True},
     {"multiply_adds_per_epoch": 1.0},
+    {"one_cycle": True},
+    {"precision": "bf16"},
 )
 
 

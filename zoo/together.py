@@ -1,12 +1,16 @@
 """Which way a block of convolution, batch norm, ReLU and pooling is computed: decided here and nowhere else.
 
-Its layers run one by one in evaluation, under autocast, on other devices than the processor, while a program is traced
-or transformed, and where someone looks at a layer inside the block. Else, in training, they run as one step, if there
-are frames enough.
+Its layers run one by one in evaluation, while a program is traced or transformed, and where someone looks at a layer
+inside the block. Else, in training, they run as one step: on a processor if there are frames enough, and not under
+autocast; on an NVIDIA GPU where Triton can compile what it takes (WAVEZOO_KERNELS=no does without).
 """
 
 from __future__ import annotations
 
+import os
+import shutil
+from functools import cache
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import torch
@@ -20,6 +24,7 @@ __all__ = ["trained_together"]
 
 # Of a batch: where there are fewer, the many calls of a step take longer than the passes over memory that it saves.
 FEWEST_FRAMES = 2048
+MOST_NUMBERS = 2**31 - 1  # of a tensor on a GPU, whose kernels count in 32 bits
 
 
 class Block(Protocol):
@@ -38,19 +43,69 @@ def trained_together(block: Block, frames: Tensor) -> Tensor | None:
     frames: (batch, channels, frames).
     The running statistics of the norm move on, as they do when it runs by itself.
     """
-    conv, norm = block.conv, block.norm
-    if conv.bias is None or not _possible(block, frames):
+    if block.conv.bias is None or not _possible(block, frames):
         return None
+    return _on_processor(block, frames) if frames.device.type == "cpu" else _on_gpu(block, frames)
+
+
+def _on_processor(block: Block, frames: Tensor) -> Tensor | None:
+    conv, norm = block.conv, block.norm
+    if (
+        frames.dtype != conv.weight.dtype
+        or frames.shape[0] * frames.shape[2] // conv.stride[0] < FEWEST_FRAMES
+        or torch.is_autocast_enabled("cpu")
+    ):
+        return None
+    assert conv.bias is not None
     weights = conv.weight, conv.bias, norm.weight, norm.bias
     if _pools_what_it_filters(block, frames):
         result, mean, variance = pooled_block(frames, *weights, block.pad[0], norm.eps)
-    elif _lies_side_by_side(block, frames):
+    elif _lies_side_by_side(block, frames) and _hears(block, frames, MOST_SAMPLES):
         result, mean, variance = strided_block(frames, *weights, norm.eps)
     else:
         return None
     n = frames.shape[0] * ((frames.shape[2] + sum(block.pad) - conv.kernel_size[0]) // conv.stride[0] + 1)
     _move_statistics(norm, mean + conv.bias, variance * (n / (n - 1)))
     return result
+
+
+def _on_gpu(block: Block, frames: Tensor) -> Tensor | None:
+    conv = block.conv
+    if conv.weight.dtype != torch.float32 or not _has_kernels():
+        return None
+    if frames.shape[0] * frames.shape[2] * max(conv.in_channels, conv.out_channels) > MOST_NUMBERS:
+        return None
+    from zoo import fused_gpu  # Triton is no part of every torch
+
+    if _pools_what_it_filters(block, frames):
+        pool = conv.kernel_size[0]
+        return fused_gpu.filtered_block(frames, conv.weight, _norm(block), block.pad[0], pool)
+    if not _lies_side_by_side(block, frames):
+        return None
+    if _hears(block, frames, fused_gpu.MOST_SAMPLES):
+        return fused_gpu.sample_block(frames, conv.weight, _norm(block))
+    return fused_gpu.filtered_block(frames, conv.weight, _norm(block), -1, 1)
+
+
+@cache
+def _has_kernels() -> bool:
+    """Whether Triton is here, and what it needs: a GPU that it knows and a C compiler."""
+    compilers = (os.environ.get("CC"), "cc", "gcc", "clang")
+    return (
+        os.environ.get("WAVEZOO_KERNELS", "yes") != "no"
+        and find_spec("triton") is not None
+        and any(shutil.which(name) for name in compilers if name)
+        and torch.version.cuda is not None
+        and torch.cuda.get_device_capability() >= (8, 0)
+    )
+
+
+def _norm(block: Any) -> Any:
+    from zoo.fused_gpu import Norm
+
+    norm = block.norm
+    kept = norm.running_mean, norm.running_var, norm.num_batches_tracked
+    return Norm(norm.weight, norm.bias, block.conv.bias, *kept, norm.eps, norm.momentum)
 
 
 @torch.no_grad()
@@ -72,12 +127,11 @@ def _possible(block: Block, frames: Tensor) -> bool:
         and norm.momentum is not None
         and norm.running_mean is not None
         and type(frames) is Tensor  # not a tracer's or a transformation's stand-in
-        and frames.device.type == weight.device.type == "cpu"
-        and frames.dtype == weight.dtype
-        and frames.dtype in (torch.float32, torch.float64)
+        and frames.device.type == weight.device.type
+        and frames.device.type in ("cpu", "cuda")
+        and frames.is_floating_point()
+        and weight.dtype in (torch.float32, torch.float64)
         and frames.ndim == 3
-        and frames.shape[0] * frames.shape[2] // block.conv.stride[0] >= FEWEST_FRAMES
-        and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and not torch._C._are_functorch_transforms_active()
@@ -107,14 +161,17 @@ def _pools_what_it_filters(block: Block, frames: Tensor) -> bool:
 
 
 def _lies_side_by_side(block: Block, frames: Tensor) -> bool:
-    """Short filters on the waveform, none over another's samples, and no pooling."""
+    """Filters none of which is over another's frames, and no pooling."""
     length = block.conv.kernel_size[0]
     return (
-        1 < length <= MOST_SAMPLES
-        and block.conv.stride == (length,)
-        and block.conv.in_channels == 1
+        block.conv.stride == (length,)
         and block.pad == (0, 0)
         and isinstance(block.pool, nn.Identity)
-        and not frames.requires_grad
         and frames.shape[0] * (frames.shape[2] // length) > 1
     )
+
+
+def _hears(block: Block, frames: Tensor, most: int) -> bool:
+    """It is a first layer of short filters on the waveform, of at most so many samples."""
+    conv = block.conv
+    return conv.in_channels == 1 and 1 < conv.kernel_size[0] <= most and not frames.requires_grad

@@ -1,0 +1,116 @@
+"""Training on a GPU: captured steps, precisions, resumption."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import zoo
+from search import worker
+from search.feed import open_feed
+from search.settings import Training
+from search.training import Epoch, Fit
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+SMALL = Training(learning_rates=(0.05, 0.01), epochs_per_stage=2, batch_size=8, norm_momentum=0.1)
+SEGMENTS = 60
+LOSS = 1e-3
+
+
+def a_fit(
+    training: Training = SMALL, network: str = "samplecnn_m3_n4_s243", device: str = "cuda", **options: object
+) -> Fit:
+    torch.manual_seed(1)
+    entry = zoo.entry(network).with_options(**options)
+    train, valid = (open_feed("demo", split, None, entry, device) for split in ("train", "valid"))
+    return Fit(entry.build(len(train.split.tags)).to(device), train, valid, training, 1, SEGMENTS)
+
+
+def losses(epochs: list[Epoch]) -> list[float]:
+    return [value for each in epochs for value in (each.train_loss, each.valid_loss)]
+
+
+@pytest.mark.usefixtures("demo")
+@pytest.mark.parametrize("optimizer", ["nesterov", "adam", "adagrad"])
+def test_captured_steps_are_the_steps(optimizer: str) -> None:
+    training = replace(SMALL, optimizer=optimizer, learning_rates=(0.01, 0.002), weight_decay=0.001)
+    captured, plain = a_fit(training), a_fit(training)
+    plain.captures = False
+    found, wanted = list(captured), list(plain)
+    assert captured._graph is not None
+    assert losses(found) == pytest.approx(losses(wanted), rel=LOSS)
+    for name, value in plain.network.state_dict().items():
+        assert torch.allclose(
+            captured.network.state_dict()[name].float(), value.float(), rtol=0.02, atol=0.02
+        ), name
+
+
+@pytest.mark.usefixtures("demo")
+def test_a_gpu_trains_as_the_processor_does() -> None:
+    found, wanted = list(a_fit(dropout=0.0)), list(a_fit(device="cpu", dropout=0.0))
+    assert losses(found) == pytest.approx(losses(wanted), rel=0.02)
+
+
+@pytest.mark.usefixtures("demo")
+def test_a_captured_training_goes_on_from_its_state() -> None:
+    whole, first, rest = a_fit(), a_fit(), a_fit()
+    wanted = list(whole)
+    epochs = iter(first)
+    found = [next(epochs) for _ in range(3)]
+    rest.restore(*first.state())
+    found += list(rest)
+    assert losses(found) == pytest.approx(losses(wanted), rel=LOSS)
+
+
+@pytest.mark.usefixtures("demo")
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_training_in_fewer_digits_comes_out_nearly_the_same(precision: str) -> None:
+    found, wanted = list(a_fit(replace(SMALL, precision=precision))), list(a_fit())
+    assert losses(found) == pytest.approx(losses(wanted), rel=0.05)
+    assert losses(found) != losses(wanted)
+
+
+@pytest.mark.usefixtures("demo")
+def test_flags_of_precision_are_left_as_they_were() -> None:
+    before = torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+    next(iter(a_fit()))
+    assert (torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision) == before
+
+
+@pytest.mark.usefixtures("demo")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "crnn",
+        "fcn4",
+        "musicnn",
+        "short_chunk_res",
+        "samplecnn_rese2_multi",
+        "cnnsa",
+        "dieleman_raw",
+        "persistent_cnn",
+        "harmonic_cnn",
+    ],
+)
+def test_networks_of_every_family_train_captured_or_not(name: str) -> None:
+    training = replace(SMALL, epochs_per_stage=1, learning_rates=(0.001,), batch_size=4)
+    captured, plain = a_fit(training, name), a_fit(training, name)
+    captured.segments = plain.segments = 8
+    plain.captures = False
+    found, wanted = next(iter(captured)), next(iter(plain))
+    print(f"{name}: {'captured' if captured._graph else 'not captured'}")
+    assert found.train_loss == pytest.approx(wanted.train_loss, rel=0.02)
+
+
+def test_a_gpu_refuses_what_is_beyond_a_process_part() -> None:
+    worker.share_gpu(0.1)
+    whole = torch.cuda.get_device_properties(0).total_memory
+    with pytest.raises(torch.OutOfMemoryError):
+        torch.empty(int(0.2 * whole), dtype=torch.uint8, device="cuda")
+    kept = torch.empty(int(0.05 * whole), dtype=torch.uint8, device="cuda")
+    assert worker.gpu_use(0)["peak_bytes"] >= len(kept)
+    worker.share_gpu(1.0)

@@ -1,0 +1,207 @@
+"""A block in training on a GPU, as one step, against its layers one after the other.
+
+Without a GPU the kernels are run by Triton's interpreter on the processor (see conftest.py), which shows that their
+arithmetic is right.
+"""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import zoo
+from zoo import together
+from zoo.tower import ConvBlock, same_pad
+
+pytest.importorskip("triton", reason="Triton is not part of this torch")
+
+SINGLE = 3e-6  # relative to the largest value
+HALF = 0.03
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@pytest.fixture
+def on_processor(monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """A processor that passes for a GPU."""
+    if torch.cuda.is_available():
+        pytest.skip("the kernels are compiled for the GPU here; see the tests of the same name on it")
+    monkeypatch.setattr(together, "_on_processor", together._on_gpu)
+    monkeypatch.setattr(together, "_has_kernels", lambda: True)
+    return torch.device("cpu")
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which blocks were computed as one step."""
+    from zoo import fused_gpu
+
+    taken: list[str] = []
+    for name in ("filtered_block", "sample_block"):
+        real = getattr(fused_gpu, name)
+        monkeypatch.setattr(
+            fused_gpu, name, lambda *given, n=name, real=real: (taken.append(n), real(*given))[1]
+        )
+    return taken
+
+
+def block_of(length: int, channels: int, pad: tuple[int, int], pool: int, width: int = 7) -> ConvBlock:
+    """Filters at every frame, with pooling, or side by side; scales of both signs and one of zero."""
+    torch.manual_seed(length)
+    stride = length if pool == 1 else 1
+    block = ConvBlock(channels, width, length, stride=stride, pad=pad, pool=pool)
+    with torch.no_grad():
+        block.norm.weight.copy_(torch.randn(width))
+        block.norm.weight[2] = 0
+        block.norm.bias.copy_(torch.randn(width))
+        block.conv.bias.copy_(torch.randn(width))
+    return block
+
+
+def trained(block: ConvBlock, frames: Tensor, with_gradient: bool) -> dict[str, Tensor]:
+    """Output, gradients and running statistics of one step in training."""
+    block, frames = deepcopy(block), frames.clone().requires_grad_(with_gradient)
+    output = block.train()(frames)
+    weights = torch.linspace(-1, 1, output.numel(), device=output.device, dtype=torch.float64).reshape(
+        output.shape
+    )
+    (output * weights.sin()).sum().backward()
+    found = {"output": output.detach(), **dict(block.named_buffers())}
+    found |= {name: each.grad for name, each in block.named_parameters() if name != "conv.bias"}
+    return found | ({"frames": frames.grad} if with_gradient else {})
+
+
+def one_by_one(block: ConvBlock, frames: Tensor, with_gradient: bool) -> dict[str, Tensor]:
+    """The same in float64 by the layers, as someone looks at one of them."""
+    block = deepcopy(block).double()
+    block.conv.register_forward_hook(lambda *given: None)
+    return trained(block, frames.double(), with_gradient)
+
+
+def distances(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, float]:
+    return {
+        name: float((found[name].double() - it).abs().max() / it.double().abs().max().clamp_min(1e-3))
+        for name, it in wanted.items()
+    }
+
+
+POOLED = [
+    (m, padding, clips, pools)
+    for m in (2, 3, 4, 5)
+    for padding in ("theano", "torch")
+    for clips, pools in ((2, 7), (3, 40))
+]
+SIDE_BY_SIDE = [(3, 1, 3, 100), (5, 1, 2, 3001), (8, 1, 2, 200), (9, 1, 3, 100), (1, 6, 23, 1), (2, 6, 5, 9)]
+
+
+@pytest.mark.parametrize(("m", "padding", "clips", "pools"), POOLED)
+def test_a_pooled_block_is_its_layers(
+    m: int, padding: str, clips: int, pools: int, on_processor: torch.device, steps: list[str]
+) -> None:
+    _check_pooled(m, padding, clips, pools, on_processor, steps)
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize(
+    ("m", "padding", "clips", "pools"), [*POOLED, (3, "theano", 23, 2187), (2, "theano", 5, 4096)]
+)
+def test_a_pooled_block_is_its_layers_on_a_gpu(
+    m: int, padding: str, clips: int, pools: int, steps: list[str]
+) -> None:
+    _check_pooled(m, padding, clips, pools, torch.device("cuda"), steps)
+
+
+def _check_pooled(
+    m: int, padding: str, clips: int, pools: int, device: torch.device, steps: list[str]
+) -> None:
+    width = 7 if pools < 1000 else 128
+    block = block_of(m, 3 if width == 7 else 128, same_pad(m, padding), m, width).to(device)
+    frames = torch.randn(clips, block.conv.in_channels, m * pools, device=device)
+    with in_float32():
+        found = trained(block, frames, with_gradient=True)
+    assert steps == ["filtered_block"]
+    far = distances(found, one_by_one(block, frames, with_gradient=True))
+    assert {name: value for name, value in far.items() if value > SINGLE * (1 if width == 7 else 10)} == {}
+
+
+@pytest.mark.parametrize(("length", "channels", "clips", "samples"), SIDE_BY_SIDE)
+def test_filters_side_by_side_are_their_layers(
+    length: int, channels: int, clips: int, samples: int, on_processor: torch.device, steps: list[str]
+) -> None:
+    _check_side_by_side(length, channels, clips, samples, on_processor, steps)
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize(("length", "channels", "clips", "samples"), [*SIDE_BY_SIDE, (3, 1, 23, 59049)])
+def test_filters_side_by_side_are_their_layers_on_a_gpu(
+    length: int, channels: int, clips: int, samples: int, steps: list[str]
+) -> None:
+    _check_side_by_side(length, channels, clips, samples, torch.device("cuda"), steps)
+
+
+def _check_side_by_side(
+    length: int, channels: int, clips: int, samples: int, device: torch.device, steps: list[str]
+) -> None:
+    block = block_of(length, channels, (0, 0), 1).to(device)
+    frames = torch.randn(clips, channels, samples, device=device)
+    from_wave = channels == 1 and length <= 8
+    with in_float32():
+        found = trained(block, frames, with_gradient=not from_wave)
+    assert steps == ["sample_block" if from_wave else "filtered_block"]
+    far = distances(found, one_by_one(block, frames, with_gradient=not from_wave))
+    assert {
+        name: value for name, value in far.items() if value > SINGLE * (1 if samples < 9999 else 10)
+    } == {}
+
+
+def in_float32() -> torch.backends.ContextProp:
+    """Convolutions and products without TF32, which no device but a GPU knows."""
+    from search.precision import computing
+
+    return computing("float32", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize(
+    "name", ["samplecnn_m3_n7_s9", "samplecnn_m2_n8_s64", "samplecnn_m3_n4_s729", "melcnn_m3_n4_s729_w729"]
+)
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_network_on_a_gpu_is_its_layers(
+    name: str, precision: str, steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from search.precision import computing, full
+
+    torch.manual_seed(0)
+    network = zoo.create(name, dropout=0.0).cuda().train()
+    waves = torch.rand(23, network.input_samples, device="cuda") * 2 - 1
+    tags = (torch.rand(23, network.n_tags, device="cuda") < 0.1).float()
+
+    def gradients(of: nn.Module, values: Tensor) -> dict[str, Tensor]:
+        with computing(precision if values.dtype == torch.float32 else "float32", values.device) as forwards:
+            with forwards:
+                logits = of(values)
+            nn.functional.binary_cross_entropy_with_logits(full(logits), tags.to(values.dtype)).backward()
+        return {key: each.grad for key, each in of.named_parameters() if not key.endswith("conv.bias")}
+
+    found = gradients(network, waves)
+    assert steps
+    monkeypatch.setattr(together, "_has_kernels", lambda: False)
+    exact = zoo.create(name, dropout=0.0)
+    exact.load_state_dict({key: it.cpu() for key, it in network.state_dict().items()})
+    wanted = gradients(exact.cuda().double().train(), waves.double())
+    plain = zoo.create(name, dropout=0.0).cuda().train()
+    torch.manual_seed(0)
+    fresh = zoo.create(name, dropout=0.0)
+    plain.load_state_dict(fresh.state_dict())
+    by_layers = gradients(plain, waves)
+
+    def far(these: dict[str, Tensor]) -> float:
+        """Relative length of what is wrong of all gradients together."""
+        wrong = sum(float((these[key].double() - it).square().sum()) for key, it in wanted.items())
+        return (wrong / sum(float(it.square().sum()) for it in wanted.values())) ** 0.5
+
+    print(f"{name} {precision}: ours {far(found):.2e}, layer by layer {far(by_layers):.2e}")
+    assert far(found) < max(1.5 * far(by_layers), 1e-5)

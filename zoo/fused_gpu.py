@@ -1,0 +1,365 @@
+"""Convolution, batch norm, ReLU and pooling as one step of training on a GPU: what `ConvBlock` computes, faster.
+
+The same function as its layers one after the other and the same gradients, by the algebra of zoo/fused.py and
+zoo/strided.py. Frames lie in time order with all channels beside each other, in float32, or in bfloat16 under
+autocast; statistics, weights and their gradients are float32 or wider. cuDNN and cuBLAS take the convolutions, and
+zoo/kernels.py what lies between them: of the outputs of a convolution, the widest of all tensors, one reading
+forwards and one reading and writing backwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from zoo import kernels
+
+__all__ = ["MOST_SAMPLES", "Norm", "filtered_block", "sample_block"]
+
+MOST_SAMPLES = 8  # of a filter whose frames are made again rather than kept
+ROWS, COLUMNS, PARTS = 16, 128, 256  # of a program
+NARROW = 16  # columns of a program that puts parts together
+MOST_PROGRAMS = 1024
+
+convolution = torch.ops.aten.convolution
+convolution_backward = torch.ops.aten.convolution_backward
+
+
+class Norm(NamedTuple):
+    """A batch norm in training. bias: of the convolution before it, which moves nothing but the running mean."""
+
+    scale: Tensor
+    shift: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_variance: Tensor
+    batches: Tensor
+    epsilon: float
+    momentum: float
+
+
+def filtered_block(frames: Tensor, weight: Tensor, norm: Norm, left: int, pool: int) -> Tensor:
+    """Convolution, batch norm by the batch's own statistics, ReLU and pooling; the running statistics move on.
+
+    frames: (batch, channels in, frames). weight: (channels out, channels in, length).
+    left:   zeros before the frames, of length - 1 in all, for a filter at every frame. -1: filters lie side by side.
+    pool:   frames of a pool, which divide those of the convolution; 1 pools nothing.
+    returns: (batch, channels out, pools), in memory frame by frame; bfloat16 under autocast.
+    """
+    return _Filtered.apply(frames, weight, norm.scale, norm.shift, norm.bias, norm, left, pool)
+
+
+def sample_block(wave: Tensor, weight: Tensor, norm: Norm) -> Tensor:
+    """The same of short filters that lie side by side on the waveform, without pooling.
+
+    wave: (batch, 1, samples) float32, which gets no gradient. weight: (channels, 1, length), at most MOST_SAMPLES.
+    """
+    return _Samples.apply(wave, weight, norm.scale, norm.shift, norm.bias, norm)
+
+
+class _Filtered(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *given: Any) -> Tensor:
+        frames, weight, scale, shift, bias, norm, left, pool = given
+        kind = _kind(frames)
+        work = (
+            _SideBySide.of(frames, weight, kind) if left < 0 else _Everywhere.of(frames, weight, left, kind)
+        )
+        y = work.outputs()
+        clips, _, channels = y.shape
+        rows = clips * (work.length // pool)
+        z = y if pool == 1 else y.new_empty(rows, channels)
+        known = scale.new_empty(4, channels)
+        steps, programs = _portions(rows)
+        parts = scale.new_empty(2, programs, channels)
+        grid = (programs, _columns(channels))
+        shape = (rows, work.length // pool, y.shape[1], work.first, channels)
+        kernels.pool[grid](y, scale, z, parts, *shape, STEPS=steps, M=pool, ROWS=ROWS, COLUMNS=COLUMNS)
+        kernels.finish_statistics[(-(-channels // NARROW),)](
+            parts,
+            scale,
+            shift,
+            bias,
+            known,
+            norm.running_mean,
+            norm.running_variance,
+            norm.batches,
+            rows,
+            programs,
+            steps * ROWS,
+            channels,
+            norm.epsilon,
+            norm.momentum,
+            M=pool,
+            TURNS=-(-programs // PARTS),
+            PARTS=PARTS,
+            COLUMNS=NARROW,
+        )
+        result = y.new_empty(clips, work.length // pool, channels)
+        grid = (-(-rows // ROWS), grid[1])
+        kernels.activate[grid](
+            z, scale, known, result, rows, channels, SIGNED=pool == 1, ROWS=ROWS, COLUMNS=COLUMNS
+        )
+        ctx.save_for_backward(y, z, scale, known)
+        ctx.work, ctx.pool = work, pool
+        return result.transpose(1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        y, z, scale, known = ctx.saved_tensors
+        work, pool = ctx.work, ctx.pool
+        gradient = gradient.transpose(1, 2).contiguous()
+        clips, pools, channels = gradient.shape
+        rows = clips * pools
+        steps, programs = _portions(rows)
+        parts, found = scale.new_empty(2, programs, channels), scale.new_empty(4, channels)
+        wide = _columns(channels)
+        kernels.sums[(programs, wide)](
+            gradient,
+            z,
+            scale,
+            known,
+            parts,
+            rows,
+            channels,
+            STEPS=steps,
+            SIGNED=pool == 1,
+            ROWS=ROWS,
+            COLUMNS=COLUMNS,
+        )
+        kernels.finish_slopes[(-(-channels // NARROW),)](
+            parts,
+            scale,
+            known,
+            found,
+            rows * pool,
+            programs,
+            channels,
+            TURNS=-(-programs // PARTS),
+            PARTS=PARTS,
+            COLUMNS=NARROW,
+        )
+        to_outputs = torch.empty_like(y)
+        if y.shape[1] > work.length:  # a frame that no pool holds
+            to_outputs[:, 0 if work.first else work.length] = 0
+        kernels.spread[(-(-rows // ROWS), wide)](
+            gradient,
+            y,
+            scale,
+            known,
+            found,
+            to_outputs,
+            rows,
+            pools,
+            y.shape[1],
+            work.first,
+            channels,
+            M=pool,
+            ROWS=ROWS,
+            COLUMNS=COLUMNS,
+        )
+        to_frames, to_weight = work.gradients(to_outputs, ctx.needs_input_grad[0])
+        nothing = torch.zeros_like(scale)  # what the bias moves
+        return to_frames, to_weight.to(scale.dtype), found[1], found[0], nothing, None, None, None
+
+
+@dataclass(frozen=True)
+class _Everywhere:
+    """A convolution with a filter at every frame.
+
+    inputs:  (batch, channels in, 1, frames). filters: (channels out, channels in, 1, length).
+    length:  frames that it is to give. It gives one more where the padding is uneven, as cuDNN pads both sides alike;
+    first:   those wanted begin here.
+    """
+
+    inputs: Tensor
+    filters: Tensor
+    padding: int
+    first: int
+
+    @classmethod
+    def of(cls, frames: Tensor, weight: Tensor, left: int, kind: torch.dtype) -> _Everywhere:
+        padding = max(left, weight.shape[2] - 1 - left)
+        inputs = frames.transpose(1, 2).to(kind).contiguous().transpose(1, 2).unsqueeze(2)
+        filters = weight.unsqueeze(2).to(kind, memory_format=torch.channels_last)
+        return cls(inputs, filters, padding, padding - left)
+
+    @property
+    def length(self) -> int:
+        return self.inputs.shape[3]
+
+    @property
+    def _how(self) -> tuple[Any, ...]:
+        return [1, 1], [0, self.padding], [1, 1], False, [0, 0], 1
+
+    def outputs(self) -> Tensor:
+        """(batch, frames, channels out)."""
+        y = convolution(self.inputs, self.filters, None, *self._how)
+        return y.squeeze(2).transpose(1, 2).contiguous()
+
+    def gradients(self, to_outputs: Tensor, wanted: bool) -> tuple[Tensor | None, Tensor]:
+        """Of the frames, if wanted, and of the weight."""
+        back = to_outputs.transpose(1, 2).unsqueeze(2)
+        to_inputs, to_filters, _ = convolution_backward(
+            back, self.inputs, self.filters, None, *self._how, [wanted, True, False]
+        )
+        return to_inputs.squeeze(2) if wanted else None, to_filters.squeeze(2)
+
+
+@dataclass(frozen=True)
+class _SideBySide:
+    """A convolution whose filters lie side by side: one product of matrices.
+
+    inputs: (batch, frames, length * channels in). filters: (channels out, length * channels in).
+    """
+
+    inputs: Tensor
+    filters: Tensor
+    filter_length: int
+    kept: int  # frames of the input
+    first: int = 0
+
+    @classmethod
+    def of(cls, frames: Tensor, weight: Tensor, kind: torch.dtype) -> _SideBySide:
+        length, used = weight.shape[2], frames.shape[2] // weight.shape[2] * weight.shape[2]
+        rows = frames[:, :, :used].transpose(1, 2).to(kind).contiguous()
+        inputs = rows.view(len(rows), used // length, -1)
+        return cls(inputs, weight.transpose(1, 2).flatten(1).to(kind), length, frames.shape[2])
+
+    @property
+    def length(self) -> int:
+        return self.inputs.shape[1]
+
+    def outputs(self) -> Tensor:
+        """(batch, frames, channels out)."""
+        return (self.inputs.flatten(0, 1) @ self.filters.t()).view(*self.inputs.shape[:2], -1)
+
+    def gradients(self, to_outputs: Tensor, wanted: bool) -> tuple[Tensor | None, Tensor]:
+        """Of the frames, if wanted, and of the weight."""
+        back, (clips, frames) = to_outputs.flatten(0, 1), self.inputs.shape[:2]
+        to_filters = back.t() @ self.inputs.flatten(0, 1)
+        to_weight = to_filters.view(len(to_filters), self.filter_length, -1).transpose(1, 2)
+        if not wanted:
+            return None, to_weight
+        to_frames = (back @ self.filters).view(clips, frames * self.filter_length, -1)
+        unused = self.kept - to_frames.shape[1]
+        to_frames = torch.nn.functional.pad(to_frames, (0, 0, 0, unused)) if unused else to_frames
+        return to_frames.transpose(1, 2), to_weight
+
+
+class _Samples(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *given: Any) -> Tensor:
+        wave, weight, scale, shift, bias, norm = given
+        waves, filters = wave.squeeze(1).contiguous(), weight.flatten(1).contiguous()
+        channels, length = filters.shape
+        clips, samples = waves.shape
+        frames = samples // length
+        rows = clips * frames
+        programs = -(-rows // 1024)
+        parts = torch.empty(programs, length + length**2, dtype=torch.float64, device=wave.device)
+        kernels.moments[(programs,)](waves, parts, rows, frames, samples, LENGTH=length, ROWS=1024)
+        together = parts.sum(0)
+        known, spreads = scale.new_empty(4, channels), scale.new_empty(length, channels)
+        kernels.finish_moments[(-(-channels // NARROW),)](
+            together,
+            filters,
+            scale,
+            shift,
+            bias,
+            known,
+            spreads,
+            norm.running_mean,
+            norm.running_variance,
+            norm.batches,
+            rows,
+            channels,
+            norm.epsilon,
+            norm.momentum,
+            LENGTH=length,
+            COLUMNS=NARROW,
+        )
+        result = torch.empty(clips, frames, channels, dtype=_kind(wave), device=wave.device)
+        kernels.filter_samples[(-(-rows // 64), _columns(channels))](
+            waves,
+            filters,
+            scale,
+            known,
+            result,
+            rows,
+            frames,
+            samples,
+            channels,
+            LENGTH=length,
+            ROWS=64,
+            COLUMNS=COLUMNS,
+            num_warps=8,
+        )
+        ctx.save_for_backward(waves, filters, scale, known, together, spreads)
+        return result.transpose(1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        waves, filters, scale, known, together, spreads = ctx.saved_tensors
+        channels, length = filters.shape
+        gradient = gradient.transpose(1, 2).contiguous()
+        clips, frames, _ = gradient.shape
+        rows = clips * frames
+        programs = -(-rows // 128)
+        parts = scale.new_empty(1 + length, programs, channels)
+        kernels.sample_gradients[(programs, _columns(channels))](
+            gradient,
+            waves,
+            filters,
+            scale,
+            known,
+            parts,
+            rows,
+            frames,
+            waves.shape[1],
+            channels,
+            LENGTH=length,
+            ROWS=128,
+            COLUMNS=COLUMNS,
+            num_warps=8,
+        )
+        summed = parts.sum(1, dtype=torch.float64)
+        found, to_weight = scale.new_empty(2, channels), torch.empty_like(filters)
+        kernels.finish_sample_gradients[(-(-channels // NARROW),)](
+            summed,
+            together,
+            filters,
+            scale,
+            known,
+            spreads,
+            found,
+            to_weight,
+            rows,
+            channels,
+            LENGTH=length,
+            COLUMNS=NARROW,
+        )
+        return None, to_weight.unsqueeze(1), found[1], found[0], torch.zeros_like(scale), None
+
+
+def _kind(values: Tensor) -> torch.dtype:
+    """In which numbers a block computes."""
+    device = values.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+
+
+def _columns(channels: int) -> int:
+    return -(-channels // COLUMNS)
+
+
+def _portions(rows: int) -> tuple[int, int]:
+    """Steps of ROWS that a program takes, and how many programs that makes."""
+    # A power of two, since each number of steps is a program to compile.
+    steps = 1 << max(-(-rows // (ROWS * MOST_PROGRAMS)) - 1, 0).bit_length()
+    return steps, -(-rows // (ROWS * steps))

@@ -1,0 +1,536 @@
+"""What a block of training does on a GPU beside its matrix products, in Triton: few passes over memory, few launches.
+
+Rows are frames in time order with all channels beside each other. z is an output of the convolution with the sign of
+batch norm's scale, so that the largest z of a pool is the one that pooling after batch norm and ReLU would choose.
+Sums over rows are taken in two steps: each program leaves a part, and a second kernel puts the parts together in
+float64, in an order of its own, so that the same numbers come out each time.
+"""
+
+import triton
+import triton.language as tl
+
+__all__ = [
+    "activate",
+    "filter_samples",
+    "finish_moments",
+    "finish_sample_gradients",
+    "finish_slopes",
+    "finish_statistics",
+    "moments",
+    "pool",
+    "sample_gradients",
+    "spread",
+    "sums",
+]
+
+
+@triton.jit(do_not_specialize=["rows", "pools", "frames", "first"])
+def pool(
+    y,
+    scale,
+    largest,
+    parts,
+    rows,
+    pools,
+    frames,
+    first,
+    channels,
+    STEPS: tl.constexpr,
+    M: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """The largest z of each pool of M frames, and mean and sum of squares of all z of a part.
+
+    y: (clips, frames, channels), of which the pools of a clip begin at frame `first`.
+    largest: (rows = clips * pools, channels); not written where M is 1, since it would be y.
+    parts: (2, programs, channels).
+    """
+    block = tl.program_id(0)
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    there = column < channels
+    scales = tl.load(scale + column, mask=there, other=1.0)
+    sign = tl.where(scales < 0, -1.0, 1.0)[None, :]
+    flat = (scales == 0)[None, :]  # makes all frames of a pool equal; then the first one counts
+    start = block.to(tl.int64) * STEPS * ROWS
+    where = ((start // pools) * frames + first + (start % pools) * M) * channels
+    # Squares are taken of distances from some z, as those of values far from zero would cancel each other.
+    pivot = tl.load(y + where + column, mask=there, other=0.0).to(tl.float32)[None, :] * sign
+    total = tl.zeros([ROWS, COLUMNS], tl.float32)
+    squares = tl.zeros([ROWS, COLUMNS], tl.float32)
+    for step in range(STEPS):
+        row = start + step * ROWS + tl.arange(0, ROWS)
+        inside = (row < rows)[:, None] & there[None, :]
+        at = (((row // pools) * frames + first + (row % pools) * M) * channels)[:, None] + column[None, :]
+        best = tl.zeros([ROWS, COLUMNS], tl.float32)
+        for j in tl.static_range(M):
+            z = tl.load(y + at + j * channels, mask=inside, other=0.0).to(tl.float32) * sign
+            away = tl.where(inside, z - pivot, 0.0)
+            total += away
+            squares += away * away
+            best = z if j == 0 else tl.where((z > best) & (flat == 0), z, best)
+        if M > 1:
+            to = row[:, None] * channels + column[None, :]
+            tl.store(largest + to, best.to(largest.dtype.element_ty), mask=inside)
+    seen = M * (tl.minimum(rows - start, STEPS * ROWS)).to(tl.float32)
+    moved = tl.sum(total, 0)
+    programs = tl.num_programs(0)
+    tl.store(parts + block * channels + column, tl.sum(pivot, 0) + moved / seen, mask=there)
+    tl.store(
+        parts + (programs + block) * channels + column, tl.sum(squares, 0) - moved * moved / seen, mask=there
+    )
+
+
+@triton.jit
+def _normed(
+    mean,
+    variance,
+    column,
+    there,
+    n,
+    scale,
+    shift,
+    bias,
+    known,
+    running_mean,
+    running_variance,
+    batches,
+    channels,
+    epsilon,
+    momentum,
+):
+    """Move the running statistics by those of z, and write what else follows from them.
+
+    known: (4, channels): mean, factor, gain, offset. Batch norm and ReLU make ReLU(gain * z + offset) of a frame.
+    """
+    scales = tl.load(scale + column, mask=there, other=1.0).to(tl.float64)
+    sign = tl.where(scales < 0, -1.0, 1.0)
+    factor = 1.0 / tl.sqrt(variance + epsilon)
+    gain = tl.abs(scales) * factor
+    offset = tl.load(shift + column, mask=there, other=0.0).to(tl.float64) - mean * gain
+    tl.store(known + column, mean.to(tl.float32), mask=there)
+    tl.store(known + channels + column, factor.to(tl.float32), mask=there)
+    tl.store(known + 2 * channels + column, gain.to(tl.float32), mask=there)
+    tl.store(known + 3 * channels + column, offset.to(tl.float32), mask=there)
+    own = mean * sign + tl.load(bias + column, mask=there, other=0.0)
+    before = tl.load(running_mean + column, mask=there, other=0.0).to(tl.float64)
+    tl.store(running_mean + column, (before + momentum * (own - before)).to(tl.float32), mask=there)
+    before = tl.load(running_variance + column, mask=there, other=0.0).to(tl.float64)
+    unbiased = variance * (n / (n - 1.0))
+    tl.store(running_variance + column, (before + momentum * (unbiased - before)).to(tl.float32), mask=there)
+    if tl.program_id(0) == 0:
+        tl.store(batches, tl.load(batches) + 1)
+
+
+@triton.jit(do_not_specialize=["rows", "programs", "size"])
+def finish_statistics(
+    parts,
+    scale,
+    shift,
+    bias,
+    known,
+    running_mean,
+    running_variance,
+    batches,
+    rows,
+    programs,
+    size,
+    channels,
+    epsilon,
+    momentum,
+    M: tl.constexpr,
+    TURNS: tl.constexpr,
+    PARTS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """Statistics of all z from those of the parts, each of `size` rows but the last. See `_normed`."""
+    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    there = column < channels
+    n = (rows * M).to(tl.float64)
+    mean = tl.zeros([COLUMNS], tl.float64)
+    for turn in range(TURNS):
+        part = turn * PARTS + tl.arange(0, PARTS)
+        inside = (part < programs)[:, None] & there[None, :]
+        seen = (M * tl.maximum(tl.minimum(rows - part * size, size), 0)).to(tl.float64)[:, None]
+        at = part[:, None] * channels + column[None, :]
+        mean += tl.sum(tl.load(parts + at, mask=inside, other=0.0).to(tl.float64) * seen, 0)
+    mean = mean / n
+    squares = tl.zeros([COLUMNS], tl.float64)
+    for turn in range(TURNS):
+        part = turn * PARTS + tl.arange(0, PARTS)
+        inside = (part < programs)[:, None] & there[None, :]
+        seen = (M * tl.maximum(tl.minimum(rows - part * size, size), 0)).to(tl.float64)[:, None]
+        at = part[:, None] * channels + column[None, :]
+        away = tl.load(parts + at, mask=inside, other=0.0).to(tl.float64) - mean[None, :]
+        within = tl.load(parts + programs * channels + at, mask=inside, other=0.0).to(tl.float64)
+        squares += tl.sum(tl.where(inside, within + seen * away * away, 0.0), 0)
+    _normed(
+        mean,
+        tl.maximum(squares / n, 0.0),
+        column,
+        there,
+        n,
+        scale,
+        shift,
+        bias,
+        known,
+        running_mean,
+        running_variance,
+        batches,
+        channels,
+        epsilon,
+        momentum,
+    )
+
+
+@triton.jit(do_not_specialize=["rows"])
+def activate(
+    z, scale, known, result, rows, channels, SIGNED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+):
+    """result = ReLU(gain * z + offset). z: (rows, channels). SIGNED: it is y, which has not got its sign yet."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    there = column < channels
+    inside = (row < rows)[:, None] & there[None, :]
+    at = row[:, None] * channels + column[None, :]
+    gain = tl.load(known + 2 * channels + column, mask=there, other=0.0)
+    offset = tl.load(known + 3 * channels + column, mask=there, other=0.0)
+    if SIGNED:
+        gain = tl.where(tl.load(scale + column, mask=there, other=1.0) < 0, -gain, gain)
+    value = tl.load(z + at, mask=inside, other=0.0).to(tl.float32) * gain[None, :] + offset[None, :]
+    tl.store(result + at, tl.maximum(value, 0.0).to(result.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["rows"])
+def sums(
+    gradient,
+    z,
+    scale,
+    known,
+    parts,
+    rows,
+    channels,
+    STEPS: tl.constexpr,
+    SIGNED: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """Of a part: sums of the gradient behind the ReLU, and of that times the distance of z from its mean.
+
+    gradient, z: (rows, channels). parts: (2, programs, channels).
+    """
+    block = tl.program_id(0)
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    there = column < channels
+    mean = tl.load(known + column, mask=there, other=0.0)[None, :]
+    gain = tl.load(known + 2 * channels + column, mask=there, other=0.0)[None, :]
+    offset = tl.load(known + 3 * channels + column, mask=there, other=0.0)[None, :]
+    sign = tl.where(tl.load(scale + column, mask=there, other=1.0) < 0, -1.0, 1.0)[None, :]
+    total = tl.zeros([ROWS, COLUMNS], tl.float32)
+    products = tl.zeros([ROWS, COLUMNS], tl.float32)
+    for step in range(STEPS):
+        row = (block.to(tl.int64) * STEPS + step) * ROWS + tl.arange(0, ROWS)
+        inside = (row < rows)[:, None] & there[None, :]
+        at = row[:, None] * channels + column[None, :]
+        value = tl.load(z + at, mask=inside, other=0.0).to(tl.float32)
+        if SIGNED:
+            value *= sign
+        through = tl.load(gradient + at, mask=inside, other=0.0).to(tl.float32)
+        through = tl.where(value * gain + offset > 0, through, 0.0)
+        total += through
+        products += through * (value - mean)
+    programs = tl.num_programs(0)
+    tl.store(parts + block * channels + column, tl.sum(total, 0), mask=there)
+    tl.store(parts + (programs + block) * channels + column, tl.sum(products, 0), mask=there)
+
+
+@triton.jit(do_not_specialize=["n", "programs"])
+def finish_slopes(
+    parts,
+    scale,
+    known,
+    found,
+    n,
+    programs,
+    channels,
+    TURNS: tl.constexpr,
+    PARTS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """Gradients of batch norm's shift and scale, and the line that reaches every z through its statistics.
+
+    found: (4, channels): to shift, to scale, level, slope. n: frames that the statistics are of.
+    """
+    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    there = column < channels
+    to_shift = tl.zeros([COLUMNS], tl.float64)
+    products = tl.zeros([COLUMNS], tl.float64)
+    for turn in range(TURNS):
+        part = turn * PARTS + tl.arange(0, PARTS)
+        inside = (part < programs)[:, None] & there[None, :]
+        at = part[:, None] * channels + column[None, :]
+        to_shift += tl.sum(tl.load(parts + at, mask=inside, other=0.0).to(tl.float64), 0)
+        products += tl.sum(
+            tl.load(parts + programs * channels + at, mask=inside, other=0.0).to(tl.float64), 0
+        )
+    mean = tl.load(known + column, mask=there, other=0.0).to(tl.float64)
+    factor = tl.load(known + channels + column, mask=there, other=0.0).to(tl.float64)
+    gain = tl.load(known + 2 * channels + column, mask=there, other=0.0).to(tl.float64)
+    sign = tl.where(tl.load(scale + column, mask=there, other=1.0) < 0, -1.0, 1.0)
+    to_scale = products * factor
+    slope = -gain * factor * to_scale / n
+    level = -gain * to_shift / n - mean * slope
+    tl.store(found + column, to_shift.to(tl.float32), mask=there)
+    tl.store(found + channels + column, (to_scale * sign).to(tl.float32), mask=there)
+    tl.store(found + 2 * channels + column, level.to(tl.float32), mask=there)
+    tl.store(found + 3 * channels + column, slope.to(tl.float32), mask=there)
+
+
+@triton.jit(do_not_specialize=["rows", "pools", "frames", "first"])
+def spread(
+    gradient,
+    y,
+    scale,
+    known,
+    found,
+    result,
+    rows,
+    pools,
+    frames,
+    first,
+    channels,
+    M: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """The gradient of the convolution's outputs: of the first largest of each pool, and through the statistics of all.
+
+    gradient: (rows, channels). y, result: (clips, frames, channels), pools from frame `first` on.
+    """
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    there = column < channels
+    inside = (row < rows)[:, None] & there[None, :]
+    scales = tl.load(scale + column, mask=there, other=1.0)
+    sign = tl.where(scales < 0, -1.0, 1.0)[None, :]
+    flat = (scales == 0)[None, :]
+    gain = tl.load(known + 2 * channels + column, mask=there, other=0.0)[None, :]
+    offset = tl.load(known + 3 * channels + column, mask=there, other=0.0)[None, :]
+    level = tl.load(found + 2 * channels + column, mask=there, other=0.0)[None, :]
+    slope = tl.load(found + 3 * channels + column, mask=there, other=0.0)[None, :]
+    at = (((row // pools) * frames + first + (row % pools) * M) * channels)[:, None] + column[None, :]
+    best = tl.load(y + at, mask=inside, other=0.0).to(tl.float32) * sign
+    chosen = tl.zeros([ROWS, COLUMNS], tl.int32)
+    for j in tl.static_range(1, M):
+        z = tl.load(y + at + j * channels, mask=inside, other=0.0).to(tl.float32) * sign
+        more = (z > best) & (flat == 0)
+        chosen = tl.where(more, j, chosen)
+        best = tl.where(more, z, best)
+    through = tl.load(gradient + row[:, None] * channels + column[None, :], mask=inside, other=0.0)
+    through = tl.where(best * gain + offset > 0, through.to(tl.float32) * gain, 0.0)
+    for j in tl.static_range(M):
+        z = tl.load(y + at + j * channels, mask=inside, other=0.0).to(tl.float32) * sign
+        value = (level + z * slope + tl.where(chosen == j, through, 0.0)) * sign
+        tl.store(result + at + j * channels, value.to(result.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["rows", "frames", "samples"])
+def moments(wave, parts, rows, frames, samples, LENGTH: tl.constexpr, ROWS: tl.constexpr):
+    """Of a part of the frames: sums of each of their samples, and of the products of each two.
+
+    wave: (clips, samples); a frame is LENGTH of them. parts: (programs, LENGTH + LENGTH^2) float64.
+    """
+    block = tl.program_id(0)
+    row = block.to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    inside = row < rows
+    at = (row // frames) * samples + (row % frames) * LENGTH
+    to = parts + block * (LENGTH + LENGTH * LENGTH)
+    for k in tl.static_range(LENGTH):
+        one = tl.load(wave + at + k, mask=inside, other=0.0).to(tl.float64)
+        tl.store(to + k, tl.sum(one, 0))
+        for i in tl.static_range(LENGTH):
+            other = tl.load(wave + at + i, mask=inside, other=0.0).to(tl.float64)
+            tl.store(to + LENGTH + k * LENGTH + i, tl.sum(one * other, 0))
+
+
+@triton.jit(do_not_specialize=["rows"])
+def finish_moments(
+    together,
+    weight,
+    scale,
+    shift,
+    bias,
+    known,
+    spreads,
+    running_mean,
+    running_variance,
+    batches,
+    rows,
+    channels,
+    epsilon,
+    momentum,
+    LENGTH: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """Statistics of what the filters give of all frames, from the moments of their samples. See `_normed`.
+
+    together: (LENGTH + LENGTH^2,) float64, the sums of all parts. weight: (channels, LENGTH).
+    spreads:  (LENGTH, channels): the covariance of each sample of a frame with what the filter gives.
+    """
+    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    there = column < channels
+    n = rows.to(tl.float64)
+    mean = tl.zeros([COLUMNS], tl.float64)
+    variance = tl.zeros([COLUMNS], tl.float64)
+    sign = tl.where(tl.load(scale + column, mask=there, other=1.0) < 0, -1.0, 1.0)
+    for k in tl.static_range(LENGTH):
+        middle = tl.load(together + k) / n
+        own = tl.load(weight + column * LENGTH + k, mask=there, other=0.0).to(tl.float64)
+        mean += own * middle
+        along = tl.zeros([COLUMNS], tl.float64)
+        for i in tl.static_range(LENGTH):
+            covariance = tl.load(together + LENGTH + k * LENGTH + i) / n - middle * (
+                tl.load(together + i) / n
+            )
+            along += tl.load(weight + column * LENGTH + i, mask=there, other=0.0).to(tl.float64) * covariance
+        variance += own * along
+        tl.store(spreads + k * channels + column, along.to(tl.float32), mask=there)
+    _normed(
+        mean * sign,
+        tl.maximum(variance, 0.0),
+        column,
+        there,
+        n,
+        scale,
+        shift,
+        bias,
+        known,
+        running_mean,
+        running_variance,
+        batches,
+        channels,
+        epsilon,
+        momentum,
+    )
+
+
+@triton.jit
+def _filtered(
+    wave, weight, scale, known, at, inside, column, there, channels, LENGTH: tl.constexpr, ROWS, COLUMNS
+):
+    """(ROWS, COLUMNS) before the ReLU."""
+    gain = tl.load(known + 2 * channels + column, mask=there, other=0.0)
+    gain = tl.where(tl.load(scale + column, mask=there, other=1.0) < 0, -gain, gain)
+    offset = tl.load(known + 3 * channels + column, mask=there, other=0.0)
+    value = tl.zeros([ROWS, COLUMNS], tl.float32) + offset[None, :]
+    for k in tl.static_range(LENGTH):
+        sample = tl.load(wave + at + k, mask=inside, other=0.0)
+        value += (
+            sample[:, None] * (tl.load(weight + column * LENGTH + k, mask=there, other=0.0) * gain)[None, :]
+        )
+    return value
+
+
+@triton.jit(do_not_specialize=["rows", "frames", "samples"])
+def filter_samples(
+    wave,
+    weight,
+    scale,
+    known,
+    result,
+    rows,
+    frames,
+    samples,
+    channels,
+    LENGTH: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """What the filters give of every frame, normed, behind the ReLU. result: (rows = clips * frames, channels)."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    inside, there = row < rows, column < channels
+    at = (row // frames) * samples + (row % frames) * LENGTH
+    value = _filtered(wave, weight, scale, known, at, inside, column, there, channels, LENGTH, ROWS, COLUMNS)
+    to = row[:, None] * channels + column[None, :]
+    tl.store(
+        result + to,
+        tl.maximum(value, 0.0).to(result.dtype.element_ty),
+        mask=inside[:, None] & there[None, :],
+    )
+
+
+@triton.jit(do_not_specialize=["rows", "frames", "samples"])
+def sample_gradients(
+    gradient,
+    wave,
+    weight,
+    scale,
+    known,
+    parts,
+    rows,
+    frames,
+    samples,
+    channels,
+    LENGTH: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """Of a part: sums of the gradient behind the ReLU, and of that times each sample of its frame.
+
+    gradient: (rows, channels). parts: (1 + LENGTH, programs, channels).
+    """
+    block = tl.program_id(0)
+    row = block.to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    inside, there = row < rows, column < channels
+    at = (row // frames) * samples + (row % frames) * LENGTH
+    value = _filtered(wave, weight, scale, known, at, inside, column, there, channels, LENGTH, ROWS, COLUMNS)
+    to = gradient + row[:, None] * channels + column[None, :]
+    through = tl.load(to, mask=inside[:, None] & there[None, :], other=0.0).to(tl.float32)
+    through = tl.where(value > 0, through, 0.0)
+    programs = tl.num_programs(0)
+    tl.store(parts + block * channels + column, tl.sum(through, 0), mask=there)
+    for k in tl.static_range(LENGTH):
+        product = through * tl.load(wave + at + k, mask=inside, other=0.0)[:, None]
+        tl.store(parts + ((k + 1) * programs + block) * channels + column, tl.sum(product, 0), mask=there)
+
+
+@triton.jit(do_not_specialize=["rows"])
+def finish_sample_gradients(
+    summed,
+    together,
+    weight,
+    scale,
+    known,
+    spreads,
+    found,
+    to_weight,
+    rows,
+    channels,
+    LENGTH: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """Gradients of shift and scale, found (2, channels), and of the filters, to_weight (channels, LENGTH).
+
+    summed: (1 + LENGTH, channels) float64, the sums of all parts.
+    """
+    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    there = column < channels
+    to_shift = tl.load(summed + column, mask=there, other=0.0)
+    factor = tl.load(known + channels + column, mask=there, other=0.0).to(tl.float64)
+    gain = tl.load(known + 2 * channels + column, mask=there, other=0.0).to(tl.float64)
+    gain = tl.where(tl.load(scale + column, mask=there, other=1.0) < 0, -gain, gain)
+    to_scale = tl.zeros([COLUMNS], tl.float64)
+    for k in tl.static_range(LENGTH):
+        product = tl.load(summed + (k + 1) * channels + column, mask=there, other=0.0)
+        product -= to_shift * (tl.load(together + k) / rows)
+        to_scale += factor * product * tl.load(weight + column * LENGTH + k, mask=there, other=0.0)
+    for k in tl.static_range(LENGTH):
+        product = tl.load(summed + (k + 1) * channels + column, mask=there, other=0.0)
+        product -= to_shift * (tl.load(together + k) / rows)
+        along = tl.load(spreads + k * channels + column, mask=there, other=0.0)
+        value = gain * (product - factor * to_scale * along)
+        tl.store(to_weight + column * LENGTH + k, value.to(tl.float32), mask=there)
+    tl.store(found + column, to_shift.to(tl.float32), mask=there)
+    tl.store(found + channels + column, to_scale.to(tl.float32), mask=there)
