@@ -189,7 +189,8 @@ def _is_resident(resident: str, n_bytes: int, device: torch.device) -> bool:
     if device.type != "cuda":
         return False
     free, whole = torch.cuda.mem_get_info(device)
-    mine = whole * torch.cuda.get_per_process_memory_fraction(device)  # other processes may share the GPU
+    number = torch.cuda.current_device() if device.index is None else device.index
+    mine = whole * torch.cuda.get_per_process_memory_fraction(number)  # other processes may share the GPU
     return n_bytes <= min(free, mine) * RESIDENT_SHARE
 
 

@@ -306,7 +306,7 @@ def test_what_goes_wrong_in_the_background_is_told_where_the_batch_is_asked_for(
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("resident", ["yes", "no"])
+@pytest.mark.parametrize("resident", ["yes", "no", "auto"])
 def test_a_gpu_gets_the_same_batches(train: datasets.Split, resident: str) -> None:
     there = datasets.open("mtat", "train", 1_000, device="cuda", resident=resident)
     served = epoch_of(there)

@@ -16,8 +16,9 @@ from zoo.tower import ConvBlock, same_pad
 
 pytest.importorskip("triton", reason="Triton is not part of this torch")
 
-SINGLE = 3e-6  # relative to the largest value
-HALF = 0.03
+SINGLE = 3e-6  # relative to the length of all values together
+# Of many pools one or two have frames so alike that float32 takes another for the largest than float64 does.
+MANY = 1e-3
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
@@ -79,10 +80,9 @@ def one_by_one(block: ConvBlock, frames: Tensor, with_gradient: bool) -> dict[st
 
 
 def distances(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, float]:
-    return {
-        name: float((found[name].double() - it).abs().max() / it.double().abs().max().clamp_min(1e-3))
-        for name, it in wanted.items()
-    }
+    """Relative to the length of what is wanted, where that is not next to nothing."""
+    lengths = {name: it.double().norm().clamp_min(1e-3) for name, it in wanted.items()}
+    return {name: float((found[name].double() - it).norm() / lengths[name]) for name, it in wanted.items()}
 
 
 POOLED = [
@@ -94,10 +94,19 @@ POOLED = [
 SIDE_BY_SIDE = [(3, 1, 3, 100), (5, 1, 2, 3001), (8, 1, 2, 200), (9, 1, 3, 100), (1, 6, 23, 1), (2, 6, 5, 9)]
 
 
+@pytest.mark.parametrize("by_products", [True, False])
 @pytest.mark.parametrize(("m", "padding", "clips", "pools"), POOLED)
 def test_a_pooled_block_is_its_layers(
-    m: int, padding: str, clips: int, pools: int, on_processor: torch.device, steps: list[str]
+    m: int,
+    padding: str,
+    clips: int,
+    pools: int,
+    by_products: bool,
+    on_processor: torch.device,
+    steps: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("zoo.convolving._to_the_last_digit", lambda: by_products)
     _check_pooled(m, padding, clips, pools, on_processor, steps)
 
 
@@ -122,7 +131,7 @@ def _check_pooled(
         found = trained(block, frames, with_gradient=True)
     assert steps == ["filtered_block"]
     far = distances(found, one_by_one(block, frames, with_gradient=True))
-    assert {name: value for name, value in far.items() if value > SINGLE * (1 if width == 7 else 10)} == {}
+    assert {name: value for name, value in far.items() if value > (SINGLE if width == 7 else MANY)} == {}
 
 
 @pytest.mark.parametrize(("length", "channels", "clips", "samples"), SIDE_BY_SIDE)
@@ -151,9 +160,7 @@ def _check_side_by_side(
         found = trained(block, frames, with_gradient=not from_wave)
     assert steps == ["sample_block" if from_wave else "filtered_block"]
     far = distances(found, one_by_one(block, frames, with_gradient=not from_wave))
-    assert {
-        name: value for name, value in far.items() if value > SINGLE * (1 if samples < 9999 else 10)
-    } == {}
+    assert {name: value for name, value in far.items() if value > SINGLE} == {}
 
 
 def in_float32() -> torch.backends.ContextProp:

@@ -2,14 +2,13 @@
 
 The same function as its layers one after the other and the same gradients, by the algebra of zoo/fused.py and
 zoo/strided.py. Frames lie in time order with all channels beside each other, in float32, or in bfloat16 under
-autocast; statistics, weights and their gradients are float32 or wider. cuDNN and cuBLAS take the convolutions, and
-zoo/kernels.py what lies between them: of the outputs of a convolution, the widest of all tensors, one reading
-forwards and one reading and writing backwards.
+autocast; statistics, weights and their gradients are float32 or wider. cuDNN and cuBLAS take the convolutions (see
+zoo/convolving.py), and zoo/kernels.py what lies between them: of the outputs of a convolution, the widest of all
+tensors, one reading forwards and one reading and writing backwards.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from zoo import kernels
+from zoo.convolving import convolved
 
 __all__ = ["MOST_SAMPLES", "Norm", "filtered_block", "sample_block"]
 
@@ -24,9 +24,6 @@ MOST_SAMPLES = 8  # of a filter whose frames are made again rather than kept
 ROWS, COLUMNS, PARTS = 16, 128, 256  # of a program
 NARROW = 16  # columns of a program that puts parts together
 MOST_PROGRAMS = 1024
-
-convolution = torch.ops.aten.convolution
-convolution_backward = torch.ops.aten.convolution_backward
 
 
 class Norm(NamedTuple):
@@ -66,9 +63,7 @@ class _Filtered(torch.autograd.Function):
     def forward(ctx: Any, *given: Any) -> Tensor:
         frames, weight, scale, shift, bias, norm, left, pool = given
         kind = _kind(frames)
-        work = (
-            _SideBySide.of(frames, weight, kind) if left < 0 else _Everywhere.of(frames, weight, left, kind)
-        )
+        work = convolved(frames, weight, left, kind)
         y = work.outputs()
         clips, _, channels = y.shape
         rows = clips * (work.length // pool)
@@ -144,9 +139,7 @@ class _Filtered(torch.autograd.Function):
             PARTS=PARTS,
             COLUMNS=NARROW,
         )
-        to_outputs = torch.empty_like(y)
-        if y.shape[1] > work.length:  # a frame that no pool holds
-            to_outputs[:, 0 if work.first else work.length] = 0
+        to_outputs = work.room_for_gradients(y)
         kernels.spread[(-(-rows // ROWS), wide)](
             gradient,
             y,
@@ -166,90 +159,6 @@ class _Filtered(torch.autograd.Function):
         to_frames, to_weight = work.gradients(to_outputs, ctx.needs_input_grad[0])
         nothing = torch.zeros_like(scale)  # what the bias moves
         return to_frames, to_weight.to(scale.dtype), found[1], found[0], nothing, None, None, None
-
-
-@dataclass(frozen=True)
-class _Everywhere:
-    """A convolution with a filter at every frame.
-
-    inputs:  (batch, channels in, 1, frames). filters: (channels out, channels in, 1, length).
-    length:  frames that it is to give. It gives one more where the padding is uneven, as cuDNN pads both sides alike;
-    first:   those wanted begin here.
-    """
-
-    inputs: Tensor
-    filters: Tensor
-    padding: int
-    first: int
-
-    @classmethod
-    def of(cls, frames: Tensor, weight: Tensor, left: int, kind: torch.dtype) -> _Everywhere:
-        padding = max(left, weight.shape[2] - 1 - left)
-        inputs = frames.transpose(1, 2).to(kind).contiguous().transpose(1, 2).unsqueeze(2)
-        filters = weight.unsqueeze(2).to(kind, memory_format=torch.channels_last)
-        return cls(inputs, filters, padding, padding - left)
-
-    @property
-    def length(self) -> int:
-        return self.inputs.shape[3]
-
-    @property
-    def _how(self) -> tuple[Any, ...]:
-        return [1, 1], [0, self.padding], [1, 1], False, [0, 0], 1
-
-    def outputs(self) -> Tensor:
-        """(batch, frames, channels out)."""
-        y = convolution(self.inputs, self.filters, None, *self._how)
-        return y.squeeze(2).transpose(1, 2).contiguous()
-
-    def gradients(self, to_outputs: Tensor, wanted: bool) -> tuple[Tensor | None, Tensor]:
-        """Of the frames, if wanted, and of the weight."""
-        back = to_outputs.transpose(1, 2).unsqueeze(2)
-        to_inputs, to_filters, _ = convolution_backward(
-            back, self.inputs, self.filters, None, *self._how, [wanted, True, False]
-        )
-        return to_inputs.squeeze(2) if wanted else None, to_filters.squeeze(2)
-
-
-@dataclass(frozen=True)
-class _SideBySide:
-    """A convolution whose filters lie side by side: one product of matrices.
-
-    inputs: (batch, frames, length * channels in). filters: (channels out, length * channels in).
-    """
-
-    inputs: Tensor
-    filters: Tensor
-    filter_length: int
-    kept: int  # frames of the input
-    first: int = 0
-
-    @classmethod
-    def of(cls, frames: Tensor, weight: Tensor, kind: torch.dtype) -> _SideBySide:
-        length, used = weight.shape[2], frames.shape[2] // weight.shape[2] * weight.shape[2]
-        rows = frames[:, :, :used].transpose(1, 2).to(kind).contiguous()
-        inputs = rows.view(len(rows), used // length, -1)
-        return cls(inputs, weight.transpose(1, 2).flatten(1).to(kind), length, frames.shape[2])
-
-    @property
-    def length(self) -> int:
-        return self.inputs.shape[1]
-
-    def outputs(self) -> Tensor:
-        """(batch, frames, channels out)."""
-        return (self.inputs.flatten(0, 1) @ self.filters.t()).view(*self.inputs.shape[:2], -1)
-
-    def gradients(self, to_outputs: Tensor, wanted: bool) -> tuple[Tensor | None, Tensor]:
-        """Of the frames, if wanted, and of the weight."""
-        back, (clips, frames) = to_outputs.flatten(0, 1), self.inputs.shape[:2]
-        to_filters = back.t() @ self.inputs.flatten(0, 1)
-        to_weight = to_filters.view(len(to_filters), self.filter_length, -1).transpose(1, 2)
-        if not wanted:
-            return None, to_weight
-        to_frames = (back @ self.filters).view(clips, frames * self.filter_length, -1)
-        unused = self.kept - to_frames.shape[1]
-        to_frames = torch.nn.functional.pad(to_frames, (0, 0, 0, unused)) if unused else to_frames
-        return to_frames.transpose(1, 2), to_weight
 
 
 class _Samples(torch.autograd.Function):
@@ -311,7 +220,11 @@ class _Samples(torch.autograd.Function):
         gradient = gradient.transpose(1, 2).contiguous()
         clips, frames, _ = gradient.shape
         rows = clips * frames
-        programs = -(-rows // 128)
+        sums = 1 << length.bit_length()  # at least 1 + length
+        height = (
+            ROWS * 4 // sums if sums > 4 else ROWS
+        )  # as many numbers in registers for long filters as for short
+        steps, programs = _portions(rows, height)
         parts = scale.new_empty(1 + length, programs, channels)
         kernels.sample_gradients[(programs, _columns(channels))](
             gradient,
@@ -324,10 +237,11 @@ class _Samples(torch.autograd.Function):
             frames,
             waves.shape[1],
             channels,
+            STEPS=steps,
             LENGTH=length,
-            ROWS=128,
+            SUMS=sums,
+            ROWS=height,
             COLUMNS=COLUMNS,
-            num_warps=8,
         )
         summed = parts.sum(1, dtype=torch.float64)
         found, to_weight = scale.new_empty(2, channels), torch.empty_like(filters)
@@ -358,8 +272,8 @@ def _columns(channels: int) -> int:
     return -(-channels // COLUMNS)
 
 
-def _portions(rows: int) -> tuple[int, int]:
-    """Steps of ROWS that a program takes, and how many programs that makes."""
+def _portions(rows: int, height: int = ROWS) -> tuple[int, int]:
+    """Steps of `height` rows that a program takes, and how many programs that makes."""
     # A power of two, since each number of steps is a program to compile.
-    steps = 1 << max(-(-rows // (ROWS * MOST_PROGRAMS)) - 1, 0).bit_length()
-    return steps, -(-rows // (ROWS * steps))
+    steps = 1 << max(-(-rows // (height * MOST_PROGRAMS)) - 1, 0).bit_length()
+    return steps, -(-rows // (height * steps))

@@ -3,7 +3,8 @@
 Rows are frames in time order with all channels beside each other. z is an output of the convolution with the sign of
 batch norm's scale, so that the largest z of a pool is the one that pooling after batch norm and ReLU would choose.
 Sums over rows are taken in two steps: each program leaves a part, and a second kernel puts the parts together in
-float64, in an order of its own, so that the same numbers come out each time.
+float64, in an order of its own, so that the same numbers come out each time. Places are counted in 32 bits, since
+dividing wider numbers takes longer than all else here; see together.MOST_NUMBERS.
 """
 
 import triton
@@ -52,7 +53,7 @@ def pool(
     scales = tl.load(scale + column, mask=there, other=1.0)
     sign = tl.where(scales < 0, -1.0, 1.0)[None, :]
     flat = (scales == 0)[None, :]  # makes all frames of a pool equal; then the first one counts
-    start = block.to(tl.int64) * STEPS * ROWS
+    start = block * STEPS * ROWS
     where = ((start // pools) * frames + first + (start % pools) * M) * channels
     # Squares are taken of distances from some z, as those of values far from zero would cancel each other.
     pivot = tl.load(y + where + column, mask=there, other=0.0).to(tl.float32)[None, :] * sign
@@ -147,26 +148,23 @@ def finish_statistics(
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     there = column < channels
     n = (rows * M).to(tl.float64)
-    mean = tl.zeros([COLUMNS], tl.float64)
+    total = tl.zeros([COLUMNS], tl.float64)
+    squares = tl.zeros(
+        [COLUMNS], tl.float64
+    )  # of values, not of distances: float64 has digits enough for both
     for turn in range(TURNS):
         part = turn * PARTS + tl.arange(0, PARTS)
         inside = (part < programs)[:, None] & there[None, :]
         seen = (M * tl.maximum(tl.minimum(rows - part * size, size), 0)).to(tl.float64)[:, None]
         at = part[:, None] * channels + column[None, :]
-        mean += tl.sum(tl.load(parts + at, mask=inside, other=0.0).to(tl.float64) * seen, 0)
-    mean = mean / n
-    squares = tl.zeros([COLUMNS], tl.float64)
-    for turn in range(TURNS):
-        part = turn * PARTS + tl.arange(0, PARTS)
-        inside = (part < programs)[:, None] & there[None, :]
-        seen = (M * tl.maximum(tl.minimum(rows - part * size, size), 0)).to(tl.float64)[:, None]
-        at = part[:, None] * channels + column[None, :]
-        away = tl.load(parts + at, mask=inside, other=0.0).to(tl.float64) - mean[None, :]
+        middle = tl.load(parts + at, mask=inside, other=0.0).to(tl.float64)
         within = tl.load(parts + programs * channels + at, mask=inside, other=0.0).to(tl.float64)
-        squares += tl.sum(tl.where(inside, within + seen * away * away, 0.0), 0)
+        total += tl.sum(seen * middle, 0)
+        squares += tl.sum(within + seen * middle * middle, 0)
+    mean = total / n
     _normed(
         mean,
-        tl.maximum(squares / n, 0.0),
+        tl.maximum(squares / n - mean * mean, 0.0),
         column,
         there,
         n,
@@ -188,7 +186,7 @@ def activate(
     z, scale, known, result, rows, channels, SIGNED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
 ):
     """result = ReLU(gain * z + offset). z: (rows, channels). SIGNED: it is y, which has not got its sign yet."""
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     there = column < channels
     inside = (row < rows)[:, None] & there[None, :]
@@ -229,7 +227,7 @@ def sums(
     total = tl.zeros([ROWS, COLUMNS], tl.float32)
     products = tl.zeros([ROWS, COLUMNS], tl.float32)
     for step in range(STEPS):
-        row = (block.to(tl.int64) * STEPS + step) * ROWS + tl.arange(0, ROWS)
+        row = (block * STEPS + step) * ROWS + tl.arange(0, ROWS)
         inside = (row < rows)[:, None] & there[None, :]
         at = row[:, None] * channels + column[None, :]
         value = tl.load(z + at, mask=inside, other=0.0).to(tl.float32)
@@ -307,7 +305,7 @@ def spread(
 
     gradient: (rows, channels). y, result: (clips, frames, channels), pools from frame `first` on.
     """
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     there = column < channels
     inside = (row < rows)[:, None] & there[None, :]
@@ -341,7 +339,7 @@ def moments(wave, parts, rows, frames, samples, LENGTH: tl.constexpr, ROWS: tl.c
     wave: (clips, samples); a frame is LENGTH of them. parts: (programs, LENGTH + LENGTH^2) float64.
     """
     block = tl.program_id(0)
-    row = block.to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    row = block * ROWS + tl.arange(0, ROWS)
     inside = row < rows
     at = (row // frames) * samples + (row % frames) * LENGTH
     to = parts + block * (LENGTH + LENGTH * LENGTH)
@@ -447,7 +445,7 @@ def filter_samples(
     COLUMNS: tl.constexpr,
 ):
     """What the filters give of every frame, normed, behind the ReLU. result: (rows = clips * frames, channels)."""
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     inside, there = row < rows, column < channels
     at = (row // frames) * samples + (row % frames) * LENGTH
@@ -472,28 +470,39 @@ def sample_gradients(
     frames,
     samples,
     channels,
+    STEPS: tl.constexpr,
     LENGTH: tl.constexpr,
+    SUMS: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
     """Of a part: sums of the gradient behind the ReLU, and of that times each sample of its frame.
 
-    gradient: (rows, channels). parts: (1 + LENGTH, programs, channels).
+    gradient: (rows, channels). parts: (1 + LENGTH, programs, channels). SUMS: a power of two, at least 1 + LENGTH.
     """
     block = tl.program_id(0)
-    row = block.to(tl.int64) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    inside, there = row < rows, column < channels
-    at = (row // frames) * samples + (row % frames) * LENGTH
-    value = _filtered(wave, weight, scale, known, at, inside, column, there, channels, LENGTH, ROWS, COLUMNS)
-    to = gradient + row[:, None] * channels + column[None, :]
-    through = tl.load(to, mask=inside[:, None] & there[None, :], other=0.0).to(tl.float32)
-    through = tl.where(value > 0, through, 0.0)
-    programs = tl.num_programs(0)
-    tl.store(parts + block * channels + column, tl.sum(through, 0), mask=there)
-    for k in tl.static_range(LENGTH):
-        product = through * tl.load(wave + at + k, mask=inside, other=0.0)[:, None]
-        tl.store(parts + ((k + 1) * programs + block) * channels + column, tl.sum(product, 0), mask=there)
+    there = column < channels
+    which = tl.arange(0, SUMS)
+    total = tl.zeros([SUMS, ROWS, COLUMNS], tl.float32)
+    for step in range(STEPS):
+        row = (block * STEPS + step) * ROWS + tl.arange(0, ROWS)
+        inside = row < rows
+        at = (row // frames) * samples + (row % frames) * LENGTH
+        value = _filtered(
+            wave, weight, scale, known, at, inside, column, there, channels, LENGTH, ROWS, COLUMNS
+        )
+        to = gradient + row[:, None] * channels + column[None, :]
+        through = tl.load(to, mask=inside[:, None] & there[None, :], other=0.0).to(tl.float32)
+        through = tl.where(value > 0, through, 0.0)
+        is_sample = (which > 0) & (which <= LENGTH)
+        sample = tl.load(
+            wave + at[None, :] + (which - 1)[:, None], mask=is_sample[:, None] & inside[None, :], other=0.0
+        )
+        factor = tl.where((which == 0)[:, None], 1.0, sample)
+        total += through[None, :, :] * factor[:, :, None]
+    to = parts + (which[:, None] * tl.num_programs(0) + block) * channels + column[None, :]
+    tl.store(to, tl.sum(total, 1), mask=(which <= LENGTH)[:, None] & there[None, :])
 
 
 @triton.jit(do_not_specialize=["rows"])
