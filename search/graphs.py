@@ -3,7 +3,8 @@
 At the paper's batch of 23 a GPU is done with most layers before the processor has asked for the next one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from operator import is_
 
 import torch
@@ -11,7 +12,57 @@ from torch import Tensor
 
 from search.optimizer import Optimizer
 
+Gradients = Callable[[Tensor, Tensor], Tensor]
+
 WARM_UPS = 3  # libraries choose their ways and take their memory in the first steps, which can't be captured
+
+
+class Stepper:
+    """Steps of training: captured where that is possible, and else launch by launch.
+
+    gradients: as GraphedStep wants them. buffers: gives what they move beside the optimizers' parameters.
+    draw:      called before each step, for random numbers that no graph can draw.
+    undrawn:   gives a context in which what is drawn does not count.
+    captures:  whether to capture at all; it becomes False where the first try shows that it can't be done, as where a
+               network waits for the processor.
+    """
+
+    def __init__(
+        self,
+        gradients: Gradients,
+        buffers: Callable[[], Iterable[Tensor]],
+        captures: bool,
+        draw: Callable[[], None] = lambda: None,
+        undrawn: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self.gradients, self.buffers, self.captures = gradients, buffers, captures
+        self.draw, self.undrawn = draw, undrawn
+        self.graph: GraphedStep | None = None
+
+    def step(
+        self, optimizers: Sequence[Optimizer], rates: Sequence[float], wave: Tensor, tags: Tensor
+    ) -> Tensor:
+        """Move every optimizer's parameters along the gradients of a batch. Returns what `gradients` does."""
+        graph = self._captured(optimizers, wave, tags) if self.captures else None
+        self.draw()
+        if graph is not None:
+            return graph(wave, tags, rates)
+        losses = self.gradients(wave, tags)
+        for optimizer, rate in zip(optimizers, rates, strict=True):
+            optimizer.step(rate)
+        return losses
+
+    def _captured(self, optimizers: Sequence[Optimizer], wave: Tensor, tags: Tensor) -> "GraphedStep | None":
+        if self.graph is None or not self.graph.fits(optimizers, wave):
+            self.graph = None  # its memory goes before that of the next one comes
+            try:
+                with self.undrawn():
+                    self.graph = GraphedStep(self.gradients, optimizers, list(self.buffers()), wave, tags)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError:
+                self.captures = False
+        return self.graph
 
 
 class GraphedStep:
@@ -27,7 +78,7 @@ class GraphedStep:
 
     def __init__(
         self,
-        gradients: Callable[[Tensor, Tensor], Tensor],
+        gradients: Gradients,
         optimizers: Sequence[Optimizer],
         buffers: Sequence[Tensor],
         wave: Tensor,

@@ -5,12 +5,14 @@ way through the network and back, which `zoo.replicas` takes for all at once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from search.failures import Diverged
+from search.graphs import Stepper
 from search.precision import computing, full
 from search.settings import FLOAT32, SearchError
 from search.team import ALONE
@@ -43,12 +45,34 @@ def fit_together(
     _check(fits)
     chances = [Chance(fit.device) for fit in fits]
     going = list(range(len(fits)))
-    while going := [i for i in going if not fits[i].progress.finished and wanted(i)]:
-        ends = _one_epoch([fits[i] for i in going], [chances[i] for i in going])
+    together: Stepper | None = None
+    while wanting := [i for i in going if not fits[i].progress.finished and wanted(i)]:
+        if together is None or wanting != going:
+            together = stepper_of([fits[i] for i in wanting], [chances[i] for i in wanting])
+        going = wanting
+        ends = _one_epoch([fits[i] for i in going], [chances[i] for i in going], together)
         for i, end in list(zip(going, ends, strict=True)):
             yield i, end
             if isinstance(end, Diverged):
                 going.remove(i)
+                together = None
+
+
+def stepper_of(fits: Sequence[Fit], chances: Sequence[Chance]) -> Stepper:
+    """What takes the steps of all of them at once: of (K, batch, ...) waves and tags, the K mean losses."""
+    networks = [fit.network for fit in fits]
+    return replicas_stepper(Replicas(networks, chances), fits[0].training.precision)
+
+
+def replicas_stepper(replicas: Replicas, precision: str = FLOAT32) -> Stepper:
+    """The same for networks that lie side by side already."""
+    return Stepper(
+        partial(gradients, replicas, precision),
+        lambda: (it for network in replicas.networks for it in network.buffers()),
+        captures=replicas.device.type == "cuda",
+        draw=replicas.draw,
+        undrawn=replicas.undrawn,
+    )
 
 
 def _check(fits: Sequence[Fit]) -> None:
@@ -75,9 +99,8 @@ def _segments(fit: Fit) -> int:
     return min(fit.segments or len(fit.train), len(fit.train))
 
 
-def _one_epoch(fits: Sequence[Fit], chances: Sequence[Chance]) -> list[Epoch | Diverged]:
+def _one_epoch(fits: Sequence[Fit], chances: Sequence[Chance], together: Stepper) -> list[Epoch | Diverged]:
     """How the epoch of each ends; all have as many batches."""
-    replicas = Replicas([fit.network for fit in fits], chances)
     dialogues = [fit.epoch() for fit in fits]
     losses: Iterable[Tensor | None] = [None] * len(fits)
     try:
@@ -85,10 +108,9 @@ def _one_epoch(fits: Sequence[Fit], chances: Sequence[Chance]) -> list[Epoch | D
             said = [_answer(*each) for each in zip(dialogues, chances, losses, strict=True)]
             if ends := [each for each in said if isinstance(each, Epoch | Diverged)]:
                 return ends
-            batches = [each for each in said if isinstance(each, tuple)]
-            losses = gradients(replicas, batches, fits[0].training.precision)
-            for fit, (_, _, rate) in zip(fits, batches, strict=True):
-                fit.optimizer.step(rate)
+            waves, tags, rates = zip(*(each for each in said if isinstance(each, tuple)), strict=True)
+            optimizers = [fit.optimizer for fit in fits]  # each stage has its own
+            losses = together.step(optimizers, rates, torch.stack(waves), torch.stack(tags))
     finally:
         for dialogue in dialogues:
             dialogue.close()
@@ -105,12 +127,11 @@ def _answer(dialogue: Dialogue, chance: Chance, loss: Tensor | None) -> Batch | 
             return error
 
 
-def gradients(replicas: Replicas, batches: Sequence[Batch], precision: str = FLOAT32) -> Tensor:
+def gradients(replicas: Replicas, precision: str, waves: Tensor, tags: Tensor) -> Tensor:
     """Leave each network's gradients in its parameters. Returns the mean loss of each batch, (K,)."""
-    waves, tags = (torch.stack(each) for each in list(zip(*batches, strict=True))[:2])
     with computing(precision, waves.device) as forwards:
         with forwards:
-            logits = replicas(waves)
+            logits = replicas.run(waves)
         losses = binary_cross_entropy_with_logits(full(logits), tags, reduction="none").mean(dim=(1, 2))
         losses.sum().backward()
     replicas.share_gradients()

@@ -18,7 +18,7 @@ import zoo
 from search.evaluation import evaluate
 from search.failures import Diverged
 from search.feed import Feed
-from search.graphs import GraphedStep
+from search.graphs import Stepper
 from search.metrics import score
 from search.optimizer import Optimizer, make
 from search.precision import check, computing, full
@@ -110,8 +110,11 @@ class Fit:
         self.between: Callable[[], None] = lambda: None
         self.micro_batch_size = training.batch_size
         self._pass: Pass | None = None  # of the epoch that runs; None between two epochs
-        self.captures = self.device.type == "cuda" and team.ranks == 1  # whether steps are replayed as graphs
-        self._graph: GraphedStep | None = None
+        self.stepper = Stepper(
+            lambda wave, tags: self._gradients(wave, tags),
+            network.buffers,
+            captures=self.device.type == "cuda",
+        )
 
     def __iter__(self) -> Iterator[Epoch]:
         while not self.progress.finished:
@@ -215,24 +218,11 @@ class Fit:
 
     def _step(self, wave: Tensor, tags: Tensor, rate: float) -> Tensor:
         """One step along the mean gradient of the batch. Returns its mean loss."""
-        if self.captures and self._parts_of(wave) == 1 and (graph := self._captured(wave, tags)):
-            return graph(wave, tags, [rate])
-        loss = self._gradients(wave, tags)
-        self.optimizer.step(rate)
-        return loss
-
-    def _captured(self, wave: Tensor, tags: Tensor) -> GraphedStep | None:
-        """The step as a graph; None if this network does what no graph can hold, as to wait for the processor."""
-        if self._graph is None or not self._graph.fits([self.optimizer], wave):
-            self._graph = None  # its memory goes before that of the next one comes
-            buffers = list(self.network.buffers())
-            try:
-                self._graph = GraphedStep(self._gradients, [self.optimizer], buffers, wave, tags)
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError:
-                self.captures = False
-        return self._graph
+        if self.team.ranks > 1 or self._parts_of(wave) > 1:
+            loss = self._gradients(wave, tags)
+            self.optimizer.step(rate)
+            return loss
+        return self.stepper.step([self.optimizer], [rate], wave, tags)
 
     def _gradients(self, wave: Tensor, tags: Tensor) -> Tensor:
         """Leave the mean gradient of the batch in the parameters. Returns its mean loss."""

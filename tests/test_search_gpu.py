@@ -8,6 +8,7 @@ import torch
 import zoo
 from search import worker
 from search.feed import open_feed
+from search.replicates import fit_together
 from search.settings import Training
 from search.training import Epoch, Fit
 
@@ -16,9 +17,9 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
 
-SMALL = Training(learning_rates=(0.05, 0.01), epochs_per_stage=2, batch_size=8, norm_momentum=0.1)
+SMALL = Training(learning_rates=(0.01, 0.002), epochs_per_stage=2, batch_size=8, norm_momentum=0.1)
 SEGMENTS = 60
-LOSS = 1e-3
+LOSS = 0.01  # cuDNN sums some gradients in any order, and each step makes more of that
 
 
 def a_fit(
@@ -35,24 +36,23 @@ def losses(epochs: list[Epoch]) -> list[float]:
 
 
 @pytest.mark.usefixtures("demo")
-@pytest.mark.parametrize("optimizer", ["nesterov", "adam", "adagrad"])
-def test_captured_steps_are_the_steps(optimizer: str) -> None:
-    training = replace(SMALL, optimizer=optimizer, learning_rates=(0.01, 0.002), weight_decay=0.001)
+@pytest.mark.parametrize(("optimizer", "rate"), [("nesterov", 0.01), ("adam", 0.0003), ("adagrad", 0.001)])
+def test_captured_steps_are_the_steps(optimizer: str, rate: float) -> None:
+    training = replace(SMALL, optimizer=optimizer, learning_rates=(rate, rate / 5), weight_decay=0.001)
     captured, plain = a_fit(training), a_fit(training)
-    plain.captures = False
+    plain.stepper.captures = False
     found, wanted = list(captured), list(plain)
-    assert captured._graph is not None
+    assert captured.stepper.graph is not None
     assert losses(found) == pytest.approx(losses(wanted), rel=LOSS)
     for name, value in plain.network.state_dict().items():
-        assert torch.allclose(
-            captured.network.state_dict()[name].float(), value.float(), rtol=0.02, atol=0.02
-        ), name
+        other = captured.network.state_dict()[name]
+        assert torch.allclose(other.float(), value.float(), rtol=0.02, atol=0.02), name
 
 
 @pytest.mark.usefixtures("demo")
 def test_a_gpu_trains_as_the_processor_does() -> None:
     found, wanted = list(a_fit(dropout=0.0)), list(a_fit(device="cpu", dropout=0.0))
-    assert losses(found) == pytest.approx(losses(wanted), rel=0.02)
+    assert losses(found) == pytest.approx(losses(wanted), rel=LOSS)
 
 
 @pytest.mark.usefixtures("demo")
@@ -67,10 +67,22 @@ def test_a_captured_training_goes_on_from_its_state() -> None:
 
 
 @pytest.mark.usefixtures("demo")
+def test_trainings_as_one_on_a_gpu_are_the_trainings_of_each_alone() -> None:
+    others = [replace(SMALL, learning_rates=(rate, rate / 5)) for rate in (0.01, 0.005, 0.002)]
+    wanted = [losses(list(a_fit(each))) for each in others]
+    found: list[list[Epoch]] = [[] for _ in others]
+    for i, epoch in fit_together([a_fit(each) for each in others]):
+        assert isinstance(epoch, Epoch)
+        found[i].append(epoch)
+    for one, other in zip(found, wanted, strict=True):
+        assert losses(one) == pytest.approx(other, rel=LOSS)
+
+
+@pytest.mark.usefixtures("demo")
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
 def test_a_training_in_fewer_digits_comes_out_nearly_the_same(precision: str) -> None:
     found, wanted = list(a_fit(replace(SMALL, precision=precision))), list(a_fit())
-    assert losses(found) == pytest.approx(losses(wanted), rel=0.05)
+    assert losses(found) == pytest.approx(losses(wanted), rel=0.1)
     assert losses(found) != losses(wanted)
 
 
@@ -100,9 +112,9 @@ def test_networks_of_every_family_train_captured_or_not(name: str) -> None:
     training = replace(SMALL, epochs_per_stage=1, learning_rates=(0.001,), batch_size=4)
     captured, plain = a_fit(training, name), a_fit(training, name)
     captured.segments = plain.segments = 8
-    plain.captures = False
+    plain.stepper.captures = False
     found, wanted = next(iter(captured)), next(iter(plain))
-    print(f"{name}: {'captured' if captured._graph else 'not captured'}")
+    print(f"{name}: {'captured' if captured.stepper.graph else 'not captured'}")
     assert found.train_loss == pytest.approx(wanted.train_loss, rel=0.02)
 
 

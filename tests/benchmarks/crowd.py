@@ -1,13 +1,14 @@
 """Steps of K replicates: one by one, as one, and, as a process of its own, one of K that share a machine.
 
-`python -m tests.benchmarks.crowd NETWORK K BATCH THREADS DEVICE` answers each line on its input with a step, and with
-its processor seconds.
+`python -m tests.benchmarks.crowd NETWORK K BATCH THREADS DEVICE PRECISION` answers each line on its input with a step,
+and with its processor seconds.
 """
 
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 import zoo
 from search import worker
+from search.graphs import Stepper
 from search.optimizer import Optimizer, make
-from search.replicates import gradients
+from search.precision import computing, full
+from search.replicates import replicas_stepper
+from search.settings import FLOAT32
 from zoo.replicas import Chance, Replicas
 
 LEARNING_RATE = 0.01
@@ -33,31 +37,44 @@ class Taken:
 Step = Callable[[], Taken]
 
 
-def one_by_one(name: str, count: int, batch: int, device: str) -> Step:
-    """Each replicate steps after the other."""
+def one_by_one(name: str, count: int, batch: int, device: str, precision: str = FLOAT32) -> Step:
+    """Each replicate steps after the other, on a GPU as a captured graph."""
     networks, optimizers = _prepared(name, count, device)
     waves, tags = _batches(networks, batch, device)
+    steppers = [
+        Stepper(partial(_gradients, network, precision), network.buffers, captures=device == "cuda")
+        for network in networks
+    ]
 
     def step() -> None:
-        for network, optimizer, wave, wanted in zip(networks, optimizers, waves, tags, strict=True):
-            binary_cross_entropy_with_logits(network(wave), wanted).backward()
-            optimizer.step(LEARNING_RATE)
+        for each, optimizer, wave, wanted in zip(steppers, optimizers, waves, tags, strict=True):
+            each.step([optimizer], [LEARNING_RATE], wave, wanted)
 
     return lambda: timed(step, device)
 
 
-def as_one(name: str, count: int, batch: int, device: str) -> Step:
+def as_one(name: str, count: int, batch: int, device: str, precision: str = FLOAT32) -> Step:
     """All replicates go through their layers together."""
     networks, optimizers = _prepared(name, count, device)
     waves, tags = _batches(networks, batch, device)
-    replicas = Replicas(networks, [Chance(torch.device(device)) for _ in networks])
+    stepper = replicas_stepper(
+        Replicas(networks, [Chance(torch.device(device)) for _ in networks]), precision
+    )
+    rates = [LEARNING_RATE] * count
+    return lambda: timed(lambda: _nothing(stepper.step(optimizers, rates, waves, tags)), device)
 
-    def step() -> None:
-        gradients(replicas, list(zip(waves, tags, strict=True)))
-        for optimizer in optimizers:
-            optimizer.step(LEARNING_RATE)
 
-    return lambda: timed(step, device)
+def _gradients(network: nn.Module, precision: str, wave: Tensor, wanted: Tensor) -> Tensor:
+    with computing(precision, wave.device) as forwards:
+        with forwards:
+            logits = network(wave)
+        loss = binary_cross_entropy_with_logits(full(logits), wanted)
+        loss.backward()
+    return loss.detach()
+
+
+def _nothing(losses: Tensor) -> None:
+    """A step tells no processor seconds of its own."""
 
 
 FORMS = {"one by one": one_by_one, "as one": as_one}
@@ -89,13 +106,13 @@ def timed(step: Callable[[], float | None], device: str) -> Taken:
     return Taken(time.perf_counter() - wall, spent)
 
 
-def main(name: str, count: int, batch: int, threads: int, device: str) -> None:
+def main(name: str, count: int, batch: int, threads: int, device: str, precision: str) -> None:
     """Answer until the input ends."""
     worker.prepare(threads, 1 / count if device == "cuda" else 0.0)
-    step = one_by_one(name, 1, batch, device)
+    step = one_by_one(name, 1, batch, device, precision)
     for _ in sys.stdin:
         print(step().core, flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5])
+    main(sys.argv[1], *map(int, sys.argv[2:5]), *sys.argv[5:7])

@@ -10,6 +10,7 @@ Words (key=value):
     rounds=5           of which the medians are taken, after one to get warm; the forms take a step in turn
     threads=1          of each process
     device=cpu         or cuda, where K processes that share the GPU are measured, too
+    precision=float32  or tf32 or bf16
     processes=no       yes: measure those on a processor, too
 
 Prints Markdown. Ratios are medians of the ratios within a round: of processor seconds on a processor, where others may
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING
 
 from datasets import words as typed
 from datasets.errors import DatasetError
+from search.settings import PRECISIONS
 
 from .command import Say, load, names, run, whole_numbers
 
@@ -51,13 +53,14 @@ class Settings:
     rounds: int = 5
     threads: int = 1
     device: str = "cpu"
+    precision: str = "float32"
     processes: bool = False
 
 
 def settings(words: Sequence[str]) -> Settings:
     """From `key=value` words. raises: DatasetError or zoo.ZooError for what can't be."""
     least = {"batch": (2, 23), "steps": (1, 1000), "rounds": (1, 5), "threads": (1, 1)}
-    given = typed.parse(words, ("networks", "replicates", *least, "device", "processes"))
+    given = typed.parse(words, ("networks", "replicates", *least, "device", "precision", "processes"))
     numbers = whole_numbers(given, least)
     counts = given.get("replicates", ",".join(map(str, REPLICATES))).split(",")
     if not all(count.isdecimal() and int(count) for count in counts):
@@ -65,9 +68,14 @@ def settings(words: Sequence[str]) -> Settings:
     device, processes = given.get("device", "cpu"), given.get("processes", "no")
     if device not in ("cpu", "cuda") or processes not in ("yes", "no"):
         raise DatasetError("device= is cpu or cuda, processes= is yes or no")
+    precision = given.get("precision", PRECISIONS[0])
+    if precision not in PRECISIONS:
+        raise DatasetError(f"precision={precision}: give {', '.join(PRECISIONS)}")
     crowds = processes == "yes" or device == "cuda"
     replicates = tuple(map(int, counts))
-    return Settings(names(given, SMALL), replicates, **numbers, device=device, processes=crowds)
+    return Settings(
+        names(given, SMALL), replicates, **numbers, device=device, precision=precision, processes=crowds
+    )
 
 
 def benchmark(wanted: Settings, say: Say = print) -> None:
@@ -79,7 +87,9 @@ def benchmark(wanted: Settings, say: Say = print) -> None:
     if wanted.device == "cuda" and not torch.cuda.is_available():
         raise DatasetError("device=cuda: this machine has no GPU that torch can use; take device=cpu")
     worker.prepare(wanted.threads)
-    say(f"batch {wanted.batch}, {wanted.threads} threads, {wanted.device}, load {load()}\n")
+    say(
+        f"batch {wanted.batch}, {wanted.threads} threads, {wanted.device}, {wanted.precision}, load {load()}\n"
+    )
     say(f"| {' | '.join(HEADS)} |\n| --- | ---: | --- |{' ---: |' * (len(HEADS) - 3)}")
     for name in wanted.networks:
         for count in wanted.replicates:
@@ -93,7 +103,9 @@ def measured(name: str, count: int, wanted: Settings) -> dict[str, list["Taken"]
     from .crowd import FORMS
 
     with ExitStack() as open_ones:
-        steps = {form: FORMS[form](name, count, wanted.batch, wanted.device) for form in FORMS}
+        steps = {
+            form: FORMS[form](name, count, wanted.batch, wanted.device, wanted.precision) for form in FORMS
+        }
         if wanted.processes:
             steps["processes"] = open_ones.enter_context(_processes(name, count, wanted))
         for step in steps.values():
@@ -108,7 +120,7 @@ def _processes(name: str, count: int, wanted: Settings) -> Iterator[Callable[[],
     from .crowd import timed
 
     words = [sys.executable, "-m", "tests.benchmarks.crowd", name, str(count)]
-    words += [str(wanted.batch), str(wanted.threads), wanted.device]
+    words += [str(wanted.batch), str(wanted.threads), wanted.device, wanted.precision]
     with ExitStack() as running:
         crowd = [
             running.enter_context(

@@ -3,11 +3,11 @@
     python -m tests.benchmarks.table2
 
 Words (key=value):
-    networks=A,B   whose steps are measured (default: the deepest and a shallow one of every m)
+    networks=A,B   whose steps are measured (default: the deepest and a shallow one of every m), or all
     batch=23       segments of a step
     rounds=3       of which the medians are taken, after one to get warm
     threads=1      of a training
-    device=cpu     or cuda
+    device=cpu     or cuda, where precision=float32 may also be tf32 or bf16
 
 Prints Markdown: seconds of a step, and hours of an epoch, the steps of MTAT's 15,244 training clips of 29.1 s without
 the look at the validation clips. On a processor these are processor seconds, so others at work take little from them,
@@ -24,6 +24,7 @@ from statistics import median
 import zoo
 from datasets import words as typed
 from datasets.errors import DatasetError
+from search.settings import PRECISIONS
 
 from .command import Say, load, names, run, whole_numbers
 
@@ -53,21 +54,25 @@ class Settings:
     rounds: int = 3
     threads: int = 1
     device: str = "cpu"
+    precision: str = "float32"
 
 
 def settings(words: Sequence[str]) -> Settings:
     """From `key=value` words. raises: DatasetError or zoo.ZooError for what can't be."""
     least = {"batch": (2, 23), "rounds": (1, 3), "threads": (1, 1)}
-    given = typed.parse(words, ("networks", *least, "device"))
-    measured, device = names(given, MEASURED), given.get("device", "cpu")
+    given = typed.parse(words, ("networks", *least, "device", "precision"))
+    table = zoo.names(table="table2")
+    measured = tuple(table) if given.get("networks") == "all" else names(given, MEASURED)
+    device, precision = given.get("device", "cpu"), given.get("precision", PRECISIONS[0])
     if device not in ("cpu", "cuda"):
         raise DatasetError(f"device={device}: give cpu or cuda")
-    table = zoo.names(table="table2")
+    if precision not in PRECISIONS or (device, precision) == ("cpu", "tf32"):
+        raise DatasetError(f"precision={precision}: give {', '.join(PRECISIONS)}; tf32 is for GPUs")
     if others := [name for name in measured if name not in table]:
         raise DatasetError(f"networks={others[0]} is none of Table 2; see python -m zoo list table=table2")
     if missing := {_m(name) for name in table} - {_m(name) for name in measured}:
         raise DatasetError(f"networks= holds none of m={min(missing)}; give one of each m of Table 2")
-    return Settings(measured, **whole_numbers(given, least), device=device)
+    return Settings(measured, **whole_numbers(given, least), device=device, precision=precision)
 
 
 def benchmark(wanted: Settings, say: Say = print) -> None:
@@ -76,7 +81,9 @@ def benchmark(wanted: Settings, say: Say = print) -> None:
 
     if wanted.device == "cuda" and not torch.cuda.is_available():
         raise DatasetError("device=cuda: this machine has no GPU that torch can use; take device=cpu")
-    say(f"batch {wanted.batch}, {wanted.threads} threads, {wanted.device}, load {load()}\n")
+    say(
+        f"batch {wanted.batch}, {wanted.threads} threads, {wanted.device}, {wanted.precision}, load {load()}\n"
+    )
     steps = {name: seconds(name, wanted) for name in wanted.networks}
     say(f"| {' | '.join(HEADS)} |\n| --- |{' ---: |' * (len(HEADS) - 2)} --- |")
     total = 0.0
@@ -85,8 +92,9 @@ def benchmark(wanted: Settings, say: Say = print) -> None:
         hours = step * steps_of(name, wanted.batch) / 3600
         total += hours
         say(row(name, step, hours, wanted.batch, name in steps))
+    whole = total * STAGES_EPOCHS
     say(
-        f"\nall: {total:.1f} hours an epoch, {total * STAGES_EPOCHS / 24:,.1f} days of {STAGES_EPOCHS} epochs each"
+        f"\nall: {total:.3g} hours an epoch, {whole:,.3g} hours ({whole / 24:,.3g} days) of {STAGES_EPOCHS} epochs each"
     )
     say(f"load after: {load()}")
 
@@ -95,13 +103,18 @@ def seconds(name: str, wanted: Settings) -> float:
     """Of one step: the median of the rounds."""
     from search import worker
 
+    from . import gpu
     from .crowd import one_by_one
 
+    if wanted.device == "cuda":
+        step_on_gpu = gpu.ours(wanted.batch, wanted.precision, True, True, name)
+        gpu.milliseconds(step_on_gpu, 5)
+        return median(gpu.milliseconds(step_on_gpu, 20) for _ in range(wanted.rounds)) / 1e3
     worker.prepare(wanted.threads)
-    step = one_by_one(name, 1, wanted.batch, wanted.device)
+    step = one_by_one(name, 1, wanted.batch, wanted.device, wanted.precision)
     step()
     taken = [step() for _ in range(wanted.rounds)]
-    return median(each.wall if wanted.device == "cuda" else each.core for each in taken)
+    return median(each.core for each in taken)
 
 
 def projected(name: str, measured: Mapping[str, float], batch: int) -> float:
@@ -134,8 +147,8 @@ def row(name: str, step: float, hours: float, batch: int, measured: bool) -> str
         name,
         f"{operations_of(name, 1) / 1e9:.2f}",
         f"{steps_of(name, batch):,}",
-        f"{step:.3f}",
-        f"{hours:.2f}",
+        f"{step:.5f}" if step < 0.01 else f"{step:.3f}",
+        f"{hours:.4f}" if hours < 0.1 else f"{hours:.2f}",
     ]
     return "| " + " | ".join([*cells, "measured" if measured else "projected"]) + " |"
 
