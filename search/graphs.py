@@ -1,6 +1,7 @@
-"""A step of training on a GPU as one CUDA graph: its hundreds of launches, captured once, become one.
+"""Steps of training on a GPU as CUDA graphs: hundreds of launches, captured once, become one.
 
-At the paper's batch of 23 a GPU is done with most layers before the processor has asked for the next one.
+At the paper's batch of 23 a GPU is done with most layers before the processor has asked for the next one, and even a
+graph of one training leaves most of it idle. So a graph may hold the steps of several, each in a stream of its own.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,52 +13,66 @@ from torch import Tensor
 
 from search.optimizer import Optimizer
 
-Gradients = Callable[[Tensor, Tensor], Tensor]
+Gradients = Callable[[Tensor, Tensor], Tensor]  # see Stepper
 
 WARM_UPS = 3  # libraries choose their ways and take their memory in the first steps, which can't be captured
 
 
 class Stepper:
-    """Steps of training: captured where that is possible, and else launch by launch.
+    """Takes the steps of K trainings: as one graph where that is possible, and else one after the other.
 
-    gradients: as GraphedStep wants them. buffers: gives what they move beside the optimizers' parameters.
-    draw:      called before each step, for random numbers that no graph can draw.
-    undrawn:   gives a context in which what is drawn does not count.
-    captures:  whether to capture at all; it becomes False where the first try shows that it can't be done, as where a
-               network waits for the processor.
+    lanes:    of each training: leaves the gradients of a batch, (batch, samples) waves and (batch, n_tags) tags, in its
+              parameters and returns its mean loss.
+    buffers:  gives what they move beside the optimizers' parameters, such as batch norm's statistics.
+    captures: whether to try graphs at all; it becomes False where a network does what no graph can hold, as waiting for
+              the processor.
+    draw:     called before each step, for random numbers that no graph can draw.
+    undrawn:  gives a context in which what is drawn does not count.
     """
 
     def __init__(
         self,
-        gradients: Gradients,
+        lanes: Sequence[Gradients],
         buffers: Callable[[], Iterable[Tensor]],
         captures: bool,
         draw: Callable[[], None] = lambda: None,
         undrawn: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self.gradients, self.buffers, self.captures = gradients, buffers, captures
+        self.lanes, self.buffers, self.captures = list(lanes), buffers, captures
         self.draw, self.undrawn = draw, undrawn
         self.graph: GraphedStep | None = None
 
     def step(
-        self, optimizers: Sequence[Optimizer], rates: Sequence[float], wave: Tensor, tags: Tensor
-    ) -> Tensor:
-        """Move every optimizer's parameters along the gradients of a batch. Returns what `gradients` does."""
-        graph = self._captured(optimizers, wave, tags) if self.captures else None
+        self,
+        optimizers: Sequence[Optimizer],
+        rates: Sequence[float],
+        waves: Sequence[Tensor],
+        tags: Sequence[Tensor],
+    ) -> Sequence[Tensor]:
+        """Take the step of each training along the gradients of its batch. Returns the mean loss of each.
+
+        The losses of a graph are overwritten by its next step.
+        """
+        graph = self._captured(optimizers, waves, tags) if self.captures else None
         self.draw()
         if graph is not None:
-            return graph(wave, tags, rates)
-        losses = self.gradients(wave, tags)
-        for optimizer, rate in zip(optimizers, rates, strict=True):
+            return graph(waves, tags, rates)
+        losses = []
+        for gradients, optimizer, rate, wave, wanted in zip(
+            self.lanes, optimizers, rates, waves, tags, strict=True
+        ):
+            losses.append(gradients(wave, wanted))
             optimizer.step(rate)
         return losses
 
-    def _captured(self, optimizers: Sequence[Optimizer], wave: Tensor, tags: Tensor) -> "GraphedStep | None":
-        if self.graph is None or not self.graph.fits(optimizers, wave):
+    def _captured(
+        self, optimizers: Sequence[Optimizer], waves: Sequence[Tensor], tags: Sequence[Tensor]
+    ) -> "GraphedStep | None":
+        if self.graph is None or not self.graph.fits(optimizers, waves):
             self.graph = None  # its memory goes before that of the next one comes
             try:
                 with self.undrawn():
-                    self.graph = GraphedStep(self.gradients, optimizers, list(self.buffers()), wave, tags)
+                    self.graph = GraphedStep(self.lanes, optimizers, list(self.buffers()), waves, tags)
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError:
@@ -66,75 +81,74 @@ class Stepper:
 
 
 class GraphedStep:
-    """Call it as a step: (waves, tags, learning rate of each optimizer) -> losses, which the next call overwrites.
+    """The steps of K trainings, captured; see Stepper.
 
-    gradients: leaves the gradients of a batch in the optimizers' parameters and returns its mean loss, or one for each.
-               It is run a few times and captured here, after which everything that it moved is as before; later calls
-               only replay it. It must do the same for every batch and wait for nothing.
-    buffers:   what it moves beside that, such as batch norm's statistics.
-    wave, tags: a batch, of the shape of all others.
-    raises:    RuntimeError if it can't be captured.
+    Each is run a few times and captured here, after which everything that it moved is as before; later calls only
+    replay it. So it must do the same for every batch, of the shape of this one, and wait for nothing.
+    raises: RuntimeError if it can't be captured.
     """
 
     def __init__(
         self,
-        gradients: Gradients,
+        lanes: Sequence[Gradients],
         optimizers: Sequence[Optimizer],
         buffers: Sequence[Tensor],
-        wave: Tensor,
-        tags: Tensor,
+        waves: Sequence[Tensor],
+        tags: Sequence[Tensor],
     ) -> None:
-        self.optimizers = list(optimizers)
-        self._wave, self._tags = wave.clone(), tags.clone()
+        self.lanes, self.optimizers = list(lanes), list(optimizers)
+        self._waves, self._tags = [it.clone() for it in waves], [it.clone() for it in tags]
+        device = waves[0].device
         # Nothing moves at a rate of zero, so warming up leaves the weights alone.
-        self._rates = [torch.zeros((), device=wave.device) for _ in self.optimizers]
-        self._numbers = [torch.ones((), device=wave.device) for _ in self.optimizers]
-
-        def step() -> Tensor:
-            losses = gradients(self._wave, self._tags)
-            for optimizer, rate, number in zip(self.optimizers, self._rates, self._numbers, strict=True):
-                optimizer.move(rate, number)
-            return losses
-
-        random = torch.cuda.get_rng_state(wave.device)
+        self._rates = [torch.zeros((), device=device) for _ in self.optimizers]
+        self._numbers = [torch.ones((), device=device) for _ in self.optimizers]
+        self._streams = [torch.cuda.Stream(device) for _ in self.lanes]
+        random = torch.cuda.get_rng_state(device)
         kept = [(it, it.clone()) for it in [*buffers, *self._remembered()]]
         before = {id(it) for it, _ in kept}
-        self._warm_up(step)
+        for _ in range(WARM_UPS):
+            self._all()
         self._graph = torch.cuda.CUDAGraph()
         # Other threads, as the one that fetches batches, may use the GPU meanwhile.
         with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-            self._losses = step()
+            self._losses = self._all()
         for it, value in kept:
             it.copy_(value)
         for it in self._remembered():
             if id(it) not in before:
                 it.zero_()  # as good as not there, to every rule
-        torch.cuda.set_rng_state(random, wave.device)
+        torch.cuda.set_rng_state(random, device)
 
-    def _remembered(self) -> list[Tensor]:
-        return [it for each in self.optimizers for values in each.slots.values() for it in values]
-
-    def fits(self, optimizers: Sequence[Optimizer], wave: Tensor) -> bool:
-        """Whether it takes the steps of these optimizers, on such a batch."""
+    def fits(self, optimizers: Sequence[Optimizer], waves: Sequence[Tensor]) -> bool:
+        """Whether it takes the steps of these optimizers, on such batches."""
         same = len(optimizers) == len(self.optimizers) and all(map(is_, optimizers, self.optimizers))
-        return same and self._wave.shape == wave.shape
+        return same and [it.shape for it in waves] == [it.shape for it in self._waves]
 
-    def __call__(self, wave: Tensor, tags: Tensor, learning_rates: Sequence[float]) -> Tensor:
-        self._wave.copy_(wave)
-        self._tags.copy_(tags)
-        given = zip(self.optimizers, self._rates, self._numbers, learning_rates, strict=True)
-        for optimizer, rate, number, learning_rate in given:
+    def __call__(
+        self, waves: Sequence[Tensor], tags: Sequence[Tensor], rates: Sequence[float]
+    ) -> list[Tensor]:
+        torch._foreach_copy_(self._waves, list(waves))
+        torch._foreach_copy_(self._tags, list(tags))
+        for optimizer, rate, number, now in zip(
+            self.optimizers, self._rates, self._numbers, rates, strict=True
+        ):
             optimizer.steps += 1
-            rate.fill_(learning_rate)
+            rate.fill_(now)
             number.fill_(optimizer.steps)
         self._graph.replay()
         return self._losses
 
-    @staticmethod
-    def _warm_up(step: Callable[[], Tensor]) -> None:
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(WARM_UPS):
-                step()
-        torch.cuda.current_stream().wait_stream(aside)
+    def _all(self) -> list[Tensor]:
+        """Every training's step, beside each other."""
+        here, losses = torch.cuda.current_stream(), []
+        for k, stream in enumerate(self._streams):
+            stream.wait_stream(here)
+            with torch.cuda.stream(stream):
+                losses.append(self.lanes[k](self._waves[k], self._tags[k]))
+                self.optimizers[k].move(self._rates[k], self._numbers[k])
+        for stream in self._streams:
+            here.wait_stream(stream)
+        return losses
+
+    def _remembered(self) -> list[Tensor]:
+        return [it for each in self.optimizers for values in each.slots.values() for it in values]

@@ -15,14 +15,25 @@ Rule = Callable[
     [Slots, list[Tensor], "int | Tensor"], list[Tensor]
 ]  # (slots, gradients, number of the step) -> directions
 
+# (parameters, gradients, slots, weight decay, learning rate) -> nothing; all are moved
+Fused = Callable[[list[Tensor], list[Tensor], Slots, float, Tensor], None]
+
 
 class Optimizer:
     """Moves the parameters that can be trained against their gradients, by a rule; every one needs a gradient.
 
     weight_decay: times the parameter, is added to its gradient. steps, slots: all that the next step depends on.
+    fused: the whole step by a kernel of torch's own, where the rule has one that takes its rate from the GPU.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], rule: Rule, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        rule: Rule,
+        weight_decay: float = 0.0,
+        fused: Fused | None = None,
+    ) -> None:
+        self.fused = fused
         self.parameters: list[Tensor] = [parameter for parameter in parameters if parameter.requires_grad]
         self.rule, self.weight_decay = rule, weight_decay
         self.slots: Slots = {}
@@ -37,6 +48,14 @@ class Optimizer:
     def move(self, learning_rate: float | Tensor, step: int | Tensor) -> None:
         """A step of this number, which is not counted. A captured one takes both from the GPU, as tensors of ()."""
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        if self.fused and self.slots and isinstance(learning_rate, Tensor):
+            self.fused(self.parameters, gradients, self.slots, self.weight_decay, learning_rate)
+        else:
+            self._move(gradients, learning_rate, step)
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def _move(self, gradients: list[Tensor], learning_rate: float | Tensor, step: int | Tensor) -> None:
         if self.weight_decay:
             torch._foreach_add_(gradients, self.parameters, alpha=self.weight_decay)
         directions = self.rule(self.slots, gradients, step)
@@ -45,8 +64,6 @@ class Optimizer:
             torch._foreach_sub_(self.parameters, directions)
         else:
             torch._foreach_add_(self.parameters, directions, alpha=-learning_rate)
-        for parameter in self.parameters:
-            parameter.grad = None
 
 
 def sgd(slots: Slots, gradients: list[Tensor], step: int | Tensor) -> list[Tensor]:
@@ -62,6 +79,29 @@ def nesterov(momentum: float, slots: Slots, gradients: list[Tensor], step: int |
     else:
         slots["velocity"] = [gradient.clone() for gradient in gradients]
     return list(torch._foreach_add(gradients, slots["velocity"], alpha=momentum))
+
+
+def fused_nesterov(
+    momentum: float,
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    slots: Slots,
+    weight_decay: float,
+    learning_rate: Tensor,
+) -> None:
+    """The step of `nesterov` with weight decay and rate, by one kernel."""
+    torch._fused_sgd_(
+        parameters,
+        gradients,
+        slots["velocity"],
+        weight_decay=weight_decay,
+        momentum=momentum,
+        lr=learning_rate,
+        dampening=0.0,
+        nesterov=True,
+        maximize=False,
+        is_first_step=False,
+    )
 
 
 def adam(slots: Slots, gradients: list[Tensor], step: int | Tensor) -> list[Tensor]:
@@ -94,7 +134,8 @@ def make(
 ) -> Optimizer:
     """The optimizer of that name, one of search.settings.OPTIMIZERS. momentum: what "nesterov" keeps of a step."""
     if name == "nesterov" and momentum:
-        return Optimizer(parameters, partial(nesterov, momentum), weight_decay)
+        fused = partial(fused_nesterov, momentum)
+        return Optimizer(parameters, partial(nesterov, momentum), weight_decay, fused)
     rules = {
         "nesterov": sgd,
         "sgd": sgd,

@@ -4,6 +4,7 @@ Imports no more than that takes: a search waits for its workers to start.
 """
 
 import contextlib
+import gc
 import os
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ class TrialProcess(tune.Trainable):
             self.companions.close()
             self.companions = None
         if torch.cuda.is_initialized():
+            gc.collect()  # a trial and its training know each other
             torch.cuda.empty_cache()
 
     def step(self) -> dict[str, Any]:

@@ -5,19 +5,28 @@ way through the network and back, which `zoo.replicas` takes for all at once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from search.failures import Diverged
-from search.graphs import Stepper
+from search.graphs import Gradients, Stepper
+from search.optimizer import Optimizer
 from search.precision import computing, full
-from search.settings import FLOAT32, SearchError
+from search.settings import SearchError
 from search.team import ALONE
 from search.training import Batch, Dialogue, Epoch, Fit
-from zoo.replicas import Chance, Replicas
+from zoo.noise import Chance, DrawnAhead
+from zoo.replicas import Replicas
+
+# (optimizers, rates, waves, tags) -> losses; see Stepper.step
+Steps: TypeAlias = Callable[
+    [Sequence[Optimizer], Sequence[float], Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]
+]
 
 # What trainings may differ in; the rest decides how the network computes, or how many batches an epoch has.
 FREE = (
@@ -45,34 +54,62 @@ def fit_together(
     _check(fits)
     chances = [Chance(fit.device) for fit in fits]
     going = list(range(len(fits)))
-    together: Stepper | None = None
-    while wanting := [i for i in going if not fits[i].progress.finished and wanted(i)]:
-        if together is None or wanting != going:
-            together = stepper_of([fits[i] for i in wanting], [chances[i] for i in wanting])
-        going = wanting
-        ends = _one_epoch([fits[i] for i in going], [chances[i] for i in going], together)
-        for i, end in list(zip(going, ends, strict=True)):
-            yield i, end
-            if isinstance(end, Diverged):
-                going.remove(i)
-                together = None
+    with ExitStack() as held:
+        together: Steps | None = None
+        while wanting := [i for i in going if not fits[i].progress.finished and wanted(i)]:
+            if together is None or wanting != going:
+                held.close()
+                networks, chosen = [fits[i].network for i in wanting], [chances[i] for i in wanting]
+                lanes = [fits[i].gradients for i in wanting]
+                together = held.enter_context(steps_of(networks, lanes, chosen, fits[0].training.precision))
+            going = wanting
+            ends = _one_epoch([fits[i] for i in going], [chances[i] for i in going], together)
+            for i, end in list(zip(going, ends, strict=True)):
+                yield i, end
+                if isinstance(end, Diverged):
+                    going.remove(i)
+                    together = None
 
 
-def stepper_of(fits: Sequence[Fit], chances: Sequence[Chance]) -> Stepper:
-    """What takes the steps of all of them at once: of (K, batch, ...) waves and tags, the K mean losses."""
-    networks = [fit.network for fit in fits]
-    return replicas_stepper(Replicas(networks, chances), fits[0].training.precision)
+@contextmanager
+def steps_of(
+    networks: Sequence[nn.Module], lanes: Sequence[Gradients], chances: Sequence[Chance], precision: str
+) -> Iterator[Steps]:
+    """What takes a step of each network at once.
+
+    On a GPU each goes its own way, `lanes`, in one graph; on a processor all go through their layers together.
+    """
+    if chances[0].device.type != "cuda":
+        yield partial(_through_their_layers, Replicas(networks, chances), precision)
+        return
+    noise = DrawnAhead(networks, chances)
+    buffers = [it for network in networks for it in network.buffers()]
+    try:
+        yield Stepper(lanes, lambda: buffers, True, noise.draw, noise.undrawn).step
+    finally:
+        noise.close()
 
 
-def replicas_stepper(replicas: Replicas, precision: str = FLOAT32) -> Stepper:
-    """The same for networks that lie side by side already."""
-    return Stepper(
-        partial(gradients, replicas, precision),
-        lambda: (it for network in replicas.networks for it in network.buffers()),
-        captures=replicas.device.type == "cuda",
-        draw=replicas.draw,
-        undrawn=replicas.undrawn,
-    )
+def _through_their_layers(
+    replicas: Replicas,
+    precision: str,
+    optimizers: Sequence[Optimizer],
+    rates: Sequence[float],
+    waves: Sequence[Tensor],
+    tags: Sequence[Tensor],
+) -> Sequence[Tensor]:
+    """As Stepper.step does, each layer for all networks at once."""
+    device = waves[0].device
+    with computing(precision, device) as forwards:
+        with forwards:
+            logits = replicas(torch.stack(list(waves)))
+        wanted = torch.stack(list(tags))
+        losses = binary_cross_entropy_with_logits(full(logits), wanted, reduction="none").mean(dim=(1, 2))
+        losses.sum().backward()
+    replicas.share_gradients()
+    for optimizer, rate in zip(optimizers, rates, strict=True):
+        optimizer.step(rate)
+    return losses.detach().unbind()
 
 
 def _check(fits: Sequence[Fit]) -> None:
@@ -99,7 +136,7 @@ def _segments(fit: Fit) -> int:
     return min(fit.segments or len(fit.train), len(fit.train))
 
 
-def _one_epoch(fits: Sequence[Fit], chances: Sequence[Chance], together: Stepper) -> list[Epoch | Diverged]:
+def _one_epoch(fits: Sequence[Fit], chances: Sequence[Chance], together: Steps) -> list[Epoch | Diverged]:
     """How the epoch of each ends; all have as many batches."""
     dialogues = [fit.epoch() for fit in fits]
     losses: Iterable[Tensor | None] = [None] * len(fits)
@@ -110,7 +147,7 @@ def _one_epoch(fits: Sequence[Fit], chances: Sequence[Chance], together: Stepper
                 return ends
             waves, tags, rates = zip(*(each for each in said if isinstance(each, tuple)), strict=True)
             optimizers = [fit.optimizer for fit in fits]  # each stage has its own
-            losses = together.step(optimizers, rates, torch.stack(waves), torch.stack(tags))
+            losses = together(optimizers, rates, waves, tags)
     finally:
         for dialogue in dialogues:
             dialogue.close()
@@ -125,14 +162,3 @@ def _answer(dialogue: Dialogue, chance: Chance, loss: Tensor | None) -> Batch | 
             return end.value
         except Diverged as error:
             return error
-
-
-def gradients(replicas: Replicas, precision: str, waves: Tensor, tags: Tensor) -> Tensor:
-    """Leave each network's gradients in its parameters. Returns the mean loss of each batch, (K,)."""
-    with computing(precision, waves.device) as forwards:
-        with forwards:
-            logits = replicas.run(waves)
-        losses = binary_cross_entropy_with_logits(full(logits), tags, reduction="none").mean(dim=(1, 2))
-        losses.sum().backward()
-    replicas.share_gradients()
-    return losses.detach()

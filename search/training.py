@@ -111,7 +111,7 @@ class Fit:
         self.micro_batch_size = training.batch_size
         self._pass: Pass | None = None  # of the epoch that runs; None between two epochs
         self.stepper = Stepper(
-            lambda wave, tags: self._gradients(wave, tags),
+            [lambda wave, tags: self.gradients(wave, tags)],
             network.buffers,
             captures=self.device.type == "cuda",
         )
@@ -219,12 +219,13 @@ class Fit:
     def _step(self, wave: Tensor, tags: Tensor, rate: float) -> Tensor:
         """One step along the mean gradient of the batch. Returns its mean loss."""
         if self.team.ranks > 1 or self._parts_of(wave) > 1:
-            loss = self._gradients(wave, tags)
+            loss = self.gradients(wave, tags)
             self.optimizer.step(rate)
             return loss
-        return self.stepper.step([self.optimizer], [rate], wave, tags)
+        (loss,) = self.stepper.step([self.optimizer], [rate], [wave], [tags])
+        return loss
 
-    def _gradients(self, wave: Tensor, tags: Tensor) -> Tensor:
+    def gradients(self, wave: Tensor, tags: Tensor) -> Tensor:
         """Leave the mean gradient of the batch in the parameters. Returns its mean loss."""
         parts = self._parts_of(wave)
         total = torch.zeros((), device=self.device)

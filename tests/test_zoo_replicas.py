@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import zoo
-from zoo.replicas import Chance, Replicas
+from zoo.noise import Chance
+from zoo.replicas import Replicas
 
 EXACT = 1e-10
 CPU = torch.device("cpu")

@@ -21,8 +21,10 @@ from zoo.convolving import convolved
 __all__ = ["MOST_SAMPLES", "Norm", "filtered_block", "sample_block"]
 
 MOST_SAMPLES = 8  # of a filter whose frames are made again rather than kept
-ROWS, COLUMNS, PARTS = 16, 128, 256  # of a program
-NARROW = 16  # columns of a program that puts parts together
+# Of a program, as measured on an H100; see tests/benchmarks/README.md.
+ROWS, COLUMNS = 16, 128
+LOW = 8  # rows where a program holds much of each
+NARROW = 16  # columns where it puts parts together
 MOST_PROGRAMS = 1024
 
 
@@ -90,8 +92,8 @@ class _Filtered(torch.autograd.Function):
             norm.epsilon,
             norm.momentum,
             M=pool,
-            TURNS=-(-programs // PARTS),
-            PARTS=PARTS,
+            TURNS=-(-programs // _at_once(programs)),
+            PARTS=_at_once(programs),
             COLUMNS=NARROW,
         )
         result = y.new_empty(clips, work.length // pool, channels)
@@ -135,12 +137,12 @@ class _Filtered(torch.autograd.Function):
             rows * pool,
             programs,
             channels,
-            TURNS=-(-programs // PARTS),
-            PARTS=PARTS,
+            TURNS=-(-programs // _at_once(programs)),
+            PARTS=_at_once(programs),
             COLUMNS=NARROW,
         )
         to_outputs = work.room_for_gradients(y)
-        kernels.spread[(-(-rows // ROWS), wide)](
+        kernels.spread[(-(-rows // LOW), wide)](
             gradient,
             y,
             scale,
@@ -153,7 +155,7 @@ class _Filtered(torch.autograd.Function):
             work.first,
             channels,
             M=pool,
-            ROWS=ROWS,
+            ROWS=LOW,
             COLUMNS=COLUMNS,
         )
         to_frames, to_weight = work.gradients(to_outputs, ctx.needs_input_grad[0])
@@ -242,6 +244,7 @@ class _Samples(torch.autograd.Function):
             SUMS=sums,
             ROWS=height,
             COLUMNS=COLUMNS,
+            num_warps=1,
         )
         summed = parts.sum(1, dtype=torch.float64)
         found, to_weight = scale.new_empty(2, channels), torch.empty_like(filters)
@@ -272,8 +275,13 @@ def _columns(channels: int) -> int:
     return -(-channels // COLUMNS)
 
 
-def _portions(rows: int, height: int = ROWS) -> tuple[int, int]:
-    """Steps of `height` rows that a program takes, and how many programs that makes."""
+def _portions(rows: int, height: int = ROWS, most: int = MOST_PROGRAMS) -> tuple[int, int]:
+    """Steps of `height` rows that a program takes, and how many programs that makes, at most so many."""
     # A power of two, since each number of steps is a program to compile.
-    steps = 1 << max(-(-rows // (height * MOST_PROGRAMS)) - 1, 0).bit_length()
+    steps = 1 << max(-(-rows // (height * most)) - 1, 0).bit_length()
     return steps, -(-rows // (height * steps))
+
+
+def _at_once(programs: int) -> int:
+    """Of how many programs the parts are put together at once."""
+    return 16 if programs <= 16 else 256

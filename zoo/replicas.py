@@ -7,8 +7,7 @@ each gets what it would get alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -19,8 +18,9 @@ from torch.nn.functional import dropout
 
 from zoo.errors import ZooError
 from zoo.frontends import Spectrogram
+from zoo.noise import Chance
 
-__all__ = ["Chance", "Replicas"]
+__all__ = ["Replicas"]
 
 # Of torch's own layers, those that vmap computes for all networks at once: not the recurrent ones, nor those that draw.
 LAYERS = (
@@ -46,43 +46,6 @@ LAYERS = (
 )
 
 
-class Chance:
-    """The state of torch's generators as one training has it, while others draw from them in between."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self._states = self._now()
-
-    @contextmanager
-    def own(self) -> Iterator[None]:
-        """What is drawn in here goes on from what was drawn in here before."""
-        others = self._now()
-        self._set(self._states)
-        try:
-            yield
-        finally:
-            self._states = self._now()
-            self._set(others)
-
-    @contextmanager
-    def undrawn(self) -> Iterator[None]:
-        """What is drawn in here is drawn once more afterwards."""
-        states = self._states
-        try:
-            yield
-        finally:
-            self._states = states
-
-    def _now(self) -> list[Tensor]:
-        on_gpu = [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else []
-        return [torch.get_rng_state(), *on_gpu]
-
-    def _set(self, states: list[Tensor]) -> None:
-        torch.set_rng_state(states[0])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(states[1], self.device)
-
-
 class Replicas:
     """Networks that are trained as one.
 
@@ -95,42 +58,16 @@ class Replicas:
 
     def __init__(self, networks: Sequence[nn.Module], chances: Sequence[Chance]) -> None:
         _check(networks)
-        self.networks, self.chances = list(networks), list(chances)
-        self._drawing: list[_Dropouts] = []  # in the order in which they are reached
-        self._form = _form_of(networks, chances, self._drawing).train()
+        self.networks = list(networks)
+        self._form = _form_of(networks, chances).train()
         self._weights = _side_by_side([dict(each.named_parameters()) for each in networks])
         kept = set(networks[0].state_dict())
         self._buffers = _side_by_side(
             [{name: it for name, it in each.named_buffers() if name in kept} for each in networks]
         )
 
-    @property
-    def device(self) -> torch.device:
-        """Where the networks are."""
-        return next(self.networks[0].parameters()).device
-
     def __call__(self, waves: Tensor) -> Tensor:
         """In training: (K, batch, samples), a batch for each network -> (K, batch, n_tags) logits."""
-        self.draw()
-        return self.run(waves)
-
-    def draw(self) -> None:
-        """Draw what the next `run` leaves out. Before the first one there is nothing to do: it draws itself."""
-        for k, chance in enumerate(self.chances):
-            with chance.own():
-                for layer in self._drawing:
-                    layer.draw(k)
-
-    @contextmanager
-    def undrawn(self) -> Iterator[None]:
-        """What is drawn in here is drawn once more afterwards."""
-        with ExitStack() as all_of_them:
-            for chance in self.chances:
-                all_of_them.enter_context(chance.undrawn())
-            yield
-
-    def run(self, waves: Tensor) -> Tensor:
-        """As a call, with what was drawn last; nothing random happens in here after the first time."""
         return vmap(self._one, randomness="error")(self._weights, self._buffers, waves)
 
     def share_gradients(self) -> None:
@@ -183,17 +120,15 @@ def _side_by_side(tensors: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return found
 
 
-def _form_of(networks: Sequence[nn.Module], chances: Sequence[Chance], drawing: list[_Dropouts]) -> nn.Module:
-    """A network to run all the others' weights through. drawing: gets its layers that draw, once they are reached."""
+def _form_of(networks: Sequence[nn.Module], chances: Sequence[Chance]) -> nn.Module:
+    """A network to run all the others' weights through."""
     form = deepcopy(networks[0])
     others = [dict(network.named_modules()) for network in networks]
     for path, parent in list(form.named_modules()):
         for name, layer in parent.named_children():
             where = f"{path}.{name}" if path else name
             if isinstance(layer, nn.Dropout):
-                setattr(
-                    parent, name, _Together(_Dropouts([own[where].p for own in others], chances, drawing))
-                )
+                setattr(parent, name, _Together(_Dropouts([own[where].p for own in others], chances)))
             elif isinstance(layer, Spectrogram):
                 setattr(parent, name, _Together(_Folded(layer)))
     return form
@@ -229,26 +164,17 @@ class _OfAll(torch.autograd.Function):
 
 
 class _Dropouts:
-    """Dropout of each network from its own stream. shares: of each, what it leaves out. drawing: where it joins in."""
+    """Dropout of each network from its own stream. shares: of each, what it leaves out."""
 
-    def __init__(self, shares: Sequence[float], chances: Sequence[Chance], drawing: list[_Dropouts]) -> None:
-        self.shares, self.chances, self.drawing = shares, chances, drawing
-        self.noise: Tensor | None = None
+    def __init__(self, shares: Sequence[float], chances: Sequence[Chance]) -> None:
+        self.shares, self.chances = shares, chances
 
     def __call__(self, values: Tensor) -> Tensor:
-        if self.noise is None or self.noise.shape != values.shape:
-            self.noise = torch.empty_like(values.detach())
-            for k, chance in enumerate(self.chances):
-                with chance.own():
-                    self.draw(k)
-            if self not in self.drawing:
-                self.drawing.append(self)
-        return values * self.noise
+        return values * torch.stack([*map(self._noise, values.detach(), self.shares, self.chances)])
 
-    def draw(self, k: int) -> None:
-        """The noise of one network, from torch's own generators as they are now."""
-        assert self.noise is not None
-        self.noise[k] = dropout(torch.ones_like(self.noise[k]), self.shares[k])
+    def _noise(self, values: Tensor, share: float, chance: Chance) -> Tensor:
+        with chance.own():
+            return dropout(torch.ones_like(values), share)
 
 
 class _Folded:

@@ -7,6 +7,7 @@ and with its processor seconds.
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,9 +20,9 @@ from search import worker
 from search.graphs import Stepper
 from search.optimizer import Optimizer, make
 from search.precision import computing, full
-from search.replicates import replicas_stepper
+from search.replicates import steps_of
 from search.settings import FLOAT32
-from zoo.replicas import Chance, Replicas
+from zoo.noise import Chance
 
 LEARNING_RATE = 0.01
 
@@ -42,26 +43,33 @@ def one_by_one(name: str, count: int, batch: int, device: str, precision: str = 
     networks, optimizers = _prepared(name, count, device)
     waves, tags = _batches(networks, batch, device)
     steppers = [
-        Stepper(partial(_gradients, network, precision), network.buffers, captures=device == "cuda")
+        Stepper([partial(_gradients, network, precision)], network.buffers, captures=device == "cuda")
         for network in networks
     ]
 
     def step() -> None:
         for each, optimizer, wave, wanted in zip(steppers, optimizers, waves, tags, strict=True):
-            each.step([optimizer], [LEARNING_RATE], wave, wanted)
+            each.step([optimizer], [LEARNING_RATE], [wave], [wanted])
 
     return lambda: timed(step, device)
 
 
 def as_one(name: str, count: int, batch: int, device: str, precision: str = FLOAT32) -> Step:
-    """All replicates go through their layers together."""
+    """All replicates together: on a processor through their layers, on a GPU beside each other in one graph."""
     networks, optimizers = _prepared(name, count, device)
     waves, tags = _batches(networks, batch, device)
-    stepper = replicas_stepper(
-        Replicas(networks, [Chance(torch.device(device)) for _ in networks]), precision
+    lanes = [partial(_gradients, network, precision) for network in networks]
+    held = ExitStack()
+    steps = held.enter_context(
+        steps_of(networks, lanes, [Chance(torch.device(device)) for _ in networks], precision)
     )
-    rates = [LEARNING_RATE] * count
-    return lambda: timed(lambda: _nothing(stepper.step(optimizers, rates, waves, tags)), device)
+
+    def step(
+        held: ExitStack = held,
+    ) -> None:  # the networks stay as they are for as long as the step is there
+        steps(optimizers, [LEARNING_RATE] * count, list(waves), list(tags))
+
+    return lambda: timed(step, device)
 
 
 def _gradients(network: nn.Module, precision: str, wave: Tensor, wanted: Tensor) -> Tensor:
@@ -71,10 +79,6 @@ def _gradients(network: nn.Module, precision: str, wave: Tensor, wanted: Tensor)
         loss = binary_cross_entropy_with_logits(full(logits), wanted)
         loss.backward()
     return loss.detach()
-
-
-def _nothing(losses: Tensor) -> None:
-    """A step tells no processor seconds of its own."""
 
 
 FORMS = {"one by one": one_by_one, "as one": as_one}

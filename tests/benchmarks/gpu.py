@@ -171,8 +171,8 @@ def ours(batch: int, precision: str, graph: bool, kernels: bool, name: str) -> S
     gradients = gradients_of(network, precision)
     with _kernels(kernels):
         if graph:
-            captured = GraphedStep(gradients, [optimizer], list(network.buffers()), waves, tags)
-            return lambda: _done(captured(waves, tags, [LEARNING_RATE]))
+            captured = GraphedStep([gradients], [optimizer], list(network.buffers()), [waves], [tags])
+            return lambda: _done(captured([waves], [tags], [LEARNING_RATE]))
         gradients(waves, tags)
 
     def step() -> None:
@@ -200,7 +200,7 @@ def gradients_of(network: "torch.nn.Module", precision: str) -> Callable[..., "t
     return gradients
 
 
-def _done(loss: object) -> None:
+def _done(losses: object) -> None:
     """A step gives nothing."""
 
 
