@@ -14,6 +14,7 @@ from search.failures import Diverged
 from search.feed import Feed, open_feed
 from search.replicates import fit_together
 from search.settings import SearchError, Training
+from search.team import Team
 from search.training import Batch, Epoch, Fit
 
 SMALL = Training(learning_rates=(0.05, 0.01), epochs_per_stage=2, batch_size=8)
@@ -136,26 +137,36 @@ def cut(fit: Fit) -> Fit:
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        (lambda: a_fit(2, replace(SMALL, batch_size=4)), "trainings with batch_size=8 and 4 can't be one"),
-        (lambda: a_fit(2, replace(SMALL, norm_momentum=0.5)), "with norm_momentum=0.01 and 0.5 can't be one"),
-        (lambda: cut(a_fit(2)), "whose batches are cut in parts to fit into memory can't be one"),
         (
-            lambda: a_fit(2, network=MEL),
-            "samplecnn_m3_n3_s729 and melcnn_m3_n3_s729_w729 can't be trained as one",
+            lambda: a_fit(2, replace(SMALL, batch_size=4)),
+            "epochs of 2 and 5 batches can't go together; train",
         ),
+        (lambda: cut(a_fit(2)), "whose batches are cut in parts to fit into memory can't go together"),
+        (lambda: shared(a_fit(2)), "that several processes share can't go together; give each one process"),
     ],
 )
-def test_trainings_that_cannot_be_one_are_refused_before_anything_is_trained(
+def test_trainings_that_cannot_go_together_are_refused_before_anything_is_trained(
     other: Callable[[], Fit], words: str
 ) -> None:
     fits = [a_fit(1), other()]
-    with pytest.raises((SearchError, zoo.ZooError), match=words):
+    with pytest.raises(SearchError, match=words):
         next(fit_together(fits))
     assert fits[0].progress.epoch == 0
 
 
-def test_epochs_of_different_length_are_refused() -> None:
-    fits = [a_fit(1), a_fit(2)]
-    fits[1].segments = 8
-    with pytest.raises(SearchError, match="epochs of 20 and 8 segments can't be one; train them apart"):
-        next(fit_together(fits))
+def shared(fit: Fit) -> Fit:
+    fit.team = Team(0, 2)
+    return fit
+
+
+def test_other_networks_go_together_and_have_their_own_layers_afterwards() -> None:
+    alone, together = [a_fit(1), a_fit(2, network=MEL)], [a_fit(1), a_fit(2, network=MEL)]
+    for fit in (*alone, *together):
+        fit.network.float()
+    wanted = [[epoch.train_loss for epoch in fit] for fit in alone]
+    found: list[list[float]] = [[], []]
+    for i, epoch in fit_together(together):
+        assert isinstance(epoch, Epoch)
+        found[i].append(epoch.train_loss)
+    assert found == wanted
+    assert all(type(fit.network.dropout) is torch.nn.Dropout for fit in together)

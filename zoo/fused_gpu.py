@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from zoo import kernels
+from zoo import kernels, sample_kernels
 from zoo.convolving import convolved
 
 __all__ = ["MOST_SAMPLES", "Norm", "filtered_block", "sample_block"]
@@ -174,10 +174,10 @@ class _Samples(torch.autograd.Function):
         rows = clips * frames
         programs = -(-rows // 1024)
         parts = torch.empty(programs, length + length**2, dtype=torch.float64, device=wave.device)
-        kernels.moments[(programs,)](waves, parts, rows, frames, samples, LENGTH=length, ROWS=1024)
+        sample_kernels.moments[(programs,)](waves, parts, rows, frames, samples, LENGTH=length, ROWS=1024)
         together = parts.sum(0)
         known, spreads = scale.new_empty(4, channels), scale.new_empty(length, channels)
-        kernels.finish_moments[(-(-channels // NARROW),)](
+        sample_kernels.finish_moments[(-(-channels // NARROW),)](
             together,
             filters,
             scale,
@@ -196,7 +196,7 @@ class _Samples(torch.autograd.Function):
             COLUMNS=NARROW,
         )
         result = torch.empty(clips, frames, channels, dtype=_kind(wave), device=wave.device)
-        kernels.filter_samples[(-(-rows // 64), _columns(channels))](
+        sample_kernels.filter_samples[(-(-rows // 64), _columns(channels))](
             waves,
             filters,
             scale,
@@ -228,7 +228,7 @@ class _Samples(torch.autograd.Function):
         )  # as many numbers in registers for long filters as for short
         steps, programs = _portions(rows, height)
         parts = scale.new_empty(1 + length, programs, channels)
-        kernels.sample_gradients[(programs, _columns(channels))](
+        sample_kernels.sample_gradients[(programs, _columns(channels))](
             gradient,
             waves,
             filters,
@@ -248,7 +248,7 @@ class _Samples(torch.autograd.Function):
         )
         summed = parts.sum(1, dtype=torch.float64)
         found, to_weight = scale.new_empty(2, channels), torch.empty_like(filters)
-        kernels.finish_sample_gradients[(-(-channels // NARROW),)](
+        sample_kernels.finish_sample_gradients[(-(-channels // NARROW),)](
             summed,
             together,
             filters,

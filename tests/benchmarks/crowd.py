@@ -20,7 +20,7 @@ from search import worker
 from search.graphs import Stepper
 from search.optimizer import Optimizer, make
 from search.precision import computing, full
-from search.replicates import steps_of
+from search.replicates import stepper_of
 from search.settings import FLOAT32
 from zoo.noise import Chance
 
@@ -55,19 +55,19 @@ def one_by_one(name: str, count: int, batch: int, device: str, precision: str = 
 
 
 def as_one(name: str, count: int, batch: int, device: str, precision: str = FLOAT32) -> Step:
-    """All replicates together: on a processor through their layers, on a GPU beside each other in one graph."""
+    """All replicates together, on a GPU in one graph."""
     networks, optimizers = _prepared(name, count, device)
     waves, tags = _batches(networks, batch, device)
     lanes = [partial(_gradients, network, precision) for network in networks]
     held = ExitStack()
-    steps = held.enter_context(
-        steps_of(networks, lanes, [Chance(torch.device(device)) for _ in networks], precision)
+    stepper = held.enter_context(
+        stepper_of(networks, lanes, [Chance(torch.device(device)) for _ in networks])
     )
 
     def step(
         held: ExitStack = held,
     ) -> None:  # the networks stay as they are for as long as the step is there
-        steps(optimizers, [LEARNING_RATE] * count, list(waves), list(tags))
+        stepper.step(optimizers, [LEARNING_RATE] * count, list(waves), list(tags))
 
     return lambda: timed(step, device)
 

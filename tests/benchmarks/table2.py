@@ -93,9 +93,7 @@ def benchmark(wanted: Settings, say: Say = print) -> None:
         total += hours
         say(row(name, step, hours, wanted.batch, name in steps))
     whole = total * STAGES_EPOCHS
-    say(
-        f"\nall: {total:.3g} hours an epoch, {whole:,.3g} hours ({whole / 24:,.3g} days) of {STAGES_EPOCHS} epochs each"
-    )
+    say(f"\nall: {total:.2f} hours an epoch, {whole:,.1f} hours of {STAGES_EPOCHS} epochs each")
     say(f"load after: {load()}")
 
 
