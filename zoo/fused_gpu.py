@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from zoo import kernels, sample_kernels
-from zoo.convolving import convolved
+from zoo.convolving import Convolved, convolved
 
 __all__ = ["MOST_SAMPLES", "Norm", "filtered_block", "sample_block"]
 
@@ -64,41 +64,12 @@ class _Filtered(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Tensor:
         frames, weight, scale, shift, bias, norm, left, pool = given
-        kind = _kind(frames)
-        work = convolved(frames, weight, left, kind)
+        work = convolved(frames, weight, left, _kind(frames))
         y = work.outputs()
-        clips, _, channels = y.shape
-        rows = clips * (work.length // pool)
-        z = y if pool == 1 else y.new_empty(rows, channels)
-        known = scale.new_empty(4, channels)
-        steps, programs = _portions(rows)
-        parts = scale.new_empty(2, programs, channels)
-        grid = (programs, _columns(channels))
-        shape = (rows, work.length // pool, y.shape[1], work.first, channels)
-        kernels.pool[grid](y, scale, z, parts, *shape, STEPS=steps, M=pool, ROWS=ROWS, COLUMNS=COLUMNS)
-        kernels.finish_statistics[(-(-channels // NARROW),)](
-            parts,
-            scale,
-            shift,
-            bias,
-            known,
-            norm.running_mean,
-            norm.running_variance,
-            norm.batches,
-            rows,
-            programs,
-            steps * ROWS,
-            channels,
-            norm.epsilon,
-            norm.momentum,
-            M=pool,
-            TURNS=-(-programs // _at_once(programs)),
-            PARTS=_at_once(programs),
-            COLUMNS=NARROW,
-        )
-        result = y.new_empty(clips, work.length // pool, channels)
-        grid = (-(-rows // ROWS), grid[1])
-        kernels.activate[grid](
+        z, known = _pooled(y, work, pool, norm._replace(scale=scale, shift=shift, bias=bias))
+        result = y.new_empty(len(y), work.length // pool, y.shape[2])
+        rows, channels = len(y) * result.shape[1], result.shape[2]
+        kernels.activate[_tiles(rows, channels, ROWS)](
             z, scale, known, result, rows, channels, SIGNED=pool == 1, ROWS=ROWS, COLUMNS=COLUMNS
         )
         ctx.save_for_backward(y, z, scale, known)
@@ -111,56 +82,58 @@ class _Filtered(torch.autograd.Function):
         y, z, scale, known = ctx.saved_tensors
         work, pool = ctx.work, ctx.pool
         gradient = gradient.transpose(1, 2).contiguous()
+        found = _slopes(gradient, z, scale, known, pool)
         clips, pools, channels = gradient.shape
-        rows = clips * pools
-        steps, programs = _portions(rows)
-        parts, found = scale.new_empty(2, programs, channels), scale.new_empty(4, channels)
-        wide = _columns(channels)
-        kernels.sums[(programs, wide)](
-            gradient,
-            z,
-            scale,
-            known,
-            parts,
-            rows,
-            channels,
-            STEPS=steps,
-            SIGNED=pool == 1,
-            ROWS=ROWS,
-            COLUMNS=COLUMNS,
-        )
-        kernels.finish_slopes[(-(-channels // NARROW),)](
-            parts,
-            scale,
-            known,
-            found,
-            rows * pool,
-            programs,
-            channels,
-            TURNS=-(-programs // _at_once(programs)),
-            PARTS=_at_once(programs),
-            COLUMNS=NARROW,
-        )
         to_outputs = work.room_for_gradients(y)
-        kernels.spread[(-(-rows // LOW), wide)](
-            gradient,
-            y,
-            scale,
-            known,
-            found,
-            to_outputs,
-            rows,
-            pools,
-            y.shape[1],
-            work.first,
-            channels,
-            M=pool,
-            ROWS=LOW,
-            COLUMNS=COLUMNS,
+        shape = (clips * pools, pools, y.shape[1], work.first, channels)
+        kernels.spread[_tiles(clips * pools, channels, LOW)](
+            gradient, y, scale, known, found, to_outputs, *shape, M=pool, ROWS=LOW, COLUMNS=COLUMNS
         )
         to_frames, to_weight = work.gradients(to_outputs, ctx.needs_input_grad[0])
         nothing = torch.zeros_like(scale)  # what the bias moves
         return to_frames, to_weight.to(scale.dtype), found[1], found[0], nothing, None, None, None
+
+
+def _pooled(y: Tensor, work: Convolved, pool: int, norm: Norm) -> tuple[Tensor, Tensor]:
+    """The largest z of each pool (y itself where nothing is pooled), and what kernels.normed tells of all z."""
+    clips, frames, channels = y.shape
+    rows = clips * (work.length // pool)
+    z = y if pool == 1 else y.new_empty(rows, channels)
+    known = norm.scale.new_empty(4, channels)
+    steps, programs = _portions(rows)
+    parts = norm.scale.new_empty(2, programs, channels)
+    shape = (rows, work.length // pool, frames, work.first, channels)
+    kernels.pool[(programs, _columns(channels))](
+        y, norm.scale, z, parts, *shape, STEPS=steps, M=pool, ROWS=ROWS, COLUMNS=COLUMNS
+    )
+    kernels.finish_statistics[_narrow(channels)](
+        *(parts, norm.scale, norm.shift, norm.bias, known),
+        *(norm.running_mean, norm.running_variance, norm.batches),
+        *(rows, programs, steps * ROWS, channels, norm.epsilon, norm.momentum),
+        M=pool,
+        COLUMNS=NARROW,
+        **_turns(programs),
+    )
+    return z, known
+
+
+def _slopes(gradient: Tensor, z: Tensor, scale: Tensor, known: Tensor, pool: int) -> Tensor:
+    """What kernels.finish_slopes finds."""
+    clips, pools, channels = gradient.shape
+    rows = clips * pools
+    steps, programs = _portions(rows)
+    parts, found = scale.new_empty(2, programs, channels), scale.new_empty(4, channels)
+    kernels.sums[(programs, _columns(channels))](
+        *(gradient, z, scale, known, parts, rows, channels),
+        STEPS=steps,
+        SIGNED=pool == 1,
+        ROWS=ROWS,
+        COLUMNS=COLUMNS,
+    )
+    kernels.finish_slopes[_narrow(channels)](
+        parts, scale, known, found, rows * pool, programs, channels, COLUMNS=NARROW, **_turns(programs)
+    )
+    return found
 
 
 class _Samples(torch.autograd.Function):
@@ -168,8 +141,7 @@ class _Samples(torch.autograd.Function):
     def forward(ctx: Any, *given: Any) -> Tensor:
         wave, weight, scale, shift, bias, norm = given
         waves, filters = wave.squeeze(1).contiguous(), weight.flatten(1).contiguous()
-        channels, length = filters.shape
-        clips, samples = waves.shape
+        (clips, samples), (channels, length) = waves.shape, filters.shape
         frames = samples // length
         rows = clips * frames
         programs = -(-rows // 1024)
@@ -177,35 +149,16 @@ class _Samples(torch.autograd.Function):
         sample_kernels.moments[(programs,)](waves, parts, rows, frames, samples, LENGTH=length, ROWS=1024)
         together = parts.sum(0)
         known, spreads = scale.new_empty(4, channels), scale.new_empty(length, channels)
-        sample_kernels.finish_moments[(-(-channels // NARROW),)](
-            together,
-            filters,
-            scale,
-            shift,
-            bias,
-            known,
-            spreads,
-            norm.running_mean,
-            norm.running_variance,
-            norm.batches,
-            rows,
-            channels,
-            norm.epsilon,
-            norm.momentum,
+        sample_kernels.finish_moments[_narrow(channels)](
+            *(together, filters, scale, shift, bias, known, spreads),
+            *(norm.running_mean, norm.running_variance, norm.batches),
+            *(rows, channels, norm.epsilon, norm.momentum),
             LENGTH=length,
             COLUMNS=NARROW,
         )
         result = torch.empty(clips, frames, channels, dtype=_kind(wave), device=wave.device)
-        sample_kernels.filter_samples[(-(-rows // 64), _columns(channels))](
-            waves,
-            filters,
-            scale,
-            known,
-            result,
-            rows,
-            frames,
-            samples,
-            channels,
+        sample_kernels.filter_samples[_tiles(rows, channels, 64)](
+            *(waves, filters, scale, known, result, rows, frames, samples, channels),
             LENGTH=length,
             ROWS=64,
             COLUMNS=COLUMNS,
@@ -220,25 +173,13 @@ class _Samples(torch.autograd.Function):
         waves, filters, scale, known, together, spreads = ctx.saved_tensors
         channels, length = filters.shape
         gradient = gradient.transpose(1, 2).contiguous()
-        clips, frames, _ = gradient.shape
-        rows = clips * frames
+        rows, frames = gradient.shape[0] * gradient.shape[1], gradient.shape[1]
         sums = 1 << length.bit_length()  # at least 1 + length
-        height = (
-            ROWS * 4 // sums if sums > 4 else ROWS
-        )  # as many numbers in registers for long filters as for short
-        steps, programs = _portions(rows, height)
+        height = max(LOW * 4 // sums, 1)  # as many numbers in registers for long filters as for short ones
+        steps, programs = _portions(rows, height, 4 * MOST_PROGRAMS)
         parts = scale.new_empty(1 + length, programs, channels)
         sample_kernels.sample_gradients[(programs, _columns(channels))](
-            gradient,
-            waves,
-            filters,
-            scale,
-            known,
-            parts,
-            rows,
-            frames,
-            waves.shape[1],
-            channels,
+            *(gradient, waves, filters, scale, known, parts, rows, frames, waves.shape[1], channels),
             STEPS=steps,
             LENGTH=length,
             SUMS=sums,
@@ -248,17 +189,8 @@ class _Samples(torch.autograd.Function):
         )
         summed = parts.sum(1, dtype=torch.float64)
         found, to_weight = scale.new_empty(2, channels), torch.empty_like(filters)
-        sample_kernels.finish_sample_gradients[(-(-channels // NARROW),)](
-            summed,
-            together,
-            filters,
-            scale,
-            known,
-            spreads,
-            found,
-            to_weight,
-            rows,
-            channels,
+        sample_kernels.finish_sample_gradients[_narrow(channels)](
+            *(summed, together, filters, scale, known, spreads, found, to_weight, rows, channels),
             LENGTH=length,
             COLUMNS=NARROW,
         )
@@ -275,6 +207,16 @@ def _columns(channels: int) -> int:
     return -(-channels // COLUMNS)
 
 
+def _tiles(rows: int, channels: int, height: int) -> tuple[int, int]:
+    """Programs for all of a matrix, each with so many rows."""
+    return -(-rows // height), _columns(channels)
+
+
+def _narrow(channels: int) -> tuple[int]:
+    """Programs that put the parts of all channels together."""
+    return (-(-channels // NARROW),)
+
+
 def _portions(rows: int, height: int = ROWS, most: int = MOST_PROGRAMS) -> tuple[int, int]:
     """Steps of `height` rows that a program takes, and how many programs that makes, at most so many."""
     # A power of two, since each number of steps is a program to compile.
@@ -282,6 +224,7 @@ def _portions(rows: int, height: int = ROWS, most: int = MOST_PROGRAMS) -> tuple
     return steps, -(-rows // (height * steps))
 
 
-def _at_once(programs: int) -> int:
-    """Of how many programs the parts are put together at once."""
-    return 16 if programs <= 16 else 256
+def _turns(programs: int) -> dict[str, int]:
+    """The parts of so many programs are put together some at once, in some turns."""
+    parts = 16 if programs <= 16 else 256
+    return {"PARTS": parts, "TURNS": -(-programs // parts)}
