@@ -7,14 +7,13 @@ from statistics import fmean, median
 from search import throughput
 from search.hardware import KINDS, Machines, kind
 from search.job import PLANNED_EPOCHS, WEIGHT_BYTES, Job, Work
-from search.settings import AUTO, Cluster
+from search.settings import AUTO, BF16, FLOAT32, TF32, Cluster
 
-# Forward multiply-adds a second that training gets through, where no trial has been timed yet: one AVX2 core
-# (samplecnn_m3_n9_s3, batch 23) and, computed from its memory traffic, one H200; other GPUs by how fast theirs is.
-ROUGH_CPU, ROUGH_GPU, ROUGH_KIND, UNKNOWN_KIND = 7e9, 9e12, "H200", "A100"
-GPU_STEP_SECONDS = (
-    2e-3  # an update's couple of hundred kernels are started one by one, however small they are
-)
+# Forward multiply-adds a second that training gets through, where no trial has been timed yet: one AVX2 core, and one
+# H100 in each precision (samplecnn_m3_n9_s3, batch 23); other GPUs by how fast their memory is.
+ROUGH_CPU, ROUGH_KIND, UNKNOWN_KIND = 7e9, "H100", "A100"
+ROUGH_GPU = {FLOAT32: 3.9e12, TF32: 12e12, BF16: 22e12}
+GPU_STEP_SECONDS = 5e-4  # an update's couple of hundred kernels, however small they are
 OVERHEAD_SECONDS = 1.5  # of a trial: opening the data, scoring, writing its checkpoint
 # How many times more or less a training may take than estimated: by the family's own times on that kind of device (at
 # least, where there are several), by one such time, by other families' times, and by nothing but the device's name.
@@ -43,23 +42,24 @@ class Speed:
 
 def speed(machines: Machines, work: Work) -> Speed:
     """How fast it goes on the machines' kind of device: as its family's networks of its size did, if timed."""
-    own = throughput.rates(machines.device, work.family, work.multiply_adds)
+    precision = work.trial.training.precision
+    own = throughput.rates(machines.device, work.family, work.multiply_adds, precision)
     if own:
         rate = median(own)
         spread = max(max(own) / rate, rate / min(own), TIMED)
         return Speed(rate, TIMED_ONCE if len(own) == 1 else min(spread, GUESSED), len(own))
     step = GPU_STEP_SECONDS if machines.gpus else 0.0
-    others = throughput.rate(machines.device, work.family)
+    others = throughput.rate(machines.device, work.family, precision)
     if others:
         return Speed(others[0], TIMED_OTHERS, others[1], step)
-    return Speed(_guess(machines), GUESSED, 0, step)
+    return Speed(_guess(machines, precision), GUESSED, 0, step)
 
 
-def _guess(machines: Machines) -> float:
+def _guess(machines: Machines, precision: str) -> float:
     if not machines.gpus:
         return ROUGH_CPU
     found = kind(machines.device) or KINDS[UNKNOWN_KIND]
-    return ROUGH_GPU * found.bytes_per_second / KINDS[ROUGH_KIND].bytes_per_second
+    return ROUGH_GPU[precision] * found.bytes_per_second / KINDS[ROUGH_KIND].bytes_per_second
 
 
 def seconds(work: Work, machines: Machines) -> float:
@@ -69,7 +69,7 @@ def seconds(work: Work, machines: Machines) -> float:
 
 def guessed_seconds(work: Work, on_gpu: bool) -> float:
     """The same where nothing is known of the device."""
-    rate = ROUGH_GPU if on_gpu else ROUGH_CPU
+    rate = ROUGH_GPU[work.trial.training.precision] if on_gpu else ROUGH_CPU
     return _at(Speed(rate, GUESSED, 0, GPU_STEP_SECONDS if on_gpu else 0.0), work)
 
 

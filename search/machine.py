@@ -31,6 +31,11 @@ def device_kind(device: str) -> str:
     return str(torch.cuda.get_device_name(device))
 
 
+def has_bf16() -> bool:
+    """Whether the processors of this machine have instructions for numbers of eight binary digits."""
+    return "avx512_bf16" in _value(Path("/proc/cpuinfo"), "flags").split()
+
+
 def _value(file: Path | None, key: str) -> str:
     """The first value of that key in a file of `key: value` lines; empty where there is none."""
     if file is None or not file.is_file():

@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from datasets.home import home
+from search.settings import FLOAT32
 
 # A multiply-add of evaluation takes this much of one of training: forward only, and nothing is kept.
 EVALUATION_SHARE = 0.26
@@ -26,17 +27,23 @@ def file() -> Path:
 
 
 def note(
-    device: str, family: str, training: float, evaluation: float, seconds: float, size: int | None = None
+    device: str,
+    family: str,
+    training: float,
+    evaluation: float,
+    seconds: float,
+    size: int | None = None,
+    precision: str = FLOAT32,
 ) -> None:
     """Remember one training.
 
     training, evaluation: forward multiply-adds. seconds: of both together, on a whole device. size: multiply-adds of a
-    segment.
+    segment. precision: in which it was trained.
     """
     if seconds <= 0 or training <= 0:
         return
     rate = (training + EVALUATION_SHARE * evaluation) / seconds
-    _write({"device": device, "family": family, RATE: rate, "size": size})
+    _write({"device": device, "family": family, RATE: rate, "size": size, "precision": precision})
 
 
 def note_memory(device: str, family: str, predicted: int, peak: int, whole: int) -> None:
@@ -66,22 +73,28 @@ def _write(record: dict[str, Any]) -> None:
         os.close(number)
 
 
-def rate(device: str, family: str) -> tuple[float, int] | None:
+def rate(device: str, family: str, precision: str = FLOAT32) -> tuple[float, int] | None:
     """(multiply-adds of training a second, trainings it was measured on): the family's on this kind of device.
 
     Where the family has not run there yet, that of the others; None if nothing has.
     """
-    found = rates(device, family) or rates(device)
+    found = rates(device, family, precision=precision) or rates(device, precision=precision)
     return (median(found), len(found)) if found else None
 
 
-def rates(device: str, family: str | None = None, size: int | None = None) -> list[float]:
-    """The multiply-adds a second of the latest trainings on this kind of device.
+def rates(
+    device: str, family: str | None = None, size: int | None = None, precision: str = FLOAT32
+) -> list[float]:
+    """The multiply-adds a second of the latest trainings on this kind of device, in this precision.
 
     family: of these networks only. size: of those with about so many multiply-adds a segment only.
     """
     timed = [note for note in _notes(file()) if RATE in note and note["device"] == device]
-    own = [note for note in timed if family in (None, note["family"])]
+    own = [
+        note
+        for note in timed
+        if family in (None, note["family"]) and note.get("precision", FLOAT32) == precision
+    ]
     if size is not None:
         own = [note for note in own if _alike(size, note.get("size"))]
     return [note[RATE] for note in own][-LATEST:]

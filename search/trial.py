@@ -238,6 +238,7 @@ class Trial:
                 evaluation=float(cost) * len(fit.valid) * result["epochs"],
                 seconds=result["seconds"] * (self.gpus or 1.0),
                 size=cost,
+                precision=fit.training.precision,
             )
         except OSError as error:
             if failures.is_storage_full(error):  # the next trial would not have room for more than notes

@@ -13,10 +13,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from datasets.errors import nearest
-from search.machine import local_gpus
+from search.machine import has_bf16, local_gpus
 from search.settings import (
     AUTO,
+    FLOAT32,
     LOCAL,
+    TF32,
     Choice,
     Cluster,
     ConfigError,
@@ -63,6 +65,7 @@ words:
   cluster.address=local|auto|HOST:PORT  cluster.cpus_per_trial=auto|N  cluster.gpus_per_trial=auto|X
   cluster.storage=s3://BUCKET/PREFIX|PATH   where trials lie if the machines share no disk
   cluster.trials_at_once=auto|N         budget.batch_size=N  budget.epochs_per_stage=N  ...
+  budget.precision=float32|tf32|bf16    of products of matrices; tf32 and bf16 are for GPUs, and several times as fast
   cluster.epoch_minutes=auto|N          after this an epoch is taken to hang (auto: ten times the longest before it)
 
 Data, ledgers, checkpoints and MLflow's store lie under WAVEZOO_HOME (default ./wavezoo-data).
@@ -80,7 +83,21 @@ def read_words(words: Sequence[str]) -> Settings:
     default = _compose([])
     if problems := list(_problems(list(words), default)):
         raise ConfigError("; ".join(problems))
-    return _settings(_compose([_as_hydra(word, words) for word in _completed(words)]), default)
+    settings = _settings(_compose([_as_hydra(word, words) for word in _completed(words)]), default)
+    _check_precision(settings)
+    return settings
+
+
+def _check_precision(settings: Settings) -> None:
+    """raises: ConfigError if this machine, where that trains, can't compute so; another cluster tells when it does."""
+    cluster, word = settings.cluster, settings.training.precision
+    if cluster.address != LOCAL or cluster.gpus or local_gpus() or word == FLOAT32:
+        return
+    if word == TF32 or not has_bf16():
+        raise ConfigError(
+            f"budget.precision={word}: there is no GPU here, and the processor has no instructions for it; take "
+            f"budget.precision=float32"
+        )
 
 
 def _compose(words: list[str]) -> dict[str, Any]:

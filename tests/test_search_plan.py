@@ -190,6 +190,19 @@ def test_an_estimate_is_rough_at_first_and_surer_with_every_training() -> None:
 
 
 @pytest.mark.usefixtures("fresh_home")
+def test_fewer_digits_are_planned_as_quicker() -> None:
+    def seconds(precision: str) -> float:
+        job = a_job(
+            "space=table2", "budget=paper", "dataset=mtat", "cluster.gpus=1", f"budget.precision={precision}"
+        )
+        work = next(each for each in job.grid() if each.trial.network == "samplecnn_m3_n9_s3")
+        return estimates.seconds(work, EIGHT)
+
+    assert seconds("bf16") < 0.3 * seconds("float32")
+    assert seconds("bf16") < seconds("tf32") < seconds("float32")
+
+
+@pytest.mark.usefixtures("fresh_home")
 def test_small_networks_wait_for_the_start_of_their_kernels() -> None:
     job = a_job("space=table2", "budget=paper", "dataset=mtat")
     work = next(each for each in job.grid() if each.trial.network == "samplecnn_m3_n3_s729")

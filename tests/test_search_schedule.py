@@ -2,7 +2,9 @@
 
 import math
 
-from search.schedule import Progress
+import pytest
+
+from search.schedule import WARM_SHARE, Progress, learning_rate
 from search.settings import Training
 
 PAPER = Training()
@@ -64,3 +66,29 @@ def test_an_epoch_of_a_large_network_takes_fewer_segments_but_two_batches_at_lea
     assert capped.segments_per_epoch(segments=50, multiply_adds=10) == 50
     assert capped.segments_per_epoch(segments=500, multiply_adds=400) == 8
     assert PAPER.segments_per_epoch(segments=152_440, multiply_adds=10**9) == 152_440
+
+
+CYCLE = Training(learning_rates=(0.1,), epochs_per_stage=10, patience=0, one_cycle=True)
+
+
+def test_the_paper_s_rate_falls_slowly_inside_a_stage() -> None:
+    assert learning_rate(PAPER, 1, 0, 100) == 0.002
+    assert learning_rate(PAPER, 1, 1000, 100) == 0.002 / 1.001
+
+
+def test_the_rate_of_a_cycle_climbs_to_its_top_and_falls_to_nothing() -> None:
+    rates = [learning_rate(CYCLE, 0, updates, 50) for updates in range(500)]
+    top = rates.index(max(rates))
+    assert top == pytest.approx(WARM_SHARE * 500, abs=1)
+    assert rates[top] == pytest.approx(0.1, rel=0.01)
+    assert rates[:top] == sorted(rates[:top])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[0] == pytest.approx(0.1 / (2 * WARM_SHARE * 500))
+    assert 0 < rates[-1] < 1e-5
+
+
+def test_a_cycle_is_not_left_before_its_end() -> None:
+    progress = after([1.0] + [2.0] * 8, CYCLE)
+    assert (progress.stage_epoch, progress.finished) == (9, False)
+    ended = after([2.0], CYCLE, progress)
+    assert (ended.finished, ended.best_epoch) == (True, 1)

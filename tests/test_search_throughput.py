@@ -40,6 +40,15 @@ def test_a_family_that_never_ran_there_is_taken_to_be_as_fast_as_the_others() ->
     assert rate("a", "crnn") == (40.0, 1)
 
 
+def test_trainings_in_another_precision_say_nothing_of_this_one() -> None:
+    throughput.note("a", "samplecnn", training=100, evaluation=0, seconds=10)
+    throughput.note("a", "samplecnn", training=900, evaluation=0, seconds=10, precision="bf16")
+    throughput._notes.cache_clear()
+    assert rate("a", "samplecnn") == (10.0, 1)
+    assert throughput.rates("a", "samplecnn", precision="bf16") == [90.0]
+    assert throughput.rates("a", "samplecnn", precision="tf32") == []
+
+
 def test_a_training_that_took_no_time_and_broken_lines_are_no_notes() -> None:
     throughput.note("a", "samplecnn", training=100, evaluation=0, seconds=0)
     throughput.file().write_text('{"device": "a"}\nnonsense\n[1]\n{"device": "a", "family": "f", "multiply')

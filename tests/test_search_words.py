@@ -255,3 +255,29 @@ def test_a_search_finds_the_users_own_music_by_its_name(
     build("folder", tmp_path, workers=1, words={"csv": str(tmp_path / "tags.csv"), "called": "mymusic"})
     assert main(["space=smoke", "dataset=mymusic", "budget=small", "plan=true"]) == 0
     assert "data     mymusic, convention" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("precision", "bf16"), [("tf32", True), ("bf16", False)])
+def test_a_precision_that_this_machine_does_not_have_is_refused_before_the_start(
+    precision: str, bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.words.local_gpus", lambda: 0)
+    monkeypatch.setattr("search.words.has_bf16", lambda: bf16)
+    typed = ["budget=small", f"budget.precision={precision}"]
+    assert refusal(*typed) == (
+        f"budget.precision={precision}: there is no GPU here, and the processor has no instructions for it; "
+        f"take budget.precision=float32"
+    )
+    assert read_words([*typed, "cluster.gpus=8", "plan=true"]).training.precision == precision
+
+
+def test_a_processor_with_the_instructions_may_train_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.words.local_gpus", lambda: 0)
+    monkeypatch.setattr("search.words.has_bf16", lambda: True)
+    assert read_words(["budget=small", "budget.precision=bf16"]).training.precision == "bf16"
+
+
+def test_a_precision_that_is_none_is_refused_with_the_nearest() -> None:
+    assert refusal("budget=small", "budget.precision=bf61") == (
+        "budget.precision=bf61 is not known; did you mean budget.precision=bf16?"
+    )
