@@ -39,6 +39,13 @@ class Optimizer:
         self.slots: Slots = {}
         self.steps = 0
 
+    def forget(self) -> None:
+        """Be as good as new. What it remembers becomes zero where it lies, as a captured step knows it there."""
+        self.steps = 0
+        for values in self.slots.values():
+            for value in values:
+                value.zero_()
+
     def step(self, learning_rate: float) -> None:
         """Move every parameter and forget its gradient."""
         self.steps += 1

@@ -84,7 +84,7 @@ def _one_epoch(fits: Sequence[Fit], chances: Sequence[Chance], stepper: Stepper)
             if ends := [each for each in said if isinstance(each, Epoch | Diverged)]:
                 return ends
             waves, tags, rates = zip(*(each for each in said if isinstance(each, tuple)), strict=True)
-            optimizers = [fit.optimizer for fit in fits]  # each stage has its own
+            optimizers = [fit.optimizer for fit in fits]
             losses = stepper.step(optimizers, rates, waves, tags)
     finally:
         for dialogue in dialogues:

@@ -184,7 +184,7 @@ class Fit:
     def _start_stage(self) -> None:
         if self.best:
             self.network.load_state_dict(self.best)
-        self.optimizer = self._fresh_optimizer()
+        self.optimizer.forget()
 
     def _fresh_optimizer(self) -> Optimizer:
         how = self.training
