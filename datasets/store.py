@@ -71,10 +71,10 @@ def read_shard(file: Path, plan_id: str, n_bytes: int | None = None) -> Shard:
     samples = batch.column("samples")
     return Shard(
         begin_bytes=samples.values.buffers()[1].address - address,
-        values=samples.values.to_numpy(zero_copy_only=True),
-        offsets=samples.offsets.to_numpy(zero_copy_only=True),
+        values=_numbers(samples.values),
+        offsets=_numbers(samples.offsets),
         clip_ids=batch.column("clip_id").to_pylist(),
-        clipped=batch.column("clipped_samples").to_numpy(),
+        clipped=_numbers(batch.column("clipped_samples")),
         skipped=json.loads(batch.schema.metadata[b"skipped"]),
     )
 
@@ -97,7 +97,7 @@ def read_index(file: Path, plan_id: str, n_bytes: int) -> tuple[dict[str, list[A
     batch, _ = _map_batch(file)
     _check_plan(batch, plan_id, file)
     labels = batch.column("labels")
-    matrix = labels.values.to_numpy().reshape(len(labels), labels.type.list_size).copy()
+    matrix = _numbers(labels.values).reshape(len(labels), labels.type.list_size).copy()
     plain = [name for name in batch.schema.names if name != "labels"]
     return {name: batch.column(name).to_pylist() for name in plain}, matrix
 
@@ -148,3 +148,8 @@ def _map_batch(file: Path) -> tuple[pa.RecordBatch, int]:
             return pa.ipc.open_file(source).get_batch(0), source.read_buffer().address
     except (pa.ArrowException, KeyError, ValueError) as problem:
         raise DatasetError(f"{file} can't be read as Arrow ({problem}); build again") from problem
+
+
+def _numbers(column: pa.Array) -> np.ndarray:
+    """The numbers of a column where they lie. Arrow's own `to_numpy` imports pandas first, which takes a second."""
+    return np.from_dlpack(column)
