@@ -34,6 +34,9 @@ class Filters:
 
     def page(self, reading: Reading, choices: Mapping[str, str]) -> Page:
         """Choices of, network and layers say what is looked at, filter which of its filters is listened to."""
+        settled = (
+            self.networks.models.known
+        )  # before the menus are made, as the registry may answer meanwhile
         asked, chosen = _chosen(self, reading, choices)
         if asked is None:
             return Page(NAME, TITLE, [Text(_ABOUT), *chosen], live=False)
@@ -41,7 +44,8 @@ class Filters:
         layers, choice = _layers(looked, asked)
         blocks = [Text(_ABOUT), *chosen, *([choice] if self.serving else [])]
         if not layers:
-            return Page(NAME, TITLE, [*blocks, Text(f"{looked.title} has no layers with filters.")])
+            told = Text(f"{looked.title} has no layers with filters.")
+            return Page(NAME, TITLE, [*blocks, told], live=self.serving and not settled)
         rows = [
             (each.title, [self.climbs.found(each, layer) for layer in layers])
             for each in (looked, looked.begins)
@@ -49,12 +53,11 @@ class Filters:
         ]
         found = [(title, [layer for layer in row if layer is not None]) for title, row in rows]
         if all(len(row) == len(layers) for _, row in found):
-            return Page(NAME, TITLE, [*blocks, *_shown(found, asked, choices.get("filter", ""))])
+            shown = _shown(found, asked, choices.get("filter", ""))
+            return Page(NAME, TITLE, [*blocks, *shown], live=self.serving and not settled)
         job = self.climbs.job(looked, layers)
         live = job is not None and not job.ended
-        return Page(
-            NAME, TITLE, [*blocks, *self._missing(job, asked)], live or not self.networks.models.known
-        )
+        return Page(NAME, TITLE, [*blocks, *self._missing(job, asked)], live or not settled)
 
     def _missing(self, job: Job | None, asked: Asked) -> list[Block]:
         """What is said while there is nothing to show."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dashboards.blocks import Block, Page, Text, Widget
-from dashboards.models import Models
 from dashboards.songs import Songs
 
 NAME, TITLE = "listen", "Listen"
@@ -18,7 +17,7 @@ def page(songs: Songs | None, reading: object, choices: Mapping[str, str]) -> Pa
         told = "This page hears songs, which takes a server on your machine. This starts it; then open this page there:"
         return Page(NAME, TITLE, [Text(told), Text(SERVER, code=True)])
     models = songs.models
-    listed = models.listed()
+    known, listed = models.known, models.listed()  # in this order, as the registry may answer in between
     return Page(
         NAME,
         TITLE,
@@ -28,7 +27,7 @@ def page(songs: Songs | None, reading: object, choices: Mapping[str, str]) -> Pa
                 f"At most {songs.most_bytes / 1024**2:.3g} MiB and {songs.most_seconds / 3600:.3g} hours. The file is "
                 "kept until it has been heard, and no longer."
             ),
-            *_about(models, bool(listed)),
+            *_about(models.trouble, known, bool(listed)),
             Widget(
                 "listen.html",
                 {
@@ -39,14 +38,14 @@ def page(songs: Songs | None, reading: object, choices: Mapping[str, str]) -> Pa
                 "listen.js",
             ),
         ],
-        live=not models.known,
+        live=not known,
     )
 
 
-def _about(models: Models, any_listed: bool) -> list[Block]:
-    if models.trouble:
-        return [Text(models.trouble, alarming=True)]
-    if not models.known:
+def _about(trouble: str, known: bool, any_listed: bool) -> list[Block]:
+    if trouble:
+        return [Text(trouble, alarming=True)]
+    if not known:
         return [Text("The registry is being asked which models there are.")]
     if not any_listed:
         return [

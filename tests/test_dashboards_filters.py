@@ -219,6 +219,19 @@ def test_a_kept_address_waits_for_the_registry(
     assert looked.title == f"{NETWORK}, demo, version 3, champion"
 
 
+def test_a_page_made_while_the_registry_answers_is_fetched_again(
+    filters: Filters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, take = filters.networks.models, filters.networks.take
+    models.wait(10)
+    models.known, models._asked = False, -1e9  # as at the start of a server
+    monkeypatch.setattr(filters.networks, "take", lambda *given: (models.wait(10), take(*given))[1])
+    chosen = {"of": "zoo", "network": NETWORK}
+    assert filters.page(Reading(), chosen).live
+    assert models.known
+    assert not filters.page(Reading(), chosen).live
+
+
 def test_layers_that_make_one_frame_are_not_offered(filters: Filters, model: str) -> None:
     page = filters.page(Reading(), choices(model, "all"))
     layers = kinds(page, Choice)[-1]
