@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dashboards.reading import Reading, Trial
-from search.job import PLANNED_EPOCHS
 from search.plan import duration
 from search.records import RUNNING, Search
 
@@ -88,5 +87,4 @@ def _work_left(search: Search, trials: Sequence[Trial], running: Sequence[Trial]
 
 def _share(trial: Trial) -> float:
     """Of its planned epochs, that a training has done."""
-    longest = trial.record.settings.training.longest_epochs
-    return min(trial.count / min(longest, PLANNED_EPOCHS), 1.0)
+    return min(trial.count / trial.record.settings.training.planned_epochs, 1.0)

@@ -6,7 +6,7 @@ from statistics import fmean, median
 
 from search import throughput
 from search.hardware import KINDS, Machines, kind
-from search.job import PLANNED_EPOCHS, WEIGHT_BYTES, Job, Work
+from search.job import WEIGHT_BYTES, Job, Work
 from search.settings import AUTO, BF16, FLOAT32, TF32, Cluster
 
 # Forward multiply-adds a second that training gets through, where no trial has been timed yet: one AVX2 core, and one
@@ -80,7 +80,7 @@ def _at(expected: Speed, work: Work) -> float:
 
 def factor(work: Work, machines: Machines) -> float:
     """How many times more or less it may be."""
-    open_end = OPEN_END if work.trial.training.longest_epochs > PLANNED_EPOCHS else 1.0
+    open_end = OPEN_END if work.trial.training.longest_epochs > work.epochs else 1.0
     return speed(machines, work).factor * open_end
 
 

@@ -147,7 +147,11 @@ def kind_of(error: BaseException) -> Kind:
 
 
 def memory_kind(error: BaseException) -> Kind | None:
-    """Which memory an error tells the end of; None if it tells of something else."""
+    """Which memory an error, or what it came from, tells the end of; None if it tells of something else."""
+    return next((kind for each in _chain(error) if (kind := _memory_kind(each))), None)
+
+
+def _memory_kind(error: BaseException) -> Kind | None:
     # By its name, as this must not import torch: torch.OutOfMemoryError is a RuntimeError like the others.
     if type(error).__name__ == "OutOfMemoryError" or _says(error, SAYS_NO_GPU_MEMORY):
         return GPU_MEMORY

@@ -5,12 +5,14 @@ graph of one training leaves most of it idle. So a graph may hold the steps of s
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import cache
 from operator import is_
 
 import torch
 from torch import Tensor
 
+from search.failures import memory_kind
 from search.optimizer import Optimizer
 
 Gradients = Callable[[Tensor, Tensor], Tensor]  # see Stepper
@@ -73,9 +75,9 @@ class Stepper:
             try:
                 with self.undrawn():
                     self.graph = GraphedStep(self.lanes, optimizers, list(self.buffers()), waves, tags)
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError:
+            except RuntimeError as error:
+                if memory_kind(error):
+                    raise
                 self.captures = False
         return self.graph
 
@@ -98,26 +100,47 @@ class GraphedStep:
     ) -> None:
         self.lanes, self.optimizers = list(lanes), list(optimizers)
         self._waves, self._tags = [it.clone() for it in waves], [it.clone() for it in tags]
-        device = waves[0].device
+        self._device = device = waves[0].device
         # Nothing moves at a rate of zero, so warming up leaves the weights alone.
         self._rates = [torch.zeros((), device=device) for _ in self.optimizers]
         self._numbers = [torch.ones((), device=device) for _ in self.optimizers]
-        self._streams = [torch.cuda.Stream(device) for _ in self.lanes]
+        self._streams = _lane_streams(device, len(self.lanes))
         random = torch.cuda.get_rng_state(device)
         kept = [(it, it.clone()) for it in [*buffers, *self._remembered()]]
-        before = {id(it) for it, _ in kept}
+        try:
+            with torch.cuda.device(device):
+                self._capture()
+        finally:
+            self._undo(kept)
+            torch.cuda.set_rng_state(random, device)
+
+    def _capture(self) -> None:
         for _ in range(WARM_UPS):
             self._all()
         self._graph = torch.cuda.CUDAGraph()
-        # Other threads, as the one that fetches batches, may use the GPU meanwhile.
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-            self._losses = self._all()
+        try:
+            # The stream in use is set again behind it, since a capture that fails leaves its own one behind. Other
+            # threads, as the one that fetches batches, may use the GPU meanwhile.
+            with (
+                torch.cuda.stream(torch.cuda.current_stream()),
+                torch.cuda.graph(self._graph, capture_error_mode="thread_local"),
+            ):
+                self._losses = self._all()
+        except RuntimeError:
+            _end_captures(self._device)
+            raise
+
+    def _undo(self, kept: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """What the steps until here have moved. kept: with what was in it before."""
+        before = {id(it) for it, _ in kept}
         for it, value in kept:
             it.copy_(value)
         for it in self._remembered():
             if id(it) not in before:
                 it.zero_()  # as good as not there, to every rule
-        torch.cuda.set_rng_state(random, device)
+        for optimizer in self.optimizers:
+            for parameter in optimizer.parameters:
+                parameter.grad = None
 
     def fits(self, optimizers: Sequence[Optimizer], waves: Sequence[Tensor]) -> bool:
         """Whether it takes the steps of these optimizers, on such batches."""
@@ -140,7 +163,7 @@ class GraphedStep:
 
     def _all(self) -> list[Tensor]:
         """Every training's step, beside each other."""
-        here, losses = torch.cuda.current_stream(), []
+        here, losses = torch.cuda.current_stream(self._device), []
         for k, stream in enumerate(self._streams):
             stream.wait_stream(here)
             with torch.cuda.stream(stream):
@@ -152,3 +175,24 @@ class GraphedStep:
 
     def _remembered(self) -> list[Tensor]:
         return [it for each in self.optimizers for values in each.slots.values() for it in values]
+
+
+@cache
+def _all_lane_streams(device: torch.device) -> list[torch.cuda.Stream]:
+    """Kept for good: torch holds memory for every stream that multiplies matrices, which no one gives back."""
+    return []
+
+
+def _lane_streams(device: torch.device, count: int) -> list[torch.cuda.Stream]:
+    streams = _all_lane_streams(device)
+    while len(streams) < count:
+        streams.append(torch.cuda.Stream(device))
+    return streams[:count]
+
+
+def _end_captures(device: torch.device) -> None:
+    """After a capture that failed the generator believes that it still runs; one that ends well tells it better."""
+    with suppress(RuntimeError):
+        torch.cuda.synchronize(device)
+        with torch.cuda.graph(torch.cuda.CUDAGraph(), capture_error_mode="thread_local"):
+            torch.rand(1, device=device)

@@ -14,7 +14,6 @@ from search.settings import ConfigError, Settings, TrialSettings, digest, withou
 from search.spaces import Point, Space
 
 # How many epochs the paper's schedule takes is known when it ends; planned with this many.
-PLANNED_EPOCHS = 40
 # Of a worker before it trains; of each weight with its gradient, its two moments and the best so far; and beside the
 # activations that wait for the backward pass there are their gradients and what the allocator holds on to.
 PROCESS_BYTES, WEIGHT_BYTES, GRADIENTS_TOO = 600 << 20, 20, 2
@@ -51,7 +50,7 @@ class Work:
     @property
     def epochs(self) -> int:
         """How many it is planned with."""
-        return min(self.trial.training.longest_epochs, PLANNED_EPOCHS)
+        return self.trial.training.planned_epochs
 
     @property
     def updates(self) -> int:
@@ -196,7 +195,7 @@ class Job:
             for split in self.data.clips
         }
         segments = trial.training.segments_per_epoch(in_split["train"], cost.multiply_adds)
-        epochs = min(trial.training.longest_epochs, PLANNED_EPOCHS)
+        epochs = trial.training.planned_epochs
         looked_at = epochs * in_split["valid"] + in_split["test"]
         return Work(
             trial=trial,

@@ -14,7 +14,7 @@ import zoo
 from search import estimates, files
 from search.estimates import Outlook, outlook
 from search.hardware import Machines, machines
-from search.job import PLANNED_EPOCHS, Job, Rejected, Work
+from search.job import Job, Rejected, Work
 from search.settings import Cluster, Settings, Training, TrialSettings
 
 COLUMNS = (
@@ -127,8 +127,9 @@ def _time(plan: Plan) -> str:
     how = f"by {found.trainings_timed} or more trainings on this kind of device"
     if not found.trainings_timed:
         how = "a first guess, known better as it runs"
-    epochs = f", planned with {PLANNED_EPOCHS} epochs each"
-    planned = epochs if plan.job.settings.training.longest_epochs > PLANNED_EPOCHS else ""
+    training = plan.job.settings.training
+    epochs = f", planned with {training.planned_epochs} epochs each"
+    planned = epochs if training.longest_epochs > training.planned_epochs else ""
     return (
         f"roughly {duration(found.wall_seconds)} by the clock ({found.at_once} at once) and "
         f"{_hours(found.device_seconds)} {machines.unit}: {how}{planned}\n         "

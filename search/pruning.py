@@ -11,7 +11,6 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
-from search.job import PLANNED_EPOCHS
 from search.ledger import make
 from search.settings import Choice, ConfigError, Settings
 
@@ -26,7 +25,7 @@ def pruner_of(settings: Settings) -> optuna.pruners.BasePruner:
     wanted, training = settings.pruner, settings.training
     arguments = dict(wanted.arguments)
     stages = len(training.learning_rates)
-    steps = stages if wanted.rungs == "stage" else min(training.longest_epochs, PLANNED_EPOCHS)
+    steps = stages if wanted.rungs == "stage" else training.planned_epochs
     if wanted.name == "HyperbandPruner" and arguments.get("max_resource", "auto") == "auto":
         arguments["max_resource"] = max(steps, arguments.get("min_resource", 1))
     if wanted.name == "SuccessiveHalvingPruner" and arguments.get("min_resource", "auto") == "auto":

@@ -6,6 +6,7 @@ steps are one graph, in which each has a stream of its own, so that small networ
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -64,6 +65,8 @@ def _check(fits: Sequence[Fit]) -> None:
         raise SearchError(f"trainings with epochs of {told} batches can't go together; train them apart")
     if len({fit.device for fit in fits}) > 1:
         raise SearchError("trainings on several devices can't go together; train them apart")
+    if any(fit.in_epoch for fit in fits):
+        raise SearchError("trainings that are in the middle of an epoch can't go together; end it alone")
     if any(fit.team != ALONE for fit in fits):
         raise SearchError("trainings that several processes share can't go together; give each one process")
     if any(fit.micro_batch_size < fit.training.batch_size for fit in fits):
@@ -81,6 +84,9 @@ def _one_epoch(fits: Sequence[Fit], chances: Sequence[Chance], stepper: Stepper)
     try:
         while True:
             said = [_answer(*each) for each in zip(dialogues, chances, losses, strict=True)]
+            for each in said:  # raised when all have heard of the step that all have taken
+                if isinstance(each, _Raised):
+                    raise each.error
             if ends := [each for each in said if isinstance(each, Epoch | Diverged)]:
                 return ends
             waves, tags, rates = zip(*(each for each in said if isinstance(each, tuple)), strict=True)
@@ -91,7 +97,14 @@ def _one_epoch(fits: Sequence[Fit], chances: Sequence[Chance], stepper: Stepper)
             dialogue.close()
 
 
-def _answer(dialogue: Dialogue, chance: Chance, loss: Tensor | None) -> Batch | Epoch | Diverged:
+@dataclass(frozen=True)
+class _Raised:
+    """What a training raised, as it does where it is to be left."""
+
+    error: BaseException
+
+
+def _answer(dialogue: Dialogue, chance: Chance, loss: Tensor | None) -> Batch | Epoch | Diverged | _Raised:
     """What a training says to the loss of its batch: the next batch, or how its epoch ends."""
     with chance.own():
         try:
@@ -100,3 +113,5 @@ def _answer(dialogue: Dialogue, chance: Chance, loss: Tensor | None) -> Batch | 
             return end.value
         except Diverged as error:
             return error
+        except BaseException as error:
+            return _Raised(error)

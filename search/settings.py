@@ -17,6 +17,7 @@ A_NAME = "give up to 100 letters, digits, '.', '_' and '-', a letter or digit fi
 OPTIMIZERS = ("nesterov", "sgd", "adam", "adagrad")
 PRECISIONS = FLOAT32, TF32, BF16 = "float32", "tf32", "bf16"
 RUNGS = ("epoch", "stage", "seed")
+PLANNED_EPOCHS = 40
 # What a search can look for, and which way of it is better where the words don't say.
 OBJECTIVES = {
     "auc": "max",
@@ -125,6 +126,11 @@ class Training:
                 f"a training has no setting {sorted(unknown)[0]!r}; it has {', '.join(vars(self))}"
             )
         return replace(self, **changes)
+
+    @property
+    def planned_epochs(self) -> int:
+        """What a plan counts with: of a schedule that ends when the loss stands still, PLANNED_EPOCHS at most."""
+        return self.longest_epochs if self.one_cycle else min(self.longest_epochs, PLANNED_EPOCHS)
 
     @property
     def longest_epochs(self) -> int:

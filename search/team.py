@@ -123,6 +123,7 @@ class _Norm(nn.modules.batchnorm._BatchNorm):
             return batch_norm(
                 input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
+        input = input.float() if input.dtype == torch.bfloat16 else input  # it can't count to a thousand
         along = [0, *range(2, input.dim())]
         of_channel = (1, -1, *[1] * (input.dim() - 2))
         here = input.new_tensor([input.numel() / self.num_features])

@@ -116,6 +116,11 @@ class Fit:
             captures=self.device.type == "cuda",
         )
 
+    @property
+    def in_epoch(self) -> bool:
+        """Whether an epoch has begun and not ended."""
+        return self._pass is not None
+
     def __iter__(self) -> Iterator[Epoch]:
         while not self.progress.finished:
             yield self._alone(self.epoch())
@@ -241,6 +246,13 @@ class Fit:
 
     def _parts_of(self, wave: Tensor) -> int:
         return _parts(len(wave), self.micro_batch_size) if self.team.ranks == 1 else 1
+
+    def uncapture(self) -> bool:
+        """Let go of the memory of a captured step, and capture none any more; False if there is none."""
+        if self.stepper.graph is None:
+            return False
+        self.stepper.graph, self.stepper.captures = None, False
+        return True
 
     def shrink(self) -> bool:
         """Halve the parts that batches go through the network in; False if they can't be smaller."""

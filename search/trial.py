@@ -1,6 +1,7 @@
 """One trial: a network trained epoch by epoch in its own folder, so that nothing is lost between two epochs."""
 
 import contextlib
+import gc
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -125,7 +126,7 @@ class Trial:
                 with self._in_time():
                     return self._advance()
             except Exception as error:
-                if not failures.memory_kind(error) or not self.fit.shrink():
+                if not failures.memory_kind(error) or not (self.fit.uncapture() or self.fit.shrink()):
                     raise
             self._start_epoch_again()  # out here, where the error holds on to nothing any more
 
@@ -155,14 +156,15 @@ class Trial:
             self.attempt.rest()
 
     def _start_epoch_again(self) -> None:
-        """From the state at its beginning, in the parts that the training has come down to."""
-        parts, device = self.fit.micro_batch_size, self.fit.device
+        """From the state at its beginning, in the way and the parts that the training has come down to."""
+        parts, captures, device = self.fit.micro_batch_size, self.fit.stepper.captures, self.fit.device
         (self.folder / files.MOMENT).unlink(missing_ok=True)
         del self.fit, self.epochs
+        gc.collect()  # a training and what takes its steps know each other
         if device.type == "cuda":
             torch.cuda.empty_cache()
         self._prepare(device)
-        self.fit.micro_batch_size = parts
+        self.fit.micro_batch_size, self.fit.stepper.captures = parts, captures
 
     def _leave_if_halted(self) -> None:
         if self.halted():

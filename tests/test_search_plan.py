@@ -190,6 +190,14 @@ def test_an_estimate_is_rough_at_first_and_surer_with_every_training() -> None:
 
 
 @pytest.mark.usefixtures("fresh_home")
+def test_a_cycle_is_planned_to_its_end() -> None:
+    job = a_job("space=table2", "budget=fast", "dataset=mtat", "budget.epochs_per_stage=100")
+    work = job.grid()[0]
+    assert work.epochs == 100
+    assert estimates.factor(work, EIGHT) == estimates.GUESSED  # its end is known
+
+
+@pytest.mark.usefixtures("fresh_home")
 def test_fewer_digits_are_planned_as_quicker() -> None:
     def seconds(precision: str) -> float:
         job = a_job(

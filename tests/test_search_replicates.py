@@ -142,6 +142,7 @@ def cut(fit: Fit) -> Fit:
             "epochs of 2 and 5 batches can't go together; train",
         ),
         (lambda: cut(a_fit(2)), "whose batches are cut in parts to fit into memory can't go together"),
+        (lambda: begun(a_fit(2)), "in the middle of an epoch can't go together; end it alone"),
         (lambda: shared(a_fit(2)), "that several processes share can't go together; give each one process"),
     ],
 )
@@ -152,6 +153,33 @@ def test_trainings_that_cannot_go_together_are_refused_before_anything_is_traine
     with pytest.raises(SearchError, match=words):
         next(fit_together(fits))
     assert fits[0].progress.epoch == 0
+
+
+class Left(Exception):
+    """A training is to be left here."""
+
+
+def leave() -> None:
+    raise Left
+
+
+def begun(fit: Fit) -> Fit:
+    fit.network.float()
+    fit.between = leave
+    with pytest.raises(Left):
+        next(iter(fit))
+    return fit
+
+
+def test_a_training_that_is_left_leaves_the_others_after_the_same_step() -> None:
+    fits = [a_fit(1), a_fit(2)]
+    for fit in fits:
+        fit.network.float()
+    fits[0].between = leave
+    with pytest.raises(Left):
+        next(fit_together(fits))
+    assert [fit.moment()[1]["batches"] for fit in fits] == [1, 1]
+    assert [fit.optimizer.steps for fit in fits] == [1, 1]
 
 
 def shared(fit: Fit) -> Fit:

@@ -44,6 +44,26 @@ def test_networks_together_leave_out_what_each_leaves_out_alone() -> None:
     assert torch.equal(torch.get_rng_state(), outside)
 
 
+def test_a_layer_that_is_called_twice_leaves_out_others_the_second_time() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dropout = nn.Dropout(0.5)
+
+        def forward(self, values: Tensor) -> Tensor:
+            return torch.stack([self.dropout(values), self.dropout(values)])
+
+    torch.manual_seed(1)
+    alone = Twice()
+    wanted = [alone(ONES) for _ in range(2)]
+    network = Twice()
+    noise = DrawnAhead([network], [chance_of(1)])
+    for each in wanted:
+        noise.draw()
+        assert torch.equal(network(ONES), each)
+    assert not torch.equal(*wanted[0])
+
+
 def test_a_step_itself_draws_nothing_after_the_first() -> None:
     network = Two()
     DrawnAhead([network], [chance_of(1)])

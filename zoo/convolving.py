@@ -91,8 +91,8 @@ class _Everywhere:
 
     def room_for_gradients(self, outputs: Tensor) -> Tensor:
         room = torch.empty_like(outputs)
-        if outputs.shape[1] > self.length:
-            room[:, 0 if self.first else self.length] = 0
+        room[:, : self.first] = 0
+        room[:, self.first + self.length :] = 0
         return room
 
     def gradients(self, to_outputs: Tensor, wanted: bool) -> tuple[Tensor | None, Tensor]:

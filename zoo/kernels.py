@@ -10,7 +10,16 @@ dividing wider numbers takes longer than all else here; see together.MOST_NUMBER
 import triton
 import triton.language as tl
 
-__all__ = ["activate", "finish_slopes", "finish_statistics", "normed", "pool", "spread", "sums"]
+__all__ = [
+    "activate",
+    "at_least_zero",
+    "finish_slopes",
+    "finish_statistics",
+    "normed",
+    "pool",
+    "spread",
+    "sums",
+]
 
 
 @triton.jit(do_not_specialize=["rows", "pools", "frames", "first"])
@@ -68,6 +77,12 @@ def pool(
     tl.store(
         parts + (programs + block) * channels + column, tl.sum(squares, 0) - moved * moved / seen, mask=there
     )
+
+
+@triton.jit
+def at_least_zero(value):
+    """As ReLU: what is no number stays none, so that a training that diverges shows it."""
+    return tl.maximum(value, 0.0, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
@@ -152,7 +167,7 @@ def finish_statistics(
     mean = total / n
     normed(
         mean,
-        tl.maximum(squares / n - mean * mean, 0.0),
+        at_least_zero(squares / n - mean * mean),
         column,
         there,
         n,
@@ -184,7 +199,7 @@ def activate(
     if SIGNED:
         gain = tl.where(tl.load(scale + column, mask=there, other=1.0) < 0, -gain, gain)
     value = tl.load(z + at, mask=inside, other=0.0).to(tl.float32) * gain[None, :] + offset[None, :]
-    tl.store(result + at, tl.maximum(value, 0.0).to(result.dtype.element_ty), mask=inside)
+    tl.store(result + at, at_least_zero(value).to(result.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=["rows"])

@@ -58,23 +58,22 @@ class DrawnAhead:
     def __init__(self, networks: Sequence[nn.Module], chances: Sequence[Chance]) -> None:
         self.chances = list(chances)
         self._replaced: list[tuple[nn.Module, str, nn.Module]] = []
-        self._layers: list[list[_Drawn]] = []
-        for network, chance in zip(networks, self.chances, strict=True):
-            reached: list[_Drawn] = []  # in the order in which they are
-            self._layers.append(reached)
+        self._noises = [_Noises(chance) for chance in self.chances]
+        self._hooks = [
+            network.register_forward_pre_hook(noises.begin)
+            for network, noises in zip(networks, self._noises, strict=True)
+        ]
+        for network, noises in zip(networks, self._noises, strict=True):
             for parent in list(network.modules()):
                 for name, layer in parent.named_children():
                     if isinstance(layer, nn.Dropout):
                         self._replaced.append((parent, name, layer))
-                        setattr(parent, name, _Drawn(layer, chance, reached))
+                        setattr(parent, name, _Drawn(layer, noises))
 
     def draw(self) -> None:
-        """Draw for the next step. For layers that were not reached yet there is nothing to do: they draw themselves."""
-        for chance, layers in zip(self.chances, self._layers, strict=True):
-            if layers:
-                with chance.own():
-                    for layer in layers:
-                        layer.draw()
+        """Draw for the next step. Before a network's first one there is nothing to do: it draws itself."""
+        for noises in self._noises:
+            noises.draw()
 
     @contextmanager
     def undrawn(self) -> Iterator[None]:
@@ -86,31 +85,51 @@ class DrawnAhead:
 
     def close(self) -> None:
         """Give the networks their own layers back."""
+        for hook in self._hooks:
+            hook.remove()
         for parent, name, layer in self._replaced:
             setattr(parent, name, layer)
 
 
-class _Drawn(nn.Module):
-    """Dropout by what was drawn last. reached: of its network's layers, where it joins in at its first step."""
+class _Noises:
+    """What a network's dropout leaves out in a step: a noise for each call of a layer, in the order of the calls."""
 
-    def __init__(self, layer: nn.Dropout, chance: Chance, reached: list[_Drawn]) -> None:
-        super().__init__()
-        self.p, self.chance, self.reached = layer.p, chance, reached
-        self.training = layer.training
-        self.noise: Tensor | None = None
+    def __init__(self, chance: Chance) -> None:
+        self.chance, self.calls = chance, 0
+        self.shares: list[float] = []
+        self.noises: list[Tensor] = []
 
-    def forward(self, values: Tensor) -> Tensor:
-        if not self.training:
-            return values
-        if self.noise is None or self.noise.shape != values.shape:
-            self.noise = torch.empty_like(values.detach())
+    def begin(self, *given: object) -> None:
+        """The network is run from its beginning."""
+        self.calls = 0
+
+    def next(self, values: Tensor, share: float) -> Tensor:
+        """The noise for the call that comes next; drawn here if it was never made."""
+        at, self.calls = self.calls, self.calls + 1
+        if at == len(self.noises) or self.noises[at].shape != values.shape:
+            self.noises[at:] = [torch.empty_like(values.detach())]
+            self.shares[at:] = [share]
             with self.chance.own():
-                self.draw()
-            if self not in self.reached:
-                self.reached.append(self)
-        return values * self.noise
+                self._draw(at)
+        return self.noises[at]
 
     def draw(self) -> None:
-        """From torch's own generators as they are now."""
-        assert self.noise is not None
-        self.noise.copy_(dropout(torch.ones_like(self.noise), self.p))
+        """All of them anew, where they lie."""
+        if self.noises:
+            with self.chance.own():
+                for at in range(len(self.noises)):
+                    self._draw(at)
+
+    def _draw(self, at: int) -> None:
+        self.noises[at].copy_(dropout(torch.ones_like(self.noises[at]), self.shares[at]))
+
+
+class _Drawn(nn.Module):
+    """Dropout by what was drawn last."""
+
+    def __init__(self, layer: nn.Dropout, noises: _Noises) -> None:
+        super().__init__()
+        self.p, self.noises, self.training = layer.p, noises, layer.training
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values * self.noises.next(values, self.p) if self.training else values

@@ -7,7 +7,7 @@ frames follow from the moments of the samples. For the form of it all see zoo/ke
 import triton
 import triton.language as tl
 
-from zoo.kernels import normed
+from zoo.kernels import at_least_zero, normed
 
 __all__ = ["filter_samples", "finish_moments", "finish_sample_gradients", "moments", "sample_gradients"]
 
@@ -75,7 +75,7 @@ def finish_moments(
         tl.store(spreads + k * channels + column, along.to(tl.float32), mask=there)
     normed(
         mean * sign,
-        tl.maximum(variance, 0.0),
+        at_least_zero(variance),
         column,
         there,
         n,
@@ -133,7 +133,7 @@ def filter_samples(
     to = row[:, None] * channels + column[None, :]
     tl.store(
         result + to,
-        tl.maximum(value, 0.0).to(result.dtype.element_ty),
+        at_least_zero(value).to(result.dtype.element_ty),
         mask=inside[:, None] & there[None, :],
     )
 

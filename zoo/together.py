@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sysconfig
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -71,9 +73,10 @@ def _on_processor(block: Block, frames: Tensor) -> Tensor | None:
 
 def _on_gpu(block: Block, frames: Tensor) -> Tensor | None:
     conv = block.conv
-    if conv.weight.dtype != torch.float32 or not _has_kernels():
+    if conv.weight.dtype != torch.float32 or not _has_kernels() or not _is_current(frames.device):
         return None
-    if frames.shape[0] * frames.shape[2] * max(conv.in_channels, conv.out_channels) > MOST_NUMBERS:
+    padded = frames.shape[2] + conv.kernel_size[0]
+    if frames.shape[0] * padded * max(conv.in_channels, conv.out_channels) > MOST_NUMBERS:
         return None
     from zoo import fused_gpu  # Triton is no part of every torch
 
@@ -87,14 +90,20 @@ def _on_gpu(block: Block, frames: Tensor) -> Tensor | None:
     return fused_gpu.filtered_block(frames, conv.weight, _norm(block), -1, 1)
 
 
+def _is_current(device: torch.device) -> bool:
+    """Triton starts its kernels on the current GPU."""
+    return device.type != "cuda" or device.index == torch.cuda.current_device()
+
+
 @cache
 def _has_kernels() -> bool:
-    """Whether Triton is here, and what it needs: a GPU that it knows and a C compiler."""
-    compilers = (os.environ.get("CC"), "cc", "gcc", "clang")
+    """Whether Triton is here, and what it needs: a GPU that it knows, a C compiler and Python's headers."""
+    compilers = (os.environ.get("CC"), "gcc", "clang")
     return (
         os.environ.get("WAVEZOO_KERNELS", "yes") != "no"
         and find_spec("triton") is not None
         and any(shutil.which(name) for name in compilers if name)
+        and Path(sysconfig.get_paths()["include"], "Python.h").is_file()
         and torch.version.cuda is not None
         and torch.cuda.get_device_capability() >= (8, 0)
     )

@@ -21,6 +21,7 @@ from .checks import EPOCHS, rows
 from .nodes import Nodes
 
 KINDS = ("driver", "node", "worker")
+EPOCHS_FOR_EACH = 6  # kept for each kill that is still to come
 LONGEST_SECONDS = 600.0  # without anything that goes on, on a machine that has other things to do
 SPACE = '''"""Chaos: one small network at many rates."""
 from search.spaces import Point
@@ -76,7 +77,7 @@ class Chaos:
         """Kill as often as was asked, then let the search come to its end. Returns its last exit code."""
         try:
             for number, kind in enumerate(self.plan, 1):
-                self.wait()
+                self.wait(len(self.plan) - number + 1)
                 self.kill(kind)
                 self.tell(f"kill {number:2}: {kind}")
                 self.mend(kind)
@@ -87,13 +88,17 @@ class Chaos:
             self.driver.kill()
             self.driver.wait()
 
-    def wait(self) -> None:
-        """Until some epochs more are there, or for some seconds: into the middle of something."""
+    def wait(self, kills_left: int) -> None:
+        """Until some epochs more are there, or for some seconds: into the middle of something.
+
+        A quick machine is not given so long that the search comes to its end before the last kill.
+        """
+        last = len(self.rates) * EPOCHS - EPOCHS_FOR_EACH * kills_left
         if self.random.random() < 0.3:
             end = time.monotonic() + self.random.uniform(0, 12)
-            self.until(lambda: time.monotonic() > end)
+            self.until(lambda: time.monotonic() > end or self.epochs() >= last)
         else:
-            wanted = self.epochs() + self.random.randint(1, 4)
+            wanted = min(self.epochs() + self.random.randint(1, 4), last)
             self.until(lambda: self.epochs() >= wanted)
 
     def kill(self, kind: str) -> None:
