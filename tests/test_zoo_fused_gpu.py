@@ -4,7 +4,12 @@ Without a GPU the kernels are run by Triton's interpreter on the processor (see 
 arithmetic is right.
 """
 
+import math
+import os
+import subprocess
+import sys
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +20,7 @@ from zoo import together
 from zoo.tower import ConvBlock, same_pad
 
 pytest.importorskip("triton", reason="Triton is not part of this torch")
+from zoo import kernels, sample_kernels
 
 SINGLE = 3e-6  # relative to the length of all values together
 # Of many pools one or two have frames so alike that float32 takes another for the largest than float64 does.
@@ -168,6 +174,33 @@ def in_float32() -> torch.backends.ContextProp:
     from search.precision import computing
 
     return computing("float32", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+@pytest.mark.parametrize("capability", ["80", "90"])
+def test_every_kernel_compiles_for_a_gpu_that_need_not_be_here(capability: str, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    script = Path(__file__).with_name("compiled_kernels.py")
+    done = subprocess.run(
+        [sys.executable, str(script), capability],
+        env=environment | {"TRITON_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    sizes = [line.split() for line in done.stdout.splitlines()]
+    assert {name for name, _ in sizes} == set(kernels.__all__) - {"normed", "at_least_zero"} | set(
+        sample_kernels.__all__
+    )
+    assert all(int(size) > 1000 for _, size in sizes)
+
+
+@pytest.mark.parametrize("value", [float("nan"), -1.0, 0.0, 2.0])
+def test_a_block_shows_what_is_no_number(value: float, on_processor: torch.device) -> None:
+    block = block_of(3, 3, (1, 1), 3)
+    frames = torch.randn(2, 3, 9)
+    frames[0, 0, 0] = value
+    assert bool(block.train()(frames).isnan().any()) == math.isnan(value)
 
 
 @pytest.mark.gpu

@@ -82,7 +82,7 @@ def pool(
 @triton.jit
 def at_least_zero(value):
     """As ReLU: what is no number stays none, so that a training that diverges shows it."""
-    return tl.maximum(value, 0.0, propagate_nan=tl.PropagateNan.ALL)
+    return tl.where(value < 0.0, 0.0, value)
 
 
 @triton.jit
