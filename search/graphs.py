@@ -103,7 +103,7 @@ class GraphedStep:
         self._device = device = waves[0].device
         # Nothing moves at a rate of zero, so warming up leaves the weights alone.
         self._rates = [torch.zeros((), device=device) for _ in self.optimizers]
-        self._numbers = [torch.ones((), device=device) for _ in self.optimizers]
+        self._numbers = [torch.ones((), dtype=torch.float64, device=device) for _ in self.optimizers]
         self._streams = _lane_streams(device, len(self.lanes))
         random = torch.cuda.get_rng_state(device)
         kept = [(it, it.clone()) for it in [*buffers, *self._remembered()]]

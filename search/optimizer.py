@@ -53,7 +53,11 @@ class Optimizer:
 
     @torch.no_grad()
     def move(self, learning_rate: float | Tensor, step: int | Tensor) -> None:
-        """A step of this number, which is not counted. A captured one takes both from the GPU, as tensors of ()."""
+        """A step of this number, which is not counted.
+
+        A captured one takes both from the GPU, as tensors of (), the number in float64: Adam's first steps subtract
+        powers of it from 1 that float32 can hardly tell from 1.
+        """
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         if self.fused and self.slots and isinstance(learning_rate, Tensor):
             self.fused(self.parameters, gradients, self.slots, self.weight_decay, learning_rate)
@@ -119,11 +123,15 @@ def adam(slots: Slots, gradients: list[Tensor], step: int | Tensor) -> list[Tens
     torch._foreach_mul_(slots["square"], 0.999)
     torch._foreach_addcmul_(slots["square"], gradients, gradients, value=0.001)
     scale = torch._foreach_sqrt(slots["square"])
-    torch._foreach_div_(scale, (1 - 0.999**step) ** 0.5)
+    torch._foreach_div_(scale, _factor((1 - 0.999**step) ** 0.5))
     torch._foreach_add_(scale, 1e-8)
     directions = torch._foreach_div(slots["mean"], scale)
-    torch._foreach_div_(directions, 1 - 0.9**step)
+    torch._foreach_div_(directions, _factor(1 - 0.9**step))
     return list(directions)
+
+
+def _factor(value: float | Tensor) -> float | Tensor:
+    return value.float() if isinstance(value, Tensor) else value
 
 
 def adagrad(slots: Slots, gradients: list[Tensor], step: int | Tensor) -> list[Tensor]:

@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,8 @@ from torch import nn
 import datasets
 import zoo
 from datasets import DatasetError
-from search import attempts, data, failures, files, ledger, run, spaces, training
-from search.attempts import Attempt, Limit, cause
+from search import data, failures, files, ledger, run, spaces, training
+from search.attempts import Attempt, Limit
 from search.deciding import Decider
 from search.halting import Halt, Leave
 from search.job import Job
@@ -39,7 +37,7 @@ INJECTED = {
     "out of GPU memory": "test_a_batch_too_large_for_the_memory_goes_through_in_parts",
     "out of host memory": "test_a_trial_that_fits_no_memory_fails_by_that_name",
     "lost": "test_search_whole.py: test_a_trial_whose_process_is_killed_goes_on_in_another",
-    "hang": "test_an_epoch_that_never_ends_is_ended",
+    "hang": "test_search_attempts.py: test_an_epoch_that_never_ends_is_ended",
     "refused": "test_settings_that_only_the_data_can_refuse_fail_their_trial",
     "data": "test_search_stops.py: test_data_that_go_away_stop_the_whole_search",
     "storage full": "test_search_stops.py: test_a_full_disk_stops_the_whole_search",
@@ -185,6 +183,34 @@ def test_no_part_of_a_batch_has_one_segment() -> None:
             assert min(sizes) >= 2
             assert sum(sizes) == segments
             assert max(sizes) <= max(most, 3)
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_captured_step_goes_before_batches_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its memory may be all that is missing, and batch norm then still sees whole batches."""
+    whole, evaluated = training.evaluate, []
+
+    def evaluate(network: nn.Module, *given: Any) -> Any:
+        evaluated.append(network)
+        if len(evaluated) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return whole(network, *given)
+
+    monkeypatch.setattr(training, "evaluate", evaluate)
+    with Trial(settings(), "cpu", {}) as trial:
+        trial.fit.stepper.graph = object()  # type: ignore[assignment]
+        row = trial.advance()
+        assert trial.fit.stepper.graph is None
+        assert not trial.fit.stepper.captures
+    assert row["micro_batch_size"] == SMALL.batch_size
+    assert evaluated[0] is not evaluated[1]
+
+
+def test_the_end_of_memory_is_known_behind_what_it_broke() -> None:
+    broken = RuntimeError("the capture was invalidated")
+    assert failures.memory_kind(broken) is None
+    broken.__context__ = torch.OutOfMemoryError("CUDA out of memory.")
+    assert failures.memory_kind(broken) is failures.GPU_MEMORY
 
 
 @pytest.mark.usefixtures("fresh_home")
@@ -335,76 +361,6 @@ def test_a_failure_goes_to_the_ledger_by_its_kind() -> None:
     assert desk.decider.study.get_trials()[0].user_attrs["failure"]["kind"] == "out of GPU memory"
 
 
-def test_the_limit_of_an_epoch_follows_from_those_before_it() -> None:
-    assert Limit("auto", 1.0).seconds([]) == 600
-    assert Limit("auto", 100.0).seconds([]) == 6000
-    assert Limit("auto", 1000.0).seconds([70.0, 90.0]) == 900
-    assert Limit("auto", 1000.0).seconds([1.0]) == 600
-    assert Limit(3, 1000.0).seconds([5000.0]) == 180
-
-
-@pytest.fixture
-def counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The kernel's counts, which a test may change."""
-    file = tmp_path / "vmstat"
-    file.write_text("nr_free_pages 7\noom_kill 3\n")
-    monkeypatch.setattr(attempts, "VMSTAT", file)
-    return file
-
-
-def test_a_process_that_lets_go_leaves_nothing_to_explain(tmp_path: Path, counts: Path) -> None:
-    Attempt(tmp_path, Limit("auto", 1.0)).close()
-    assert cause(tmp_path) is None
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["vmstat"]
-
-
-def test_a_process_that_is_gone_was_lost(tmp_path: Path, counts: Path) -> None:
-    Attempt(tmp_path, Limit("auto", 1.0))._stacks.close()
-    assert cause(tmp_path) is failures.LOST
-    assert attempts.loss(tmp_path)["why"].startswith("its process or node was lost 4 times (killed, or ")
-
-
-def test_a_process_that_the_kernel_ended_for_memory_is_told_from_others(tmp_path: Path, counts: Path) -> None:
-    Attempt(tmp_path, Limit("auto", 1.0))._stacks.close()
-    counts.write_text("nr_free_pages 7\noom_kill 4\n")
-    assert cause(tmp_path) is failures.HOST_MEMORY
-    assert attempts.loss(tmp_path)["kind"] == "out of host memory"
-
-
-def test_a_kernel_that_does_not_count_is_believed_nothing(tmp_path: Path, counts: Path) -> None:
-    counts.write_text("nr_free_pages 7\n")
-    Attempt(tmp_path, Limit("auto", 1.0))._stacks.close()
-    assert cause(tmp_path) is failures.LOST
-
-
-HANGS = """
-import sys, threading
-from pathlib import Path
-from search.attempts import Attempt, Limit
-attempt = Attempt(Path(sys.argv[1]), Limit(0.005, 1.0))
-attempt.begin([])
-attempt.rest()
-def an_epoch_that_never_ends():
-    threading.Event().wait()
-attempt.begin([])
-an_epoch_that_never_ends()
-"""
-
-
-def test_an_epoch_that_never_ends_is_ended(tmp_path: Path) -> None:
-    answer = subprocess.run(
-        [sys.executable, "-c", HANGS, str(tmp_path)], capture_output=True, check=False, timeout=120
-    )
-    assert answer.returncode == 1, answer.stderr
-    assert "an_epoch_that_never_ends" in (tmp_path / "hang.txt").read_text()
-    assert cause(tmp_path) is failures.HANG
-    loss = attempts.loss(tmp_path)
-    assert loss["kind"] == "hang"
-    assert loss["why"].endswith(f"where it stood is in {tmp_path}/hang.txt")
-    Attempt(tmp_path, Limit("auto", 1.0))._stacks.close()  # the next one, lost in another way
-    assert cause(tmp_path) is failures.LOST
-
-
 @pytest.mark.usefixtures("fresh_home")
 def test_a_trial_lost_too_often_has_the_kind_of_its_last_loss() -> None:
     desk, _ = a_desk("cluster.epoch_minutes=5")
@@ -420,20 +376,6 @@ def test_a_trial_lost_too_often_has_the_kind_of_its_last_loss() -> None:
     attempt._stacks.close()
     desk.end("a", lost=True)
     assert desk.decider.study.get_trials()[0].user_attrs["failure"]["kind"] == "hang"
-
-
-def test_what_a_node_found_before_is_believed_where_its_counts_cannot_be_read(
-    tmp_path: Path, counts: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On the node: the first process is ended for memory, the second is lost. Here, on another machine: it is read."""
-    Attempt(tmp_path, Limit("auto", 1.0))._stacks.close()
-    counts.write_text("nr_free_pages 7\noom_kill 4\n")
-    Attempt(tmp_path, Limit("auto", 1.0))._stacks.close()
-    assert cause(tmp_path) is failures.LOST
-    boot = tmp_path / "boot_id"
-    boot.write_text("another machine\n")
-    monkeypatch.setattr(attempts, "BOOT", boot)
-    assert cause(tmp_path) is failures.HOST_MEMORY
 
 
 def test_a_time_limit_that_is_none_is_refused() -> None:

@@ -71,6 +71,19 @@ def test_a_block_whose_statistics_are_shared_is_not_trained_as_one_step() -> Non
     assert trained_together(block, frames) is None
 
 
+def test_statistics_of_half_precision_are_counted_in_full() -> None:
+    torch.manual_seed(0)
+    norm = torch.nn.BatchNorm1d(3)
+    shared = torch.nn.Sequential(torch.nn.BatchNorm1d(3))
+    share_layers(shared, Team(batch=1001))
+    values = torch.randn(1001, 3) + 5  # more than bfloat16 can count
+    wanted = norm(values.bfloat16().float())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = shared(values.bfloat16())
+    assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    assert torch.allclose(shared[0].running_var, norm.running_var, rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_a_trial_on_two_gpus_scores_what_it_scores_on_one(
     fresh_home: Path, mlflow_db: Path, tmp_path: Path

@@ -1,11 +1,9 @@
 """Training one network: the stream of epochs, and that nothing is lost or changed by an interruption."""
 
 import contextlib
-import copy
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -22,8 +20,8 @@ from search.evaluation import evaluate
 from search.failures import Diverged
 from search.feed import open_feed
 from search.metrics import score
-from search.optimizer import Optimizer, make
-from search.settings import OPTIMIZERS, SearchError, Training, TrialSettings
+from search.optimizer import Optimizer
+from search.settings import SearchError, Training, TrialSettings
 from search.training import Fit, copied
 from search.trial import Paused, Trial
 
@@ -89,58 +87,6 @@ def test_the_rate_decays_with_every_update_of_a_stage(monkeypatch: pytest.Monkey
         pass
     assert rates[:6] == [0.05 / (1 + 0.1 * update) for update in range(6)]
     assert rates[6:] == [0.01 / (1 + 0.1 * update) for update in range(6)]
-
-
-TORCHS_OWN = {
-    "nesterov": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
-    "sgd": torch.optim.SGD,
-    "adam": torch.optim.Adam,
-    "adagrad": torch.optim.Adagrad,
-}
-
-
-@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_optimizers_take_the_steps_of_torchs_own(name: str, weight_decay: float) -> None:
-    torch.manual_seed(0)
-    ours = torch.nn.Linear(7, 3)
-    theirs = copy.deepcopy(ours)
-    own = make(name, ours.parameters(), 0.9, weight_decay)
-    reference = TORCHS_OWN[name](theirs.parameters(), lr=0.1, weight_decay=weight_decay)
-    for step in range(5):
-        wave = torch.randn(4, 7)
-        ours(wave).square().sum().backward()
-        theirs(wave).square().sum().backward()
-        own.step(0.1 / (step + 1))
-        reference.param_groups[0]["lr"] = 0.1 / (step + 1)
-        reference.step()
-        reference.zero_grad()
-        if name in ("nesterov", "sgd"):
-            assert torch.equal(ours.weight, theirs.weight)
-            assert torch.equal(ours.bias, theirs.bias)
-        assert torch.allclose(ours.weight, theirs.weight, rtol=1e-5, atol=1e-6)
-        assert torch.allclose(ours.bias, theirs.bias, rtol=1e-5, atol=1e-6)
-
-
-def test_nesterov_without_momentum_is_plain_descent() -> None:
-    layer = torch.nn.Linear(2, 1)
-    own = make("nesterov", layer.parameters(), momentum=0.0)
-    layer(torch.ones(1, 2)).sum().backward()
-    before = layer.weight.detach().clone()
-    own.step(0.5)
-    assert torch.equal(layer.weight, before - 0.5)
-    assert own.slots == {}
-
-
-def test_what_cannot_be_trained_is_left_alone() -> None:
-    layer = torch.nn.Linear(2, 1)
-    layer.weight.requires_grad_(False)
-    own = make("adam", layer.parameters())
-    layer(torch.ones(1, 2)).sum().backward()
-    before = layer.weight.clone()
-    own.step(0.1)
-    assert torch.equal(layer.weight, before)
-    assert len(own.slots["mean"]) == 1
 
 
 @pytest.mark.usefixtures("demo")

@@ -9,20 +9,19 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 import zoo
 from search import worker
 from search.graphs import Stepper
 from search.optimizer import Optimizer, make
-from search.precision import computing, full
 from search.replicates import stepper_of
 from search.settings import FLOAT32
 from zoo.noise import Chance
+
+from .stepping import gradients_of
 
 LEARNING_RATE = 0.01
 
@@ -43,7 +42,7 @@ def one_by_one(name: str, count: int, batch: int, device: str, precision: str = 
     networks, optimizers = _prepared(name, count, device)
     waves, tags = _batches(networks, batch, device)
     steppers = [
-        Stepper([partial(_gradients, network, precision)], network.buffers, captures=device == "cuda")
+        Stepper([gradients_of(network, precision)], network.buffers, captures=device == "cuda")
         for network in networks
     ]
 
@@ -58,7 +57,7 @@ def as_one(name: str, count: int, batch: int, device: str, precision: str = FLOA
     """All replicates together, on a GPU in one graph."""
     networks, optimizers = _prepared(name, count, device)
     waves, tags = _batches(networks, batch, device)
-    lanes = [partial(_gradients, network, precision) for network in networks]
+    lanes = [gradients_of(network, precision) for network in networks]
     held = ExitStack()
     stepper = held.enter_context(
         stepper_of(networks, lanes, [Chance(torch.device(device)) for _ in networks])
@@ -70,15 +69,6 @@ def as_one(name: str, count: int, batch: int, device: str, precision: str = FLOA
         stepper.step(optimizers, [LEARNING_RATE] * count, list(waves), list(tags))
 
     return lambda: timed(step, device)
-
-
-def _gradients(network: nn.Module, precision: str, wave: Tensor, wanted: Tensor) -> Tensor:
-    with computing(precision, wave.device) as forwards:
-        with forwards:
-            logits = network(wave)
-        loss = binary_cross_entropy_with_logits(full(logits), wanted)
-        loss.backward()
-    return loss.detach()
 
 
 FORMS = {"one by one": one_by_one, "as one": as_one}

@@ -164,7 +164,7 @@ def ours(batch: int, precision: str, graph: bool, kernels: bool, name: str) -> S
     from search.graphs import GraphedStep
     from search.optimizer import make
 
-    from .stepping import LEARNING_RATE, network_of
+    from .stepping import LEARNING_RATE, gradients_of, network_of
 
     network, (waves, tags) = network_of("ours", name).cuda(), _batch(name, batch)
     optimizer = make("nesterov", network.parameters())
@@ -181,23 +181,6 @@ def ours(batch: int, precision: str, graph: bool, kernels: bool, name: str) -> S
         optimizer.step(LEARNING_RATE)
 
     return step
-
-
-def gradients_of(network: "torch.nn.Module", precision: str) -> Callable[..., "torch.Tensor"]:
-    """What leaves the gradients of a batch in a network's parameters and returns its mean loss."""
-    from torch.nn.functional import binary_cross_entropy_with_logits
-
-    from search.precision import computing, full
-
-    def gradients(waves: "torch.Tensor", tags: "torch.Tensor") -> "torch.Tensor":
-        with computing(precision, waves.device) as forwards:
-            with forwards:
-                logits = network(waves)
-            loss = binary_cross_entropy_with_logits(full(logits), tags)
-            loss.backward()
-        return loss.detach()
-
-    return gradients
 
 
 def _done(losses: object) -> None:

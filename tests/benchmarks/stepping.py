@@ -73,6 +73,21 @@ def step_of(form: str, name: str, batch: int, threads: int) -> Step:
     return step
 
 
+def gradients_of(network: nn.Module, precision: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """What leaves the gradients of a batch in a network's parameters and returns its mean loss."""
+    from search.precision import computing, full
+
+    def gradients(waves: Tensor, tags: Tensor) -> Tensor:
+        with computing(precision, waves.device) as forwards:
+            with forwards:
+                logits = network(waves)
+            loss = binary_cross_entropy_with_logits(full(logits), tags)
+            loss.backward()
+        return loss.detach()
+
+    return gradients
+
+
 def _our_update(network: nn.Module) -> Step:
     from search.optimizer import make
 

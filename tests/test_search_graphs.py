@@ -1,0 +1,86 @@
+"""How steps of training are taken where graphs can't be had; what graphs do is tests/test_search_gpu.py."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from search import graphs
+from search.graphs import Stepper
+from search.optimizer import Optimizer, make
+
+Stepping = tuple[Stepper, list[Optimizer], list[nn.Linear], list[str]]
+WAVES, TAGS = torch.ones(3, 4), torch.zeros(3, 2)
+
+
+def two_trainings() -> Stepping:
+    """A stepper that tries graphs, its optimizers and networks, and what was called in between."""
+    torch.manual_seed(0)
+    networks, called = [nn.Linear(4, 2) for _ in range(2)], list[str]()
+
+    def lane(network: nn.Linear) -> Any:
+        def gradients(waves: Tensor, tags: Tensor) -> Tensor:
+            called.append("gradients")
+            loss = (network(waves) - tags).square().mean()
+            loss.backward()
+            return loss.detach()
+
+        return gradients
+
+    @contextmanager
+    def undrawn() -> Any:
+        called.append("undrawn")
+        yield
+
+    lanes = [lane(network) for network in networks]
+    stepper = Stepper(lanes, lambda: [], True, lambda: called.append("draw"), undrawn)
+    return stepper, [make("nesterov", network.parameters()) for network in networks], networks, called
+
+
+def refuses(error: Exception) -> Any:
+    def made(*given: object) -> AbstractContextManager[None]:
+        raise error
+
+    return made
+
+
+def taken(stepping: Stepping) -> Sequence[Tensor]:
+    stepper, optimizers, _, _ = stepping
+    return stepper.step(optimizers, [0.1, 0.2], [WAVES, WAVES], [TAGS, TAGS])
+
+
+def test_what_no_graph_can_hold_is_stepped_through_and_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tries: list[int] = []
+    monkeypatch.setattr(
+        graphs, "GraphedStep", lambda *given: (tries.append(1), refuses(RuntimeError("it waits"))())
+    )
+    stepping = two_trainings()
+    stepper, optimizers, networks, called = stepping
+    before = [network.weight.detach().clone() for network in networks]
+    losses = [taken(stepping) for _ in range(2)]
+    assert len(tries) == 1
+    assert not stepper.captures
+    assert called == ["undrawn", *["draw", "gradients", "gradients"] * 2]
+    assert [optimizer.steps for optimizer in optimizers] == [2, 2]
+    assert all((network.weight != old).any() for network, old in zip(networks, before, strict=True))
+    assert all(second < first for first, second in zip(*losses, strict=True))
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_the_end_of_memory_in_a_capture_is_told(chained: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch may tell of the capture that it broke instead, while it handles the other."""
+    error: Exception = torch.OutOfMemoryError("CUDA out of memory.")
+    if chained:
+        memory, error = error, RuntimeError("the capture was invalidated")
+        error.__context__ = memory
+    monkeypatch.setattr(graphs, "GraphedStep", refuses(error))
+    stepping = two_trainings()
+    with pytest.raises(type(error)):
+        taken(stepping)
+    assert stepping[0].captures
+    assert stepping[-1] == ["undrawn"]
