@@ -108,3 +108,10 @@ def serving(files: dict[str, bytes]) -> Iterator[Server]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class Waits(list[float]):
+    """Takes the place of sleeping."""
+
+    def __call__(self, seconds: float) -> None:
+        self.append(seconds)
