@@ -116,6 +116,16 @@ def test_a_wave_that_is_too_short_is_answered_in_a_line() -> None:
         climb(zoo.create("samplecnn_m3_n9_s3"), "body.6.activation", samples=729)
 
 
+def test_a_network_of_few_layers_is_drawn_to_the_last_that_can_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the top a wave makes one frame, and the six layers that are meant where nothing is said would end there."""
+    assert probe.main(["network=samplecnn_m3_n3_s9", f"out={tmp_path}"]) == 0
+    drawn = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()[:-1]]
+    assert drawn == ["front.activation", *(f"body.{n}.activation" for n in (1, 2, 3))]
+    assert (tmp_path / "spectra.png").is_file()
+
+
 def test_the_command_writes_pictures_and_arrays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["network=samplecnn_m3_n3_s81", "layers=1..2", f"out={tmp_path / 'out'}"]
     assert probe.main(words) == 0
@@ -146,6 +156,14 @@ def test_the_command_writes_pictures_and_arrays(tmp_path: Path, capsys: pytest.C
             "has 5 layers with filters: front.activation",
         ),
         (["network=samplecnn_m3_n3_s81", "out={}", "layers=front.activatoin"], "no layer 'front.activatoin'"),
+        (
+            ["network=samplecnn_m3_n3_s81", "out={}", "layers=3..2"],
+            "layers=3..2: give 1..6, a number, or names",
+        ),
+        (
+            ["network=samplecnn_m3_n3_s81", "out={}", "layers=5..6"],
+            "makes 1 frame of a batch norm, which needs 2",
+        ),
         (["layer=3"], "'layer=3' is no word of this command; did you mean layers"),
         (["network=samplecnn_m3_n3_s81", "out={}", "centred=maybe"], "centred=maybe: give true or false"),
         (["network=samplecnn_m3_n3_s81", "out={}", "seed=-1"], "seed=-1: give a whole number"),

@@ -121,19 +121,23 @@ def _network(given: Mapping[str, str]) -> tuple[WaveNetwork, str]:
 
 def _layers(network: WaveNetwork, wanted: str) -> list[str]:
     """The names of the layers that the words mean. raises: ZooError for a number that the network does not have."""
-    from zoo.filters import layers_of
+    from zoo.filters import climbable, layers_of
 
     known = layers_of(network)
     if not wanted[0].isdigit():
         return wanted.split(",")
     first, dots, last = wanted.partition("..")
-    if not first.isdigit() or (dots and not last.isdigit()) or int(first) < 1:
+    if not first.isdigit() or (dots and not last.isdigit()) or not 1 <= int(first) <= int(last or first):
         raise ZooError(f"layers={wanted}: give 1..6, a number, or names such as {known[0]}")
     if int(first) > len(known):
         raise ZooError(
             f"layers={wanted}: {network.name} has {len(known)} layers with filters: {', '.join(known)}"
         )
-    return known[int(first) - 1 : int(last) if dots else int(first)]
+    if not dots:
+        return [known[int(first) - 1]]
+    # Of the last layers a wave may make one frame, which a batch norm can't go by: a range ends before them.
+    can_be, chosen = climbable(network), known[int(first) - 1 : int(last)]
+    return [layer for layer in chosen if layer in can_be] or chosen
 
 
 def _write(found: Answers, out: Path, title: str) -> None:
