@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import shutil
 import time
 from pathlib import Path
 
@@ -45,12 +44,6 @@ def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return " ".join((out + err).split())
 
 
-@pytest.fixture
-def store(fresh_home: Path, mlflow_db: Path) -> str:
-    shutil.copy(mlflow_db, fresh_home / "mlflow.db")
-    return f"sqlite:///{fresh_home / 'mlflow.db'}"
-
-
 def test_without_delete_nothing_is_deleted(fresh_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lost = a_trial(0)
     said = told(capsys)
@@ -75,11 +68,11 @@ def test_a_trial_that_a_search_names_stays_and_one_that_nobody_names_goes(
         assert (folder_of(settings(NETWORK, seed)) / files.STATE).is_file()
 
 
-def test_a_trial_that_mlflow_names_stays(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trial_that_mlflow_names_stays(mlflow_uri: str, capsys: pytest.CaptureFixture[str]) -> None:
     recorded, lost = a_trial(0), a_trial(1)
-    mlflow = client(store)
+    mlflow = client(mlflow_uri)
     mlflow.create_run(mlflow.create_experiment("mine"), tags={SIGNATURE: recorded.signature()})
-    told(capsys, "delete=trials", f"tracking={store}")
+    told(capsys, "delete=trials", f"tracking={mlflow_uri}")
     assert folder_of(recorded).is_dir()
     assert not folder_of(lost).exists()
 
