@@ -4,7 +4,8 @@
 
 The CSV (UTF-8) has a line of column names, then one row a clip:
     path    where the file lies below source, such as jazz/song.flac; links are followed
-    tags    separated by ; or |, as many as hold, none too; case and spelling are kept
+    tags    separated by ; or | (or by commas, where no cell has either), as many as hold, none too; what differs in
+            case alone is one tag, in its most frequent spelling
     split   (may be left out) train, valid or test
     artist  (may be left out) who plays
     rate    (may be left out) Hz of the file; only compared with what the file has
@@ -246,12 +247,7 @@ def _oddities(table: Table) -> Iterator[str]:
     file = table.problems.file
     if table.ignored:
         yield f"{file}: not read: the column {' and the column '.join(table.ignored)}"
-    spellings: dict[str, set[str]] = {}
-    for tag in {tag for row in table.rows for tag in row.tags}:
-        spellings.setdefault(tag.casefold(), set()).add(tag)
-    twins = sorted("/".join(sorted(group)) for group in spellings.values() if len(group) > 1)
-    if twins:
-        yield f"{file}: tags that differ in case alone stay two: {', '.join(twins[:MOST_NAMED])}"
+    yield from table.remarks
 
 
 def _split_notes(rows: Sequence[Row], splits: Mapping[str, str], convention: str) -> Iterator[str]:
@@ -276,7 +272,7 @@ def _split_notes(rows: Sequence[Row], splits: Mapping[str, str], convention: str
 
 DATASET = Recipe(
     name="folder",
-    version="1",
+    version="2",
     rate_hz=22_050,
     licence="that of your own files",
     citation="",

@@ -146,9 +146,43 @@ def test_tags_are_separated_by_semicolon_or_bar_and_stored_in_alphabetical_order
     )
     table(tree(tmp_path), *rows)
     found = plan(tmp_path, 22_050)
-    assert found.tags == ("Rock", "a,b", "rock", "slow", "soft rock")
-    assert found.labels.tolist() == [[0, 0, 0, 1, 1], [1, 0, 1, 0, 0], [0, 1, 0, 0, 0]]
-    assert found.notes[0] == f"{tmp_path}/tags.csv: tags that differ in case alone stay two: Rock/rock"
+    assert found.tags == ("Rock", "a,b", "slow", "soft rock")
+    assert found.labels.tolist() == [[0, 0, 1, 1], [1, 0, 0, 0], [0, 1, 0, 0]]
+    assert found.notes[:2] == (
+        f"{tmp_path}/tags.csv: a comma in these belongs to the tag, as ; and | divide: 'a,b'",
+        f"{tmp_path}/tags.csv: tags that differ in case alone are one: Rock (rock)",
+    )
+
+
+def test_commas_divide_tags_where_no_cell_has_another_mark_and_that_is_said(tmp_path: Path) -> None:
+    rows = ('a.wav,"classical, solemnity",train,Ann', "b.wav,pop,valid,Bob", 'sub/c.wav,"pop,joy,",test,C')
+    file = table(tree(tmp_path), *rows)
+    found = plan(tmp_path, 22_050)
+    assert found.tags == ("classical", "joy", "pop", "solemnity")
+    assert found.notes == (
+        f"{file}: no cell of tags has ; or | and 2 have a comma, so commas divide: 'classical, solemnity' is 2 tags; "
+        "where a comma belongs to a tag, end that cell with ;",
+    )
+    table(tmp_path, rows[0].replace('solemnity"', 'solemnity;"'), *rows[1:])  # the way out that it names
+    assert plan(tmp_path, 22_050).tags == ("classical, solemnity", "pop", "pop,joy,")
+
+
+def test_a_comma_in_one_cell_alone_belongs_to_its_tag_and_that_is_said(tmp_path: Path) -> None:
+    file = table(tree(tmp_path), 'a.wav,"Bed, Bath",train,Ann', *ROWS[1:])
+    found = plan(tmp_path, 22_050)
+    assert found.tags == ("Bed, Bath", "rock")
+    assert found.notes == (f"{file}: a comma in these belongs to the tag, as ; and | divide: 'Bed, Bath'",)
+
+
+def test_of_tags_that_differ_in_case_the_most_frequent_spelling_is_kept_and_that_is_said(
+    tmp_path: Path,
+) -> None:
+    rows = ("a.wav,POP;Pop,train,Ann", "b.wav,pop;Joy,valid,Bob", "sub/c.wav,pop;JOY,test,Cid")
+    file = table(tree(tmp_path), *rows)
+    found = plan(tmp_path, 22_050)
+    assert found.tags == ("JOY", "pop")
+    assert found.labels.tolist() == [[0, 1], [1, 1], [1, 1]]
+    assert found.notes == (f"{file}: tags that differ in case alone are one: JOY (Joy), pop (POP, Pop)",)
 
 
 def test_a_mark_at_the_beginning_capitals_quotes_and_empty_lines_are_no_problem(tmp_path: Path) -> None:
