@@ -71,9 +71,10 @@ class Table:
     remarks: tuple[str, ...] = ()
 
 
-def read_table(file: Path) -> Table:
+def read_table(file: Path, source: Path) -> Table:
     """Rows of the CSV; DatasetError naming file and line if it is no table of clips at all.
 
+    source: the folder that paths start from; absolute ones below it are taken as if they did.
     UTF-8 with or without a mark at its beginning, comma separated, fields quoted where they have to be.
     """
     problems = Problems(file)
@@ -84,7 +85,7 @@ def read_table(file: Path) -> Table:
     found = list(_cells(lines, names, problems))
     tag_cells = [cells["tags"] for _, cells in found]
     between = between_tags(tag_cells)
-    rows = _rows(found, between, problems)
+    rows = _rows(found, source, between, problems)
     if not rows and not problems.found:
         raise DatasetError(f"{file} has no rows below its first line")
     kept = spellings(tag for row in rows for tag in row.tags)
@@ -105,10 +106,12 @@ def _cells(
         problems.add(line, f"{_columns(cells)}, the first line has {len(names)} (quote a field with a comma)")
 
 
-def _rows(found: list[tuple[int, dict[str, str]]], between: re.Pattern[str], problems: Problems) -> list[Row]:
+def _rows(
+    found: list[tuple[int, dict[str, str]]], source: Path, between: re.Pattern[str], problems: Problems
+) -> list[Row]:
     rows, seen = [], dict[str, int]()
     for line, cells in found:
-        row = _row(line, cells, between, problems)
+        row = _row(line, cells, source, between, problems)
         if row and row.path in seen:
             problems.add(line, f"{row.path} stands in line {seen[row.path]} already")
         elif row:
@@ -166,15 +169,26 @@ def _columns(cells: list[str]) -> str:
     return f"{len(cells)} column{'s' if len(cells) != 1 else ''}"
 
 
-def _row(line: int, cells: dict[str, str], between: re.Pattern[str], problems: Problems) -> Row | None:
+def _row(
+    line: int, cells: dict[str, str], source: Path, between: re.Pattern[str], problems: Problems
+) -> Row | None:
     """The row, or None where it has problems, all of which are noted."""
     before = len(problems.found)
-    path = _path(line, cells["path"], problems)
+    path = _path(line, _below(source, cells["path"]), problems)
     tags = _tags(line, cells["tags"], between, problems)
     split = _split(line, cells.get("split"), problems)
     rate_hz = _rate(line, cells.get("rate", ""), problems)
     artist = " ".join(unicodedata.normalize("NFC", cells.get("artist", "")).split())
     return Row(line, path, tags, split, artist, rate_hz) if len(problems.found) == before else None
+
+
+def _below(source: Path, text: str) -> str:
+    """The path from source on, if it is absolute and leads there, by the folder's name or by where links lead."""
+    path = PurePosixPath(text)
+    for start in (source, source.resolve()) if path.is_absolute() else ():
+        if path.is_relative_to(start):
+            return str(path.relative_to(start))
+    return text
 
 
 def _path(line: int, text: str, problems: Problems) -> str:
