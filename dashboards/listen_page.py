@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from dashboards.blocks import Block, Page, Text, Widget
 from dashboards.songs import Songs
+from datasets.audio import SUFFIXES
 
 NAME, TITLE = "listen", "Listen"
 SERVER = "python -m dashboards"
@@ -34,6 +35,7 @@ def page(songs: Songs | None, reading: object, choices: Mapping[str, str]) -> Pa
                     "models": [(model.address, model.label) for model in listed],
                     "chosen": choices.get("model", ""),
                     "most_bytes": songs.most_bytes,
+                    "accepted": ",".join(("audio/*", *SUFFIXES)),
                 },
                 "listen.js",
             ),

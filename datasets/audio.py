@@ -1,4 +1,4 @@
-"""Any wav, flac, ogg or mp3 to a mono waveform at the rate asked for: whole, or block after block."""
+"""Any audio file to a mono waveform at the rate asked for: whole, or block after block."""
 
 import contextlib
 import math
@@ -13,11 +13,14 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from datasets import m4a
 from datasets.errors import AudioError, DatasetError
 
 if TYPE_CHECKING:
     import soundfile
 
+# What is built, tagged and offered in the browser; a file that is named by hand is tried whatever its name.
+SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".au", ".caf", ".w64")
 # The resampler's filter looks ahead: so much more than the cut is decoded that its end is not an edge.
 MARGIN_SECONDS = 0.1
 MOST_SAMPLES = 2**32  # 16 GiB as float32: a header claiming more is damaged, and must not cost the memory
@@ -29,7 +32,7 @@ _stderr_is_ours = threading.Lock()
 def decode(path: str | Path, rate_hz: int, max_seconds: float | None = None) -> np.ndarray:
     """Waveform of an audio file, channels averaged.
 
-    path:        wav, flac, ogg or mp3 of any rate and number of channels.
+    path:        of one of SUFFIXES, of any rate and number of channels.
     rate_hz:     rate wanted; other rates go through soxr's HQ resampler (aliases below -130 dB, where
                  torchaudio's default leaves a 12 kHz tone at -13 dB after 44.1 to 22.05 kHz).
     max_seconds: cut to the first so many seconds, and decode little more than that.
@@ -63,19 +66,29 @@ def decode_blocks(path: str | Path, rate_hz: int) -> Iterator[np.ndarray]:
             the mp3 decoder.
     raises: AudioError as `decode`, some of it only when the block is asked for that shows it.
     """
-    path, found = Path(path), False
-    with _opened(path) as file:
-        resample = _streaming_resampler(file.samplerate, rate_hz)
-        most = BLOCK_SAMPLES // max(file.channels, math.ceil(rate_hz / file.samplerate))
-        while len(channels := _next_frames(file, path, max(1, most))):
-            if len(wave := resample(_mix(channels), False)):
-                found = True
-                yield np.ascontiguousarray(wave)
-        if len(wave := resample(np.empty(0, np.float32), True)):
+    path, found, again = Path(path), False, None
+    for wave, native_hz in _blocks(path, rate_hz):
+        again = again or _streaming_resampler(native_hz, rate_hz)
+        if len(resampled := again(wave, False)):
             found = True
-            yield np.ascontiguousarray(wave)
+            yield np.ascontiguousarray(resampled)
+    if again and len(resampled := again(np.empty(0, np.float32), True)):
+        found = True
+        yield np.ascontiguousarray(resampled)
     if not found:
         raise AudioError(path, "empty", "it decodes to no samples")
+
+
+def _blocks(path: Path, rate_hz: int) -> Iterator[tuple[np.ndarray, int]]:
+    """(samples,) float32 as the file has them, one block after another, each with their rate in Hz."""
+    _check_there(path)
+    if m4a.is_m4a(path):
+        yield from ((_finite(wave, path), native_hz) for wave, native_hz in m4a.frames(path))
+        return
+    with _opened(path) as file:
+        most = BLOCK_SAMPLES // max(file.channels, math.ceil(rate_hz / file.samplerate))
+        while len(channels := _next_frames(file, path, max(1, most))):
+            yield _mix(channels), file.samplerate
 
 
 def _streaming_resampler(native_hz: int, rate_hz: int) -> Callable[[np.ndarray, bool], np.ndarray]:
@@ -90,7 +103,6 @@ def _streaming_resampler(native_hz: int, rate_hz: int) -> Callable[[np.ndarray, 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator["soundfile.SoundFile"]:
     """The file, to be read from its beginning to its end."""
-    _check_there(path)
     import soundfile
 
     class Forwards(soundfile.SoundFile):
@@ -136,6 +148,8 @@ def _finite(channels: np.ndarray, path: Path) -> np.ndarray:
 def _read_mono(path: Path, max_seconds: float | None) -> tuple[np.ndarray, int]:
     """(samples,) float32 as the file has them, and its rate in Hz."""
     _check_there(path)
+    if m4a.is_m4a(path):
+        return _read_m4a(path, max_seconds)
     import soundfile
 
     try:
@@ -151,6 +165,21 @@ def _read_mono(path: Path, max_seconds: float | None) -> tuple[np.ndarray, int]:
     if not len(channels):
         raise AudioError(path, "empty", "it decodes to no samples")
     return _mix(_finite(channels, path)), native_hz
+
+
+def _read_m4a(path: Path, max_seconds: float | None) -> tuple[np.ndarray, int]:
+    """As _read_mono; nothing is decoded beyond what is wanted."""
+    parts, found, most, native_hz = list[np.ndarray](), 0, math.inf, 0
+    for wave, native_hz in m4a.frames(path):
+        parts.append(wave)
+        found += len(wave)
+        if max_seconds is not None:
+            most = math.ceil((max_seconds + MARGIN_SECONDS) * native_hz)
+        if found >= most:
+            break
+    if not found:
+        raise AudioError(path, "empty", "it decodes to no samples")
+    return _finite(np.concatenate(parts)[: round(min(found, most))], path), native_hz
 
 
 def _mix(channels: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""folder: your own music, any tree of wav, flac, ogg, mp3 and m4a with a CSV that says what is on it.
+"""folder: your own music, any tree of wav, flac, mp3, m4a, ogg, aiff and the like with a CSV that says what is on it.
 
     python -m datasets.build name=folder source=/my/music csv=/my/tags.csv called=mymusic
 
@@ -30,7 +30,6 @@ from datasets.audio import decode
 from datasets.errors import DatasetError, nearest
 from datasets.folder_files import Row, Table, read_table
 from datasets.folder_paths import look_for
-from datasets.m4a import decode_m4a
 from datasets.recipe import SPLITS, Plan, PlannedClip, Recipe, Skipped, store_name
 
 SHARES = {"train": 12, "valid": 1, "test": 3}
@@ -91,9 +90,8 @@ def plan(
 
 
 def read_clip(source: str, clip: PlannedClip, rate_hz: int, max_seconds: float) -> np.ndarray:
-    """Decode one file; see datasets.audio.decode and, for m4a, datasets.m4a."""
-    file = Path(source) / clip.path
-    return (decode_m4a if file.suffix.lower() == ".m4a" else decode)(file, rate_hz, max_seconds)
+    """Decode one file; see datasets.audio.decode."""
+    return decode(Path(source) / clip.path, rate_hz, max_seconds)
 
 
 def split_by_artist(clips: Mapping[str, int]) -> dict[str, str]:

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from datasets.audio import SUFFIXES
 from datasets.errors import DatasetError, nearest
 from datasets.folder_tags import between_tags, divided, remarks, spellings
 from datasets.recipe import SPLITS
 
 NEEDED, OPTIONAL = ("path", "tags"), ("split", "artist", "rate")
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
 MOST_SAID = 20
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.audio import SUFFIXES
 from datasets.errors import DatasetError
 from datasets.recipe import SPLITS
 
 TRACK_ID, SHOP_ID = re.compile(r"TR[A-Z]{5}[0-9A-F]{11}"), re.compile(r"[0-9]{2,12}")
 # "I only count tag as valid if the ground truth > 50", of 0 to 100: the makers of the lists.
 VOTES = 50
-SUFFIXES = (".mp3", ".wav", ".flac", ".ogg")
 SQLITE, NUMPY, ZIP = b"SQLite format 3\0", b"\x93NUMPY", b"PK"
 
 

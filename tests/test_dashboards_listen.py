@@ -21,7 +21,9 @@ from dashboards.models import Models
 from dashboards.pages import Listed
 from dashboards.reading import Reading
 from dashboards.songs import Songs
+from datasets.audio import SUFFIXES
 from tests.dashboards_server import Answer, Server, served
+from tests.m4a_files import encoded, tones
 from zoo.checkpoint import Card, save
 from zoo.locate import Registered
 
@@ -250,6 +252,14 @@ def test_what_is_not_known_is_told(server: Server) -> None:
         )
 
 
+def test_an_m4a_is_heard_although_the_server_keeps_no_name(
+    server: Server, model: str, tmp_path: Path
+) -> None:
+    body = encoded(tmp_path / "a.m4a", tones(), "aac").read_bytes()
+    answer = outcome(server, send(server, body, model, "a.m4a"))
+    assert (answer["state"], answer["heard"]["seconds"]) == ("done", pytest.approx(2.0, abs=0.1))
+
+
 def test_names_are_shown_in_one_short_line() -> None:
     assert shortened("a\nb\u202e.mp3") == "a?b?.mp3"
     assert len(shortened("x" * 500)) == 120
@@ -261,6 +271,7 @@ def test_the_page_offers_the_models_there_are(server: Server, model: str, songs:
     text = server.ask("/listen").text
     assert f'<option value="{model}">{model} (given at the start)</option>' in text
     assert "At most 2.86 MiB" in text
+    assert f'accept="audio/*,{",".join(SUFFIXES)}"' in text
 
 
 def test_without_a_model_the_page_says_how_one_comes_to_be() -> None:

@@ -220,14 +220,20 @@ def test_an_accent_that_the_disk_spells_otherwise_is_found(tmp_path: Path) -> No
         ("C:\\d.wav,rock,train,Ann", "line 5: path 'C:\\\\d.wav' leads out of the source folder"),
         ("..\\d.wav,rock,train,Ann", "line 5: path '..\\\\d.wav' leads out of the source folder"),
         ("d\0.wav,rock,train,Ann", "line 5: path 'd\\x00.wav' has a control character in it"),
-        ("d.txt,rock,train,Ann", "line 5: d.txt is none of wav, flac, ogg, mp3, m4a"),
+        (
+            "d.txt,rock,train,Ann",
+            "line 5: d.txt is none of wav, flac, mp3, m4a, ogg, oga, opus, aif, aiff, au, caf, w64",
+        ),
         ("./a.wav,rock,train,Ann", "line 5: a.wav stands in line 2 already"),
         ("d.wav,rock,tset,Ann", "line 5: unknown split 'tset'; did you mean test?"),
         ("d.wav,rock,,Ann", "line 5: no split; known: test, train, valid"),
         ('d.wav,"ro\nck",train,Ann', "line 5: tags 'ro\\nck' have a control character in them"),
         ('d.wav,"rock,train,Ann', "line 5: no CSV from here on (unexpected end of data)"),
         ("d.wav,rock,train,Ann", "line 5: 1 of 4 files are not below "),
-        ("sub,rock,train,Ann", "line 5: sub is none of wav, flac, ogg, mp3, m4a"),
+        (
+            "sub,rock,train,Ann",
+            "line 5: sub is none of wav, flac, mp3, m4a, ogg, oga, opus, aif, aiff, au, caf, w64",
+        ),
     ],
 )
 def test_a_wrong_row_is_named_by_its_line(tmp_path: Path, row: str, said: str) -> None:
@@ -264,7 +270,7 @@ def test_of_many_problems_the_first_twenty_are_told_and_the_rest_counted(tmp_pat
     said = refused_rows(tmp_path, *(f"{number}.txt,rock,train,Ann" for number in range(30))).splitlines()
     assert (said[0], said[20], said[-1]) == (
         "has 30 problems:",
-        "  line 21: 19.txt is none of wav, flac, ogg, mp3, m4a",
+        "  line 21: 19.txt is none of wav, flac, mp3, m4a, ogg, oga, opus, aif, aiff, au, caf, w64",
         "  and 10 more",
     )
 

@@ -14,6 +14,8 @@ import soundfile
 import torch
 
 import zoo
+from datasets.audio import SUFFIXES, decode
+from tests.m4a_files import encoded, tones
 from zoo.__main__ import main
 from zoo.tagger import cut
 from zoo.tagging import tag_files
@@ -153,8 +155,6 @@ def test_csv_reads_back_as_what_the_tagger_says(tagger, checkpoint, music, capsy
 
 
 def test_the_timeline_has_each_segment_at_its_second(tagger, checkpoint, music, capsys):
-    from datasets.audio import decode
-
     song = music / "e.aiff"
     words = (song, f"model={checkpoint}", "timeline=true", "top=2")
     (record,) = json.loads(run(capsys, *words, "format=json").out)
@@ -276,3 +276,27 @@ def test_ctrl_c_ends_with_130(checkpoint, tmp_path):
     assert process.returncode == 130
     assert said.splitlines()[-1] == "interrupted"
     assert "Traceback" not in said
+
+
+def test_what_is_built_from_can_be_tagged_too(tagger, checkpoint, tmp_path, capsys):
+    """One list of formats: a folder of m4a and mp3 is tagged whole."""
+    song = encoded(tmp_path / "a.m4a", tones(), "aac")
+    soundfile.write(tmp_path / "b.mp3", tones()[0], 44100)
+    found = json.loads(run(capsys, tmp_path, f"model={checkpoint}", "format=json", "top=4").out)
+    assert [song["file"] for song in found] == [str(tmp_path / "a.m4a"), str(tmp_path / "b.mp3")]
+    assert found[0]["tags"] == pytest.approx(
+        dict(zip(TAGS, tagger.score(decode(song, 22050)), strict=True)), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_of_each_suffix_is_decoded(suffix, tmp_path):
+    file = tmp_path / f"a{suffix}"
+    if suffix == ".m4a":
+        encoded(file, tones(), "alac")
+    else:
+        kind = {".oga": "OGG", ".opus": "OGG", ".aif": "AIFF"}.get(suffix)
+        subtype = "OPUS" if suffix == ".opus" else None
+        rate = 48000 if suffix == ".opus" else 44100
+        soundfile.write(file, tones().T, rate, format=kind, subtype=subtype)
+    assert len(decode(file, 22050)) >= 40_000

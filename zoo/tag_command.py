@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datasets.audio import SUFFIXES
 from zoo.commands import whole_number
 from zoo.errors import ZooError, did_you_mean
 
@@ -20,7 +21,6 @@ __all__ = ["TAG_WORDS", "tag_command"]
 TAG_WORDS = ("model", "top", "timeline", "format", "device")
 FORMATS = ("table", "csv", "json")
 EXAMPLE = "python -m zoo tag song.mp3 model=models:/demo-table2@champion"
-SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64")
 MANY = 10  # files from which on a log is told how far it is
 
 
