@@ -4,31 +4,24 @@ import contextlib
 import gc
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save as to_bytes
-from torch import Tensor, nn
+from torch import nn
 
-import datasets
 import zoo
-from datasets.errors import DatasetError
 from datasets.split import Split
-from datasets.whole import written_whole
 from search import failures, files, resamples, restored, score_table, scores, throughput
 from search.attempts import Attempt, Limit
+from search.beginning import Feeds, begun, check_data, entry_of, take_up, write_state
 from search.evaluation import Evaluation, evaluate
-from search.feed import Feed, open_feed
 from search.machine import local_device
 from search.metrics import both_classes
 from search.score_table import ClipScores, SplitScores
 from search.settings import TrialSettings
 from search.team import ALONE, Team
-from search.training import Fit
 
 # Inside an epoch a trial saves itself this often, and never for more than a hundredth of its time.
 MOMENT_SECONDS, MOMENT_SHARE = 300.0, 0.01
@@ -47,7 +40,8 @@ class Trial:
     limit:    how long an epoch may take before this process is ended; None for ever.
     halted:   asked after each batch; once it is true, the trial saves itself and raises Paused.
     gpus:     how many the trial has, or the part of one.
-    gather:   called with the device before the network is made: the processes that train along; see `follow`.
+    gather:   called with the device before the network is made: the processes that train along; see beginning.follow.
+    feeds:    what trials of this process hear, where there are others.
     raises: DataTrouble if the data set is not the one that the settings name.
     """
 
@@ -60,9 +54,10 @@ class Trial:
         halted: Callable[[], bool] = lambda: False,
         gpus: float = 0.0,
         gather: Callable[[str], Team] = lambda device: ALONE,
+        feeds: Feeds | None = None,
     ) -> None:
         self.settings, self.lineage, self.halted, self.gather = settings, lineage, halted, gather
-        self.device, self.gpus = torch.device(device), gpus
+        self.device, self.gpus, self.feeds = torch.device(device), gpus, feeds or Feeds()
         self.folder = files.trial_folder(settings.signature())
         self._lock = files.lock(self.folder)  # another search may train the same: then its result is taken
         self.attempt: Attempt | None = None
@@ -93,20 +88,19 @@ class Trial:
     @property
     def music_bytes(self) -> int:
         """Of the GPU's memory, what holds clips."""
-        feeds = () if self.result is not None else (self.fit.train, self.fit.valid)
-        return sum(feed.split.music.n_bytes for feed in feeds if feed.split.music.device.type == "cuda")
+        return self.feeds.music_bytes
 
     @property
     def entry(self) -> zoo.Entry:
         """The network's record, with the options of the settings."""
-        return _entry(self.settings)
+        return entry_of(self.settings)
 
     def _prepare(self, device: str | torch.device) -> None:
         """Make the training, as it stands in the folder."""
-        _check_data(self.settings)
-        fit = _made(self.settings, device, self.gather(torch.device(device).type))
+        check_data(self.settings)
+        fit = begun(self.settings, device, self.gather(torch.device(device).type), self.feeds)
         files.write_json(self.folder / files.SETTINGS, self.settings.to_json())
-        self.history = _restored(fit, self.folder)
+        self.history = take_up(fit, self.folder)
         fit.between = self._between
         self.fit, self.epochs = fit, iter(fit)
         self._next_save = time.monotonic() + MOMENT_SECONDS
@@ -183,7 +177,7 @@ class Trial:
         tensors, progress = self.fit.state()
         # Progress and history ride in the tensors' file: one rename moves all of them on together.
         about = {"progress": json.dumps(progress), "epochs": json.dumps(self.history)}
-        _write(self.folder / files.STATE, tensors, about)
+        write_state(self.folder / files.STATE, tensors, about)
         files.write_json(self.folder / files.EPOCHS, self.history)
         (self.folder / files.MOMENT).unlink(missing_ok=True)
         self._next_save = time.monotonic() + MOMENT_SECONDS
@@ -191,14 +185,14 @@ class Trial:
     def _save_moment(self) -> None:
         began = time.monotonic()
         tensors, about = self.fit.moment()
-        _write(self.folder / files.MOMENT, tensors, {"moment": json.dumps(about)})
+        write_state(self.folder / files.MOMENT, tensors, {"moment": json.dumps(about)})
         took = time.monotonic() - began
         self._next_save = time.monotonic() + max(MOMENT_SECONDS, took / MOMENT_SHARE)
 
     def _finish(self) -> dict[str, Any]:
         """Score the test clips once, with the weights that count, and write what remains of the trial."""
         network, valid = self.fit.network, self.fit.valid.split
-        heard = _open(self.settings, "test", self.fit.device)
+        heard = self.feeds.open(self.settings, "test", self.fit.device)
         test = heard.split
         on_valid = Evaluation(self.fit.best_probabilities.numpy(), self.fit.progress.best_loss)
         on_test = evaluate(network, heard, self._leave_if_halted)
@@ -264,57 +258,6 @@ class Trial:
         zoo.save(network, self.folder / files.CHECKPOINT, card)
 
 
-def follow(settings: TrialSettings, device: str, team: Team) -> None:
-    """Train along with the trial of the team's rank 0, whose folder it is; nothing is kept here."""
-    fit = _made(settings, device, team)
-    _restored(fit, files.trial_folder(settings.signature()))
-    for _ in fit:
-        pass
-
-
-def _check_data(settings: TrialSettings) -> None:
-    with _data_trouble():
-        found = datasets.card(settings.dataset).fingerprint
-    if found != settings.fingerprint:
-        raise failures.DataTrouble(
-            f"{settings.dataset} has fingerprint {found} here, {settings.fingerprint} where the search "
-            f"was started: build it again from the same source, or share one WAVEZOO_HOME"
-        )
-
-
-def _made(settings: TrialSettings, device: str | torch.device, team: Team) -> Fit:
-    """The training at its beginning."""
-    entry, train = _entry(settings), _open(settings, "train", device)
-    torch.manual_seed(settings.seed)
-    tags = len(train.split.tags)
-    network = entry.build(tags).to(device)
-    segments = settings.training.segments_per_epoch(len(train), entry.cost(tags).multiply_adds)
-    valid = _open(settings, "valid", device)
-    return Fit(network, train, valid, settings.training, settings.seed, segments, team)
-
-
-def _restored(fit: Fit, folder: Path) -> list[dict[str, Any]]:
-    """Let the training go on from what the folder holds. Returns the epochs until then."""
-    history: list[dict[str, Any]] = []
-    if found := _read(folder / files.STATE):
-        tensors, about = found
-        fit.restore(tensors, json.loads(about["progress"]))
-        history = json.loads(about["epochs"])
-    if found := _read(folder / files.MOMENT):
-        tensors, about = found
-        fit.restore_moment(tensors, json.loads(about["moment"]))  # one of another epoch is passed over
-    return history
-
-
-def _entry(settings: TrialSettings) -> zoo.Entry:
-    return zoo.entry(settings.network).with_options(**settings.options)
-
-
-def _open(settings: TrialSettings, split: str, device: str | torch.device) -> Feed:
-    with _data_trouble():
-        return open_feed(settings.dataset, split, settings.convention, _entry(settings), device)
-
-
 def _said(split: Split, evaluation: Evaluation) -> SplitScores:
     return SplitScores(
         clip_ids=tuple(split.clip_ids),
@@ -323,30 +266,6 @@ def _said(split: Split, evaluation: Evaluation) -> SplitScores:
         probabilities=evaluation.probabilities,
         subsets=split.subsets,
     )
-
-
-@contextlib.contextmanager
-def _data_trouble() -> Iterator[None]:
-    """What a data set refuses here, it refuses to every trial."""
-    try:
-        yield
-    except DatasetError as error:
-        raise failures.DataTrouble(str(error)) from error
-
-
-def _write(file: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
-    """Through Python's own files: safetensors' errors don't tell a full disk from others."""
-    with written_whole(file) as part:
-        part.write_bytes(to_bytes(tensors, metadata=about))
-
-
-def _read(file: Path) -> tuple[dict[str, Tensor], Mapping[str, str]] | None:
-    """Tensors and what is said of them; None where there is no file."""
-    if not file.is_file():
-        return None
-    with safe_open(file, framework="pt") as stored:
-        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  (no mapping)
-        return tensors, stored.metadata()
 
 
 def protocol(settings: TrialSettings, test: Split) -> dict[str, Any]:
