@@ -4,7 +4,7 @@ import contextlib
 import gc
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -22,6 +22,7 @@ from search.metrics import both_classes
 from search.score_table import ClipScores, SplitScores
 from search.settings import TrialSettings
 from search.team import ALONE, Team
+from search.training import Epoch
 
 # Inside an epoch a trial saves itself this often, and never for more than a hundredth of its time.
 MOMENT_SECONDS, MOMENT_SHARE = 300.0, 0.01
@@ -41,7 +42,7 @@ class Trial:
     halted:   asked after each batch; once it is true, the trial saves itself and raises Paused.
     gpus:     how many the trial has, or the part of one.
     gather:   called with the device before the network is made: the processes that train along; see beginning.follow.
-    feeds:    what trials of this process hear, where there are others.
+    beside, feeds: the signatures of the trials that are trained together with this one, and what all of them hear.
     raises: DataTrouble if the data set is not the one that the settings name.
     """
 
@@ -54,6 +55,7 @@ class Trial:
         halted: Callable[[], bool] = lambda: False,
         gpus: float = 0.0,
         gather: Callable[[str], Team] = lambda device: ALONE,
+        beside: Sequence[str] = (),
         feeds: Feeds | None = None,
     ) -> None:
         self.settings, self.lineage, self.halted, self.gather = settings, lineage, halted, gather
@@ -63,12 +65,13 @@ class Trial:
         self.attempt: Attempt | None = None
         try:
             files.bring(settings.signature())  # another machine may have come further
-            self.attempt = Attempt(self.folder, limit) if limit else None
+            others = [files.trial_folder(each) for each in beside]
+            self.attempt = Attempt(self.folder, limit, others) if limit else None
             self.history: list[dict[str, Any]] = files.read_json(self.folder / files.EPOCHS) or []
             self.result: dict[str, Any] | None = files.read_json(self.folder / files.RESULT)
             if self.result is None:
-                with self._in_time():
-                    self._prepare(device)
+                with self.in_time():
+                    self.prepare()
         except BaseException:
             self.close()
             raise
@@ -86,19 +89,14 @@ class Trial:
         self._lock.close()
 
     @property
-    def music_bytes(self) -> int:
-        """Of the GPU's memory, what holds clips."""
-        return self.feeds.music_bytes
-
-    @property
     def entry(self) -> zoo.Entry:
         """The network's record, with the options of the settings."""
         return entry_of(self.settings)
 
-    def _prepare(self, device: str | torch.device) -> None:
+    def prepare(self) -> None:
         """Make the training, as it stands in the folder."""
         check_data(self.settings)
-        fit = begun(self.settings, device, self.gather(torch.device(device).type), self.feeds)
+        fit = begun(self.settings, self.device, self.gather(self.device.type), self.feeds)
         files.write_json(self.folder / files.SETTINGS, self.settings.to_json())
         self.history = take_up(fit, self.folder)
         fit.between = self._between
@@ -117,17 +115,21 @@ class Trial:
             return {**self.history[-1], "result": self.result}
         while True:
             try:
-                with self._in_time():
-                    return self._advance()
+                self.leave_if_halted()
+                with self.in_time():
+                    return self.keep(None if self.fit.progress.finished else next(self.epochs))
             except Exception as error:
                 if not failures.memory_kind(error) or not (self.fit.uncapture() or self.fit.shrink()):
                     raise
             self._start_epoch_again()  # out here, where the error holds on to nothing any more
 
-    def _advance(self) -> dict[str, Any]:
-        self._leave_if_halted()
-        if not self.fit.progress.finished:
-            self.history = [*self.history, asdict(next(self.epochs))]
+    def keep(self, epoch: Epoch | None) -> dict[str, Any]:
+        """Save an epoch that `fit` has trained, and return its row; see `advance`.
+
+        epoch: None where the last one is saved already, and only what comes after it is left to do.
+        """
+        if epoch is not None:
+            self.history = [*self.history, asdict(epoch)]
             self._save()
         row = self.history[-1]
         if not row["last"]:
@@ -138,29 +140,39 @@ class Trial:
         return {**row, "result": self.result}
 
     @contextlib.contextmanager
-    def _in_time(self) -> Iterator[None]:
-        """What lasts too long in here ends this process."""
+    def in_time(self, others_seconds: float = 0.0) -> Iterator[None]:
+        """What lasts too long in here ends this process. others_seconds: for the epochs of trials beside this one."""
         if self.attempt is None:
             yield
             return
-        self.attempt.begin([row["seconds"] for row in self.history])
+        self.attempt.begin([row["seconds"] for row in self.history], others_seconds)
         try:
             yield
         finally:
             self.attempt.rest()
 
+    @property
+    def patience_seconds(self) -> float:
+        """How long its next epoch may take; 0 where nobody limits it."""
+        return self.attempt.limit.seconds([row["seconds"] for row in self.history]) if self.attempt else 0.0
+
     def _start_epoch_again(self) -> None:
         """From the state at its beginning, in the way and the parts that the training has come down to."""
-        parts, captures, device = self.fit.micro_batch_size, self.fit.stepper.captures, self.fit.device
+        parts, captures = self.fit.micro_batch_size, self.fit.stepper.captures
         (self.folder / files.MOMENT).unlink(missing_ok=True)
-        del self.fit, self.epochs
-        gc.collect()  # a training and what takes its steps know each other
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-        self._prepare(device)
+        self.drop()
+        self.prepare()
         self.fit.micro_batch_size, self.fit.stepper.captures = parts, captures
 
-    def _leave_if_halted(self) -> None:
+    def drop(self) -> None:
+        """Give the training's memory back, until `prepare`."""
+        del self.fit, self.epochs
+        gc.collect()  # a training and what takes its steps know each other
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def leave_if_halted(self) -> None:
+        """raises: Paused once `halted` says so."""
         if self.halted():
             raise Paused
 
@@ -195,7 +207,7 @@ class Trial:
         heard = self.feeds.open(self.settings, "test", self.fit.device)
         test = heard.split
         on_valid = Evaluation(self.fit.best_probabilities.numpy(), self.fit.progress.best_loss)
-        on_test = evaluate(network, heard, self._leave_if_halted)
+        on_test = evaluate(network, heard, self.leave_if_halted)
         said = ClipScores(
             tags=test.tags,
             protocol=protocol(self.settings, test),
