@@ -17,6 +17,7 @@ from datasets.home import home
 from datasets.recipe import names
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from datasets.split import Split
@@ -30,6 +31,7 @@ __all__ = [
     "card",
     "home",
     "is_built",
+    "labels",
     "names",
     "open",
     "tag_hash",
@@ -60,6 +62,16 @@ def open(
     from datasets.split import open_split
 
     return open_split(name, split, segment_samples, convention, device, resident)
+
+
+def labels(name: str, split: str, convention: str | None = None) -> "np.ndarray":
+    """Which tags the clips of a split carry: (clips, tags) uint8. No sample is looked at, and torch is not loaded.
+
+    The words are those of `open`, and so is what is refused.
+    """
+    from datasets.index import labels
+
+    return labels(name, split, convention)
 
 
 def __getattr__(name: str) -> object:

@@ -57,6 +57,7 @@ WORDS = ("name", "source", "rate", "workers", "out", "address", "seconds_per_cli
 LOWEST_HZ, HIGHEST_HZ = 4_000, 192_000
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 INDEX_FILE = "index.arrow"
+BUILDING = ".building"  # in the folder of a data set, held by whoever builds it
 
 
 def build(
@@ -231,7 +232,7 @@ def _report(plan: Plan, built: Card, folder: Path) -> Iterator[str]:
 def _only_builder(folder: Path, wait: bool) -> Iterator[None]:
     """Hold the target while building: of two builds at once, one waits or is refused."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".building").open("w") as lock:
+    with (folder / BUILDING).open("w") as lock:
         try:
             # Freed by the system when this process ends, however it ends.
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -8,15 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets import recipe as recipes
 from datasets import store
-from datasets.cards import Card, card
+from datasets.cards import Card
 from datasets.errors import DatasetError, nearest
 from datasets.home import folder_of
+from datasets.index import find, read_index
 from datasets.mapping import SAMPLE_BYTES
 from datasets.music import Music, Stored, as_waves
 from datasets.prefetch import Prefetch
-from datasets.subsets import subsets
 
 BUFFERS = 2  # one in use, one filled ahead; a third no longer fits the cache and costs a tenth
 AUTO = "auto"
@@ -53,19 +52,14 @@ class Split:
         self.name, self.split, self.convention = about.name, split, convention
         self.segment_samples = segment_samples
         self.sample_rate_hz, self.tags, self.tag_hash = about.sample_rate_hz, about.tags, about.tag_hash
-        columns, labels = store.read_index(folder / about.index.file, about.plan_id, about.index.bytes)
-        kept = [row for row, name in enumerate(columns[f"split:{convention}"]) if name == split]
-        self.clip_ids: list[str] = [columns["clip_id"][row] for row in kept]
-        self.artists: list[str] = [columns["artist"][row] for row in kept]
-        self.labels: np.ndarray = labels[kept]
-        train = [row for row, name in enumerate(columns[f"split:{convention}"]) if name == "train"]
-        self.subsets = {} if split == "train" else subsets(columns, kept, train)
-        places = [(columns["shard"][row], columns["row"][row]) for row in kept]
-        self.music: Music = _stored(about, folder, places, segment_samples)
+        index = read_index(about, folder, split, convention)
+        self.clip_ids, self.artists = index.clip_ids, index.artists
+        self.labels, self.subsets = index.labels, index.subsets
+        self.music: Music = _stored(about, folder, index.places, segment_samples)
         lengths = self.music.lengths
         usable = lengths if about.segmented_samples is None else np.minimum(lengths, about.segmented_samples)
         self._counts = np.maximum(usable // segment_samples, 1)
-        self._clip_of = np.repeat(np.arange(len(kept)), self._counts)
+        self._clip_of = np.repeat(np.arange(self.n_clips), self._counts)
         first = np.cumsum(self._counts) - self._counts
         self._start_of = (np.arange(len(self._clip_of)) - first[self._clip_of]) * segment_samples
         if _is_resident(resident, self.music.n_bytes, self.device):
@@ -205,26 +199,8 @@ def open_split(
     """See datasets.open."""
     if segment_samples < 1:
         raise DatasetError(f"segment_samples={segment_samples}: a segment has at least 1 sample")
-    _build_if_automatic(name)
-    about = card(name)
-    convention = about.default_convention if convention is None else convention
-    if convention not in about.conventions:
-        raise DatasetError(
-            f"{name} has no split convention {convention!r}; {nearest(convention, about.conventions)}"
-        )
-    if split not in recipes.SPLITS:
-        raise DatasetError(f"{name} has no split {split!r}; {nearest(split, recipes.SPLITS)}")
+    about, convention = find(name, split, convention)
     return Split(about, folder_of(name), split, segment_samples, convention, device, resident)
-
-
-def _build_if_automatic(name: str) -> None:
-    from datasets.build import build
-    from datasets.cards import is_built
-
-    if recipes.find(name).automatic and not is_built(name):
-        # Several processes may open it at once, as the workers of a search do: one builds, the others wait
-        # and then find every shard there.
-        build(name, workers=1, wait=True)
 
 
 def _stored(about: Card, folder: Path, places: list[tuple[int, int]], segment_samples: int) -> Stored:

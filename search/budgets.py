@@ -55,7 +55,7 @@ class Reached(Exception):
 
 
 class Meter:
-    """Counts what a search takes, and says when that is all it may take. A watcher of the search, see placing.Watcher.
+    """Counts what a search takes, and says when that is all it may take. A watcher of the search, see desk.Watcher.
 
     spent_seconds: of devices, by earlier commands of the search. clock: seconds, from any point in time.
     began: when the command did, by that clock; now where it is not said.

@@ -12,25 +12,12 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-# Ray and Tune read these when they are imported.
-os.environ.update(
-    RAY_USAGE_STATS_ENABLED="0",
-    RAY_ENABLE_UV_RUN_RUNTIME_ENV="0",  # the packages are there already; uv would install them for each worker
-    RAY_CHDIR_TO_TRIAL_DIR="0",
-    # Ray's own watch over memory ends a worker in a way that Tune 2.60 takes for a fault of its own, and the search
-    # with it. Without that the kernel ends the worker, which is a lost process like any other.
-    RAY_memory_monitor_refresh_ms="0",
-    TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
-    TUNE_DISABLE_SIGINT_HANDLER="1",
-    TUNE_GLOBAL_CHECKPOINT_S="86400",  # of snapshots that nobody reads, one at each end is enough
-    TUNE_DISABLE_STRICT_METRIC_CHECKING="1",  # a failure is a row, too, and has no score
-    RAY_AIR_NEW_OUTPUT="0",  # the newer reporter of Tune's writes tables of its own even when told to be quiet
-)
-os.environ.setdefault("RAY_AUTH_MODE", "token")  # whoever can reach Ray's port can run code: never without
+from search.cluster import alive_nodes  # before Tune, which reads at its import what is set in there
 
-import ray
+# isort: split
 from ray import tune
 from ray.exceptions import OutOfMemoryError
+from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -42,67 +29,12 @@ from search.deciding import Decider
 from search.desk import Desk, Watcher
 from search.files import TRIALS
 from search.halting import Halt
-from search.machine import local_cpus
 from search.packing import Packer, Seen
 from search.process import TrialProcess
-from search.rooms import Nodes, Places, Room, gpu_types, room_of
-from search.settings import LOCAL, Cluster, SearchError
+from search.rooms import Places, Room, gpu_types
+from search.settings import LOCAL, SearchError
 
-# Nothing is kept in Ray's own store, so it shall not take a third of the memory.
-LOCAL_RAY: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 128 << 20}
-# On a busy machine a process of Ray's own may need more than its fixed 15 s to tell its port, and then the start fails
-# (ray-project/ray#65983). Another start finds its files in memory.
-STARTS, START_TIMED_OUT = 3, "timed out during startup"
 MOST_AT_ONCE = 10_000  # trials; Tune wants a number, and how many there really are is Places' to say
-
-
-@contextmanager
-def cluster(wanted: Cluster, tell: Callable[[str], None]) -> Iterator[Room]:
-    """A running Ray, and the room it has for trials; a local one ends with the context.
-
-    tell:   shows a person one line.
-    raises: SearchError if the cluster can't be reached or no trial would ever fit.
-    """
-    with _connected(wanted.address, tell):
-        yield room_of(wanted, _alive())
-
-
-def cluster_gpus(address: str) -> float:
-    """How many GPUs the cluster at this address has. raises: SearchError if it can't be reached."""
-    with _connected(address):
-        return float(ray.cluster_resources().get("GPU", 0))
-
-
-@contextmanager
-def _connected(address: str, tell: Callable[[str], None] = lambda line: None) -> Iterator[None]:
-    for start in range(1, STARTS + 1):
-        try:
-            _init(address)
-            break
-        except SearchError as error:
-            if START_TIMED_OUT not in str(error) or start == STARTS:
-                raise
-            tell(
-                f"Ray did not come up in the 30 s that it gives itself; trying again ({start + 1} of {STARTS})"
-            )
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _init(address: str) -> None:
-    local = {**LOCAL_RAY, "num_cpus": local_cpus()} if address == LOCAL else {}
-    try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
-    except Exception as error:  # bare Exceptions among it, as when a busy machine takes too long
-        what = "start Ray on this machine" if address == LOCAL else f"reach Ray at cluster.address={address}"
-        raise SearchError(f"can't {what}: {error}") from error
-
-
-def _alive() -> Nodes:
-    """The resources of each node that is there."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def run_trials(
@@ -124,7 +56,7 @@ def run_trials(
     common = {"home": str(home()), "trials": os.environ.get(TRIALS, ""), "lineage": lineage}
     halt = Halt(tell)
     desk = Desk(decider, [*watchers, meter], common, halt, room, _packer(room))
-    places = Places(decider.job.settings.cluster, _alive)
+    places = Places(decider.job.settings.cluster, alive_nodes)
     snapshots = home() / "ray"  # Tune insists on writing them; nobody reads them
     tuner = tune.Tuner(
         tune.with_resources(TrialProcess, partial(_placed, room)),
@@ -145,7 +77,11 @@ def run_trials(
         ),
     )
     try:
-        with halt.listening(), meter.watching(lambda reached: halt.ask(reached, str(reached))):
+        with (
+            _in_started_processes(decider.job.settings.cluster.address),
+            halt.listening(),
+            meter.watching(lambda reached: halt.ask(reached, str(reached))),
+        ):
             tuner.fit()
     except KeyboardInterrupt:  # Leave; Ray makes a plain one of it where a signal finds it waiting
         if halt.error is None:
@@ -163,6 +99,21 @@ def run_trials(
         raise halt.error
 
 
+@contextmanager
+def _in_started_processes(address: str) -> Iterator[None]:
+    """Let the trials of a local Ray take the processes that have started with it.
+
+    Tune sets variables for its trials, for which Ray starts other processes; those of this machine inherit them anyway.
+    """
+    variables, copied = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
+    if address == LOCAL:
+        class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = {}, set()
+    try:
+        yield
+    finally:
+        class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = variables, copied
+
+
 def _placed(room: Room, config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
     # On one machine, where what they tell each other takes the shortest way.
     return tune.PlacementGroupFactory(
@@ -174,7 +125,7 @@ def _packer(room: Room) -> Packer:
     """Who says what part of a GPU a trial gets, with what earlier searches saw on GPUs of these kinds."""
     if not room.shared:
         return Packer(room.gpus, room.gpus_in_all)
-    notes = [note for kind in gpu_types(_alive()) for note in throughput.memory(kind)]
+    notes = [note for kind in gpu_types(alive_nodes()) for note in throughput.memory(kind)]
     return Packer(None, room.gpus_in_all, [Seen(*note) for note in notes])
 
 

@@ -5,11 +5,11 @@ settings, states and reasons only. The tables are those of Optuna's release 5; n
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from datasets.home import home
 from search.job import Job
@@ -26,6 +26,7 @@ REJECTED = "rejected"  # why a proposal is no network that could be trained
 UNWANTED = "not wanted"  # the kind of a trial that ended because nobody asks for it any more
 RUNNING = "running"
 OUTCOMES = {"COMPLETE": "done", "PRUNED": "stopped", "FAIL": "failed", "RUNNING": RUNNING}
+Answer = TypeVar("Answer")
 CHUNK = 500  # ids in a query: SQLite takes no more than a thousand
 FOREVER = "done", "stopped", "failed"
 
@@ -145,12 +146,26 @@ class Records:
 
     def searches(self) -> list[Search]:
         """All of them, newest last. raises: SearchError if the ledger can't be read."""
+        return self._ask(lambda ledger: list(self._searches(ledger)))
+
+    def everything(self) -> list[Record]:
+        """Every trial of every study, whether a search still wants it or not.
+
+        raises: SearchError if the ledger, or any trial in it, can't be read.
+        """
+        found = self._ask(lambda ledger: list(self._records(ledger, _trials(ledger)).values()))
+        if trouble := [each for each in found if isinstance(each, str)]:
+            raise SearchError(f"{trouble[0]}: it may be any trial's")
+        return [each for each in found if isinstance(each, Record)]
+
+    def _ask(self, question: "Callable[[Connection], list[Answer]]") -> "list[Answer]":
+        """Nothing, where there is no ledger yet."""
         if self.storage is None and not ledger_file().is_file():
             return []
         url = storage_url(self.storage)
         try:
             with self._connect(url) as ledger:
-                return list(self._read(ledger))
+                return question(ledger)
         except Exception as error:  # drivers of databases raise what they like
             raise SearchError(f"can't read the ledger {without_password(url)}: {error}") from error
 
@@ -163,12 +178,12 @@ class Records:
         connection: Connection = self._engine.connect()
         return connection
 
-    def _read(self, ledger: "Connection") -> Iterator[Search]:
+    def _searches(self, ledger: "Connection") -> Iterator[Search]:
         from sqlalchemy import text
 
         names = {row[0]: row[1] for row in ledger.execute(text(STUDIES))}
         abouts = {key: json.loads(told) for key, told in ledger.execute(text(ABOUTS))}
-        trials = [tuple(row) for row in ledger.execute(text(TRIALS))]
+        trials = _trials(ledger)
         found = self._records(ledger, trials)
         for key in [key for key in names if key in abouts]:
             own = [found[row[0]] for row in trials if row[1] == key]
@@ -188,6 +203,12 @@ class Records:
         over = {row[0] for row in new if OUTCOMES.get(row[3]) in FOREVER}
         self._ended = {key: each for key, each in found.items() if key in over or key in self._ended}
         return found
+
+
+def _trials(ledger: "Connection") -> list[tuple[Any, ...]]:
+    from sqlalchemy import text
+
+    return [tuple(row) for row in ledger.execute(text(TRIALS))]
 
 
 def _about(told: Mapping[str, Any]) -> About:

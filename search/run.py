@@ -2,9 +2,11 @@
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from search import files, plan, spaces, words
@@ -146,17 +148,20 @@ def _reached(job: Job, decider: "Decider", meter: Meter, reached: Reached) -> Re
 def _train(job: Job, decider: "Decider", tracker: "Tracker", meter: Meter, console: "Console") -> None:
     import datasets
     from search.board import Board
+    from search.cluster import cluster
     from search.environment import commit
     from search.metrics import check_scorable
-    from search.placing import cluster, run_trials
 
+    _import_meanwhile("search.placing")
     for split in ("valid", "test"):
-        labels = datasets.open(job.data.name, split, convention=job.data.convention).labels
+        labels = datasets.labels(job.data.name, split, job.data.convention)
         check_scorable(labels, f"{split} clips of {job.data.name}")
 
     to_do = [work for work in job.grid() if not work.done]
     guess = sum(plan.rough_seconds(work) for work in to_do) if job.space.grid is not None else None
     with cluster(job.settings.cluster, console.print) as room:
+        from search.placing import run_trials
+
         board = Board(
             console,
             expected=decider.expected(),
@@ -172,6 +177,11 @@ def _train(job: Job, decider: "Decider", tracker: "Tracker", meter: Meter, conso
                 run_trials(job.study, decider, room, [board, tracker], lineage, console.print, meter)
             except Reached as reached:
                 raise _reached(job, decider, meter, reached) from reached
+
+
+def _import_meanwhile(module: str) -> None:
+    """Begin to import a module, which takes Tune two seconds; whoever imports it then waits for the rest."""
+    threading.Thread(target=import_module, args=(module,), daemon=True).start()
 
 
 def _deliver(tracker: "Tracker", complete: bool, patience_seconds: float, console: "Console") -> None:

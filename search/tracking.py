@@ -29,6 +29,7 @@ SQLITE = "sqlite:///"
 PARENT, STUDY, SIGNATURE = "mlflow.parentRunId", "wavezoo.study", "wavezoo.signature"
 NOTE = "mlflow.note.content"
 RETRY_SECONDS = 5.0
+HEAD_START_SECONDS = 15.0  # of Ray and its workers before MLflow, whose import takes a core for three seconds
 CLOCKS_APART_MS = 10 * 60_000  # by which the clocks of two drivers may differ
 NOTE_SECONDS = 10.0  # how old the note on the search's run may be
 # A paused one is to go on: MLflow's word for a run that has not begun comes nearest.
@@ -131,8 +132,7 @@ class Tracker:
         self._thread.start()
 
     def started(self, assignment: Assignment) -> None:
-        self._copies[assignment.signature] = _Copy(assignment)
-        self._wake.set()
+        self._copies[assignment.signature] = _Copy(assignment)  # its run is opened within RETRY_SECONDS
 
     def epoch(self, assignment: Assignment, row: dict[str, Any]) -> None:
         self._copies[assignment.signature].stale = True
@@ -169,6 +169,7 @@ class Tracker:
 
     def _work(self) -> None:
         mlflow: MlflowClient | None = None
+        self._wake.wait(HEAD_START_SECONDS)
         while True:
             self._wake.wait(RETRY_SECONDS)
             self._wake.clear()

@@ -171,7 +171,7 @@ def _gpus(words: Sequence[str]) -> float:
         return int(said["cluster.gpus"])
     if planned or address == LOCAL:  # a plan asks nobody, and says what it takes the cluster for
         return local_gpus()
-    from search.placing import cluster_gpus
+    from search.cluster import cluster_gpus
 
     return cluster_gpus(address)
 

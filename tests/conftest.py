@@ -1,6 +1,7 @@
 """Fixtures for everyone: real music where it lies, and one rendered data set for the whole run."""
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,3 +74,10 @@ def mlflow_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     client(f"sqlite:///{path}").search_experiments()
     return path
+
+
+@pytest.fixture
+def mlflow_uri(fresh_home: Path, mlflow_db: Path) -> str:
+    """An empty store of MLflow's in an empty home."""
+    shutil.copy(mlflow_db, fresh_home / "mlflow.db")
+    return f"sqlite:///{fresh_home / 'mlflow.db'}"

@@ -19,6 +19,7 @@ MAY_IMPORT = {
 # Where each library may be imported; a folder's name means all of its files.
 HOMES = {
     "ray": {
+        "search/cluster.py",
         "search/placing.py",
         "search/process.py",
         "search/companions.py",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ray_head import ray_head
 
-from search import placing
+from search import cluster
 from search.rooms import LOOK_SECONDS, Places, gpu_types, room_of
 from search.settings import Cluster, SearchError
 
@@ -51,8 +51,8 @@ def test_a_ray_that_does_not_come_up_is_one_line(
     def init(*words: object, **more: object) -> None:
         raise Exception("it took too long")  # what Ray itself raises where a machine is too busy
 
-    monkeypatch.setattr(placing.ray, "init", init)
-    with pytest.raises(SearchError, match=f"^{complaint}$"), placing.cluster(Cluster(address=address), print):
+    monkeypatch.setattr(cluster.ray, "init", init)
+    with pytest.raises(SearchError, match=f"^{complaint}$"), cluster.cluster(Cluster(address=address), print):
         pass
 
 
@@ -67,17 +67,17 @@ def test_a_ray_that_a_busy_machine_keeps_from_coming_up_is_started_again(
         if len(starts) < 3:
             raise Exception("The current node timed out during startup. This could happen because")
 
-    monkeypatch.setattr(placing.ray, "init", init)
-    monkeypatch.setattr(placing.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
-    with placing.cluster(Cluster(), told.append) as room:
+    monkeypatch.setattr(cluster.ray, "init", init)
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
+    with cluster.cluster(Cluster(), told.append) as room:
         assert room.at_once == 2
     assert len(starts) == 3
     assert told[-1] == "Ray did not come up in the 30 s that it gives itself; trying again (3 of 3)"
 
     starts.clear()
-    monkeypatch.setattr(placing, "STARTS", 2)
+    monkeypatch.setattr(cluster, "STARTS", 2)
     with pytest.raises(SearchError, match=r"^can't start Ray on this machine: The current node timed out"):
-        placing.cluster(Cluster(), told.append).__enter__()
+        cluster.cluster(Cluster(), told.append).__enter__()
     assert len(starts) == 2
 
 

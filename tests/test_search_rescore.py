@@ -31,12 +31,6 @@ def a_study(home: Path, name: str, trials: Sequence[TrialSettings]) -> None:
     storage.engine.dispose()
 
 
-@pytest.fixture
-def uri(fresh_home: Path, mlflow_db: Path) -> str:
-    shutil.copy(mlflow_db, fresh_home / "mlflow.db")
-    return f"sqlite:///{fresh_home / 'mlflow.db'}"
-
-
 def said(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join(capsys.readouterr().out.split())
 
@@ -100,10 +94,12 @@ def test_a_search_stands_for_its_best_network_with_all_its_seeds(
         named.find("demo-on")
 
 
-def test_a_run_of_mlflow_and_a_registered_model_name_the_same_trial(uri: str, fresh_home: Path) -> None:
+def test_a_run_of_mlflow_and_a_registered_model_name_the_same_trial(
+    mlflow_uri: str, fresh_home: Path
+) -> None:
     result, settings = leave_trial(ONE, a_network(4.0))
     folder = files.trial_folder(result["signature"])
-    mlflow = client(uri)
+    mlflow = client(mlflow_uri)
     experiment = mlflow.create_experiment("x", artifact_location=(fresh_home / "mlflow").as_uri())
     run = mlflow.create_run(experiment, tags={SIGNATURE: result["signature"]}).info.run_id
     mlflow.log_param(run, "network", settings.network)
@@ -124,7 +120,9 @@ def test_a_run_of_mlflow_and_a_registered_model_name_the_same_trial(uri: str, fr
     parent = mlflow.create_run(experiment, tags={STUDY: "demo-gone"}).info.run_id
     with pytest.raises(SearchError, match="nothing is called 'demo-gone'"):
         named.find(parent)
-    with pytest.raises(SearchError, match=f"models:/demo-x@challenger can't be had from MLflow at {uri}: "):
+    with pytest.raises(
+        SearchError, match=f"models:/demo-x@challenger can't be had from MLflow at {mlflow_uri}: "
+    ):
         named.find("models:/demo-x@challenger")
     with pytest.raises(SearchError, match=r"^0{32} can't be had from MLflow at "):
         named.find("0" * 32)

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from zoo.entry import Entry, Family, Listing, Option
 from zoo.errors import CheckpointError, ZooError
 from zoo.facts import Certainty, Cost, Counted, HowTrained, PaperRow
-from zoo.registry import create, entry, names, register
+from zoo.registry import entry, names, register
 
 if TYPE_CHECKING:
     from zoo.card import Card as Card
     from zoo.checkpoint import read as read
     from zoo.checkpoint import save as save
+    from zoo.creating import create as create
     from zoo.exporting import export as export
     from zoo.foreign import adopt as adopt
     from zoo.frontends import calibrate as calibrate
@@ -40,7 +41,6 @@ __all__ = [
     "Option",
     "PaperRow",
     "ZooError",
-    "create",
     "entry",
     "names",
     "register",
@@ -52,6 +52,7 @@ _LAZY = {
     "Tagger": "tagger",
     "adopt": "foreign",
     "calibrate": "frontends",
+    "create": "creating",
     "export": "exporting",
     "load_bases": "multilevel",
     "load": "tagger",

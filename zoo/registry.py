@@ -8,16 +8,11 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING
 
 from zoo.entry import Entry, Family, Listing
 from zoo.errors import ZooError, did_you_mean
-from zoo.facts import Value
 
-if TYPE_CHECKING:
-    from torch import nn
-
-__all__ = ["create", "entry", "names", "register"]
+__all__ = ["entry", "names", "register"]
 
 Range = tuple[float, float]  # least and most, both included
 
@@ -38,7 +33,7 @@ def names(
 ) -> list[str]:
     """The names of the listed networks that match, in the order of the paper's tables, then of the families.
 
-    Any other name of a family's grammar works in `entry` and `create` too.
+    Any other name of a family's grammar works in `entry` and `zoo.create` too.
     pattern:    a shell pattern such as "samplecnn_m3*"; case counts.
     table:      keep the networks of this table of the paper, such as "table2".
     family:     keep those of this file, such as "short_chunk".
@@ -92,27 +87,6 @@ def entry(name: str) -> Entry:
     forms = [family.grammar for family in _families.values() if family.grammar and family.name == prefix]
     hint = "".join(f" ({prefix} names are {form})" for form in forms)
     raise ZooError(f"no network is called {name[:80]!r}{did_you_mean(name[:80], _listed)}{hint}")
-
-
-def create(
-    name: str, n_tags: int = 50, *, weights: str | Path | None = None, **overrides: Value
-) -> nn.Module:
-    """Build a network of the zoo with fresh weights, drawn from torch's global generator, or with trained ones.
-
-    name:      as in `entry`.
-    n_tags:    number of tags, the length of a row of logits.
-    weights:   a checkpoint of the same network and options, as in `zoo.load`: all of it is taken over, but for the
-               dense head where that has another number of tags.
-    overrides: options of the family, such as dropout=0.3; see `entry(name).options`.
-    returns:   a module in training mode, (batch, input_samples) float32 in [-1, 1] -> (batch, n_tags) logits;
-               its `entry` attribute is the record it was built from.
-    raises:    ZooError as in `entry`, `Entry.with_options` and `zoo.load`, or for weights of another network.
-    """
-    network = entry(name).with_options(**overrides).build(n_tags)
-    if weights is not None:
-        # By its name: reading a checkpoint takes this module, to know the network on its card.
-        import_module("zoo.transfer").initial_weights(network, weights)
-    return network
 
 
 def register(family: Family) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from ray import tune
 from rich.console import Console
 
-from search import placing
+from search import cluster, placing
 from search.board import Board
 from search.budgets import Meter
 from search.tracking import Tracker
@@ -42,7 +42,7 @@ def _function(config: dict[str, Any]) -> dict[str, float]:
 
 def instant_trials(trials: int, say: Callable[[str], None]) -> None:
     """Four ways on the same Ray, one after the other; ours twice, without MLflow and with it."""
-    with made_up_home() as home, placing.cluster(a_decider(1).job.settings.cluster, say) as room:
+    with made_up_home() as home, cluster.cluster(a_decider(1).job.settings.cluster, say) as room:
         with _loggers_as_they_come():
             fresh = _tune(_function, max(4, trials // 10), room.at_once, home, reuse=False)
             reused = _tune(Stub, trials // 2, room.at_once, home, reuse=True)

@@ -1,0 +1,87 @@
+"""A running Ray: started on this machine, or reached where it runs.
+
+Imports Ray alone, so that Tune can be imported while Ray starts.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# Ray and Tune read these when they are imported.
+os.environ.update(
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_ENABLE_UV_RUN_RUNTIME_ENV="0",  # the packages are there already; uv would install them for each worker
+    RAY_CHDIR_TO_TRIAL_DIR="0",
+    # Ray's own watch over memory ends a worker in a way that Tune 2.60 takes for a fault of its own, and the search
+    # with it. Without that the kernel ends the worker, which is a lost process like any other.
+    RAY_memory_monitor_refresh_ms="0",
+    TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
+    TUNE_DISABLE_SIGINT_HANDLER="1",
+    TUNE_GLOBAL_CHECKPOINT_S="86400",  # of snapshots that nobody reads, one at each end is enough
+    TUNE_DISABLE_STRICT_METRIC_CHECKING="1",  # a failure is a row, too, and has no score
+    RAY_AIR_NEW_OUTPUT="0",  # the newer reporter of Tune's writes tables of its own even when told to be quiet
+)
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # whoever can reach Ray's port can run code: never without
+
+import ray
+
+from search.machine import local_cpus
+from search.rooms import Nodes, Room, room_of
+from search.settings import LOCAL, Cluster, SearchError
+
+# Nothing is kept in Ray's own store, so it shall not take a third of the memory.
+LOCAL_RAY: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 128 << 20}
+# On a busy machine a process of Ray's own may need more than its fixed 15 s to tell its port, and then the start fails
+# (ray-project/ray#65983). Another start finds its files in memory.
+STARTS, START_TIMED_OUT = 3, "timed out during startup"
+
+
+@contextmanager
+def cluster(wanted: Cluster, tell: Callable[[str], None]) -> Iterator[Room]:
+    """A running Ray, and the room it has for trials; a local one ends with the context.
+
+    tell:   shows a person one line.
+    raises: SearchError if the cluster can't be reached or no trial would ever fit.
+    """
+    with _connected(wanted.address, tell):
+        yield room_of(wanted, alive_nodes())
+
+
+def cluster_gpus(address: str) -> float:
+    """How many GPUs the cluster at this address has. raises: SearchError if it can't be reached."""
+    with _connected(address):
+        return float(ray.cluster_resources().get("GPU", 0))
+
+
+@contextmanager
+def _connected(address: str, tell: Callable[[str], None] = lambda line: None) -> Iterator[None]:
+    for start in range(1, STARTS + 1):
+        try:
+            _init(address)
+            break
+        except SearchError as error:
+            if START_TIMED_OUT not in str(error) or start == STARTS:
+                raise
+            tell(
+                f"Ray did not come up in the 30 s that it gives itself; trying again ({start + 1} of {STARTS})"
+            )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _init(address: str) -> None:
+    local = {**LOCAL_RAY, "num_cpus": local_cpus()} if address == LOCAL else {}
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
+    except Exception as error:  # bare Exceptions among it, as when a busy machine takes too long
+        what = "start Ray on this machine" if address == LOCAL else f"reach Ray at cluster.address={address}"
+        raise SearchError(f"can't {what}: {error}") from error
+
+
+def alive_nodes() -> Nodes:
+    """The resources of each node that is there."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]

@@ -1,0 +1,175 @@
+"""What nothing needs any more: found, shown, deleted where it is asked for; what anyone refers to stays."""
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+import pytest
+from made_searches import Made, a_search, failed, leave_epochs, settings
+from optuna.trial import TrialState
+
+from search import clean, files
+from search.settings import TrialSettings
+from search.tracking import SIGNATURE, client
+
+NETWORK = "samplecnn_m3_n4_s729"
+LONG_AGO = time.time() - 3 * 86_400
+
+
+def a_trial(seed: int) -> TrialSettings:
+    """One in the middle of its training, untouched for three days."""
+    one = settings(NETWORK, seed)
+    leave_epochs(one, 2)
+    folder = files.trial_folder(one.signature())
+    (folder / files.STATE).write_bytes(b"s" * 1000)
+    (folder / files.LOCK).touch()
+    age(folder)
+    return one
+
+
+def age(path: Path) -> None:
+    for each in (path, *path.rglob("*")):
+        os.utime(each, (LONG_AGO, LONG_AGO))
+
+
+def folder_of(one: TrialSettings) -> Path:
+    return files.trial_folder(one.signature())
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    code = clean.main(words)
+    out, err = capsys.readouterr()
+    assert code == (2 if err else 0)
+    return " ".join((out + err).split())
+
+
+def test_without_delete_nothing_is_deleted(fresh_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lost = a_trial(0)
+    said = told(capsys)
+    assert f"{fresh_home} GB" in said
+    assert "trials 1 0.00" in said
+    assert "nothing has been deleted; to delete: python -m search.clean delete=trials" in said
+    assert folder_of(lost).is_dir()
+
+
+def test_a_trial_that_a_search_names_stays_and_one_that_nobody_names_goes(
+    fresh_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    states = [TrialState.RUNNING, TrialState.COMPLETE]
+    kept = [Made(a_trial(at), state) for at, state in enumerate(states)]
+    unwanted = failed(a_trial(8), "not wanted", "this command does not ask for it")
+    a_search(fresh_home, "mine", [*kept, unwanted, failed(a_trial(9), "lost", "its node is gone")])
+    lost = a_trial(10)
+    said = told(capsys, "delete=trials,states,parts")
+    assert "deleted 1 of 1" in said
+    assert not folder_of(lost).exists()
+    for seed in (0, 1, 8, 9):
+        assert (folder_of(settings(NETWORK, seed)) / files.STATE).is_file()
+
+
+def test_a_trial_that_mlflow_names_stays(mlflow_uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    recorded, lost = a_trial(0), a_trial(1)
+    mlflow = client(mlflow_uri)
+    mlflow.create_run(mlflow.create_experiment("mine"), tags={SIGNATURE: recorded.signature()})
+    told(capsys, "delete=trials", f"tracking={mlflow_uri}")
+    assert folder_of(recorded).is_dir()
+    assert not folder_of(lost).exists()
+
+
+def test_of_a_trial_that_was_stopped_early_the_state_goes_and_the_rest_stays(
+    fresh_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped, wanted_elsewhere = a_trial(0), a_trial(1)
+    a_search(fresh_home, "one", [Made(each, TrialState.PRUNED) for each in (stopped, wanted_elsewhere)])
+    a_search(fresh_home, "other", [Made(wanted_elsewhere, TrialState.RUNNING)])
+    told(capsys, "delete=states")
+    assert not (folder_of(stopped) / files.STATE).exists()
+    assert (folder_of(stopped) / files.EPOCHS).is_file()
+    assert (folder_of(wanted_elsewhere) / files.STATE).is_file()
+
+
+def test_what_a_process_holds_stays(fresh_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    held = a_trial(0)
+    building = fresh_home / "datasets"
+    building.unlink()  # the link to the rendered data set
+    (building / "mine").mkdir(parents=True)
+    (building / "mine" / ".building").touch()
+    age(building)
+    with (
+        (folder_of(held) / files.LOCK).open("rb") as one,
+        (building / "mine" / ".building").open("rb") as two,
+    ):
+        fcntl.flock(one, fcntl.LOCK_EX)
+        fcntl.flock(two, fcntl.LOCK_EX)
+        assert "nothing is left over" in told(capsys, "delete=trials,builds")
+    told(capsys, "delete=trials,builds")
+    assert not folder_of(held).exists()
+    assert not (building / "mine").exists()
+
+
+def test_what_has_changed_today_stays_unless_days_says_otherwise(
+    fresh_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = fresh_home / "leaderboards" / "a.md.4711.part"
+    part.parent.mkdir()
+    part.write_text("half")
+    assert "nothing is left over that has not changed for 1 days" in told(capsys, "delete=parts")
+    assert part.exists()
+    assert "deleted 1 of 1" in told(capsys, "delete=parts", "days=0")
+    assert not part.exists()
+
+
+def test_a_download_that_can_go_on_is_no_leftover(
+    fresh_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = fresh_home / "sources" / "mtat" / "mp3.zip.001.part"
+    part.parent.mkdir(parents=True)
+    part.write_text("half")
+    age(fresh_home / "sources")
+    assert "nothing is left over" in told(capsys, "delete=parts")
+    assert part.exists()
+
+
+def test_a_link_out_of_the_home_is_not_followed(
+    fresh_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_text("mine")
+    (fresh_home / "trials").mkdir()
+    (fresh_home / "trials" / "0123456789abcdef").symlink_to(elsewhere)
+    told(capsys, "delete=trials,builds", "days=0")
+    assert (elsewhere / "precious").is_file()
+    assert (fresh_home / "datasets").is_symlink()
+
+
+def test_a_ledger_that_cannot_be_read_costs_nothing(
+    fresh_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = a_trial(0)
+    (fresh_home / "studies.db").write_text("not a database")
+    assert "can't read the ledger" in told(capsys, "delete=trials")
+    assert folder_of(lost).is_dir()
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_an_mlflow_that_cannot_be_asked_costs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    lost = a_trial(0)
+    said = told(capsys, "delete=trials", "tracking=http://127.0.0.1:1")
+    assert "MLflow at http://127.0.0.1:1 can't be asked which trials it names" in said
+    assert folder_of(lost).is_dir()
+
+
+@pytest.mark.usefixtures("fresh_home")
+@pytest.mark.parametrize(
+    ("word", "complaint"),
+    [
+        ("delete=trails", "delete=trails: did you mean trials"),
+        ("days=-1", "days=-1: give a number, 0 or more"),
+        ("days=soon", "days=soon: give a number, 0 or more"),
+        ("all", "'all' is no word of this command"),
+    ],
+)
+def test_wrong_words_are_told(word: str, complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(capsys, word).startswith(complaint)
