@@ -350,6 +350,19 @@ def test_one_that_is_in_the_middle_of_an_epoch_ends_it_alone_and_then_joins(
     assert left_behind(fresh_home, trials) == wanted
 
 
+def test_one_whose_batches_are_cut_in_parts_goes_alone_after_the_others(
+    steps: list[int], fresh_home: Path
+) -> None:
+    trials = [settings(1, MORE), settings(2, MORE), settings(3, MORE)]
+    with Trial(trials[0], "cpu", {}) as trial:
+        trial.fit.micro_batch_size = 4
+        trial.advance()
+    rows = rest(a_process(trials))
+    assert set(steps) == {2}, "what is cut takes its steps by itself"
+    assert [row["place"] for row in rows] == [1, 2] * 4 + [0] * 3
+    assert [row["micro_batch_size"] for row in of(rows, 0)] == [4] * 3
+
+
 def test_after_a_process_that_was_ended_for_memory_they_go_one_after_the_other(
     steps: list[int], fresh_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
