@@ -138,11 +138,11 @@ class StudySearcher(Searcher):
 
     # Tune's own annotation leaves out FINISHED, a string that it documents.
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        if self.desk.halt.error is None and len(self.desk.assignments) >= self.places.count():
+        if self.desk.halt.error is None and len(self.desk.hands) >= self.places.count():
             return None  # Tune asks again
         self.desk.packer.gpus = self.places.gpus
         config = self.desk.assign(trial_id)
-        waits = self.desk.waiting is not None and self.desk.halt.error is None
+        waits = self.desk.may_have_more and self.desk.halt.error is None
         return config or (None if waits else Searcher.FINISHED)
 
     def on_trial_complete(
@@ -158,7 +158,7 @@ class StudySearcher(Searcher):
 
 
 class StudyScheduler(FIFOScheduler):
-    """Stops the trials that the study's pruner would stop."""
+    """Stops the trials that the study's pruner would stop; of several in one process the desk stops each by itself."""
 
     def __init__(self, desk: Desk) -> None:
         super().__init__()

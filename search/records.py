@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # What a trial's attributes say beside its settings: of where it was trained, and of how much there is to do.
 GPUS, ELSEWHERE, WORK = "gpus", "trained elsewhere", "multiply_adds"
+TOGETHER = "together"  # how many trials share its process and what that has of GPUs
 REJECTED = "rejected"  # why a proposal is no network that could be trained
 UNWANTED = "not wanted"  # the kind of a trial that ended because nobody asks for it any more
 RUNNING = "running"
@@ -69,7 +70,8 @@ class Record:
     outcome: running, done, stopped or failed; a failure has a kind and says why.
     point:   the same for all seeds of the same settings.
     params:  what the space asked for, in Optuna's own numbers, each with its distribution as JSON.
-    began, ended: by the driver's clock and time zone. gpus: how many it has or had; 0 where nobody noted it.
+    began, ended: by the driver's clock and time zone. gpus: how many it has or had; 0 where nobody noted it. together:
+             how many trials have those.
     elsewhere: another search had trained it. work: multiply-adds of the whole training; None where nobody noted them.
     """
 
@@ -84,6 +86,7 @@ class Record:
     began: datetime | None = None
     ended: datetime | None = None
     gpus: float = 0.0
+    together: int = 1
     elsewhere: bool = False
     work: float | None = None
 
@@ -254,6 +257,7 @@ def _record(
         began=_time(began),
         ended=_time(ended),
         gpus=told.get(GPUS, 0.0),
+        together=told.get(TOGETHER, 1),
         elsewhere=ELSEWHERE in told,
         work=told.get(WORK),
     )

@@ -28,6 +28,7 @@ OBJECTIVES = {
     "memory": "min",
     "seconds": "min",
 }
+MOST_TOGETHER = 16
 LOCAL = "local"  # the address of a cluster of this machine alone
 
 
@@ -143,6 +144,7 @@ class Cluster:
     """Where trials run, how much of it each one gets, and where they lie if the machines share no disk.
 
     epoch_minutes: after so long an epoch is taken to hang, and its process is ended.
+    together:      how many trials of one network a process trains step by step together.
     gpus, device: how many GPUs of which kind a plan is made for; a search takes what it finds at the address.
     """
 
@@ -152,6 +154,7 @@ class Cluster:
     trials_at_once: int | str = AUTO
     storage: str | None = None
     epoch_minutes: float | str = AUTO
+    together: int | str = AUTO
     gpus: int | None = None
     device: str | None = None
 
@@ -170,6 +173,14 @@ class Cluster:
             )
         if at_once != AUTO and not (isinstance(at_once, int) and at_once >= 1):
             raise ConfigError(f"cluster.trials_at_once={at_once}: give 'auto', or 1 or more")
+        several = self.together
+        if several != AUTO and not (type(several) is int and 1 <= several <= MOST_TOGETHER):
+            raise ConfigError(f"cluster.together={several}: give 'auto', or 1 to {MOST_TOGETHER}")
+        if several not in (AUTO, 1) and is_number(gpus) and gpus > 1:
+            raise ConfigError(
+                f"cluster.together={several}: a trial that takes {gpus:g} GPUs goes alone; give 'auto', or at most "
+                f"cluster.gpus_per_trial=1"
+            )
         minutes = self.epoch_minutes
         if minutes != AUTO and not (is_number(minutes) and minutes > 0):
             raise ConfigError(f"cluster.epoch_minutes={minutes}: give 'auto', or a number above 0")

@@ -75,7 +75,7 @@ def failure_of(trial: TrialSettings) -> dict[str, str]:
     process = a_process(trial)
     while not (row := process.step())["done"]:
         pass
-    assert process.trial is None, "the trial was not let go of"
+    assert process.group is None, "the trial was not let go of"
     return row["failure"]
 
 
@@ -265,8 +265,8 @@ def test_a_checkpoint_without_room_leaves_what_was_there(monkeypatch: pytest.Mon
     """The file that is written beside is /dev/full here: the system itself says that there is no room."""
     process = a_process(settings(training=replace(SMALL, epochs_per_stage=2)))
     process.step()
-    assert process.trial is not None
-    folder = process.trial.folder
+    assert process.group is not None
+    folder = process.group.trials[0].folder
     before = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
     part = folder / f"{files.STATE}.{os.getpid()}.part"
     part.symlink_to("/dev/full")
