@@ -45,7 +45,7 @@ from datasets.cards import (
     tag_hash,
 )
 from datasets.errors import DatasetError, nearest
-from datasets.home import folder_of
+from datasets.home import folder_of, made_home
 from datasets.making import Means, announcement, make_all
 from datasets.progress import progress
 from datasets.recipe import Plan, Recipe, Skipped
@@ -99,6 +99,8 @@ def build(
     for note in plan.notes:
         say(note)
     name = plan.stored_as
+    if out is None:
+        made_home()
     folder = folder_of(name, None if out is None else Path(out).expanduser().absolute())
     with _only_builder(folder, wait):
         if wait and out is None and is_built(name):

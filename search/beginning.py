@@ -39,6 +39,9 @@ class Feeds:
         if (found := self._open.get(key)) is None:
             with _data_trouble():
                 found = open_feed(settings.dataset, split, settings.convention, entry, device)
+            _check(
+                found.split.card.fingerprint, settings
+            )  # it may have been built anew since the training began
             self._open[key] = found
         return found
 
@@ -53,9 +56,13 @@ def check_data(settings: TrialSettings) -> None:
     """raises: DataTrouble if the data set is not the one that the settings name."""
     with _data_trouble():
         found = datasets.card(settings.dataset).fingerprint
-    if found != settings.fingerprint:
+    _check(found, settings)
+
+
+def _check(fingerprint: str, settings: TrialSettings) -> None:
+    if fingerprint != settings.fingerprint:
         raise failures.DataTrouble(
-            f"{settings.dataset} has fingerprint {found} here, {settings.fingerprint} where the search "
+            f"{settings.dataset} has fingerprint {fingerprint} here, {settings.fingerprint} where the search "
             f"was started: build it again from the same source, or share one WAVEZOO_HOME"
         )
 

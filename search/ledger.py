@@ -16,7 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from datasets.errors import nearest
-from datasets.home import home
+from datasets.home import made_home
 from search import files
 from search.job import Job
 from search.mirror import Mirror
@@ -42,7 +42,7 @@ def open_study(job: Job) -> optuna.Study:
     raises: ConfigError if the sampler can't be made, SearchError if the storage can't be reached.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    home().mkdir(parents=True, exist_ok=True)
+    made_home()
     settings, url = job.settings, storage_url(job.settings.storage)
     ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
     directions = [ways[each.direction] for each in settings.looked_for]

@@ -71,6 +71,7 @@ def _help() -> str:
 def _run(typed: Sequence[str]) -> int:
     from rich.console import Console
 
+    from datasets.home import made_home
     from search import data
 
     console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, markup=False)
@@ -85,6 +86,7 @@ def _run(typed: Sequence[str]) -> int:
     if settings.plan:
         check(settings.limits, planned.outlook, on)
         return DONE
+    made_home()
     if job.data.fingerprint is None:
         from datasets.build import build
 
