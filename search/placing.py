@@ -16,6 +16,7 @@ from search.cluster import alive_nodes  # before Tune, which reads at its import
 
 # isort: split
 from ray import tune
+from ray.air._internal import usage
 from ray.exceptions import OutOfMemoryError
 from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial as TuneTrial
@@ -78,7 +79,7 @@ def run_trials(
     )
     try:
         with (
-            _in_started_processes(decider.job.settings.cluster.address),
+            _without_delays(decider.job.settings.cluster.address),
             halt.listening(),
             meter.watching(lambda reached: halt.ask(reached, str(reached))),
         ):
@@ -100,18 +101,21 @@ def run_trials(
 
 
 @contextmanager
-def _in_started_processes(address: str) -> Iterator[None]:
-    """Let the trials of a local Ray take the processes that have started with it.
+def _without_delays(address: str) -> Iterator[None]:
+    """Keep Tune from what only takes time before the first trial.
 
-    Tune sets variables for its trials, for which Ray starts other processes; those of this machine inherit them anyway.
+    It counts which callbacks are used, for statistics that are switched off here, and imports MLflow for that. And it
+    sets variables for its trials, for which Ray starts other processes than those that have started with it; trials of
+    this machine inherit those variables anyway.
     """
-    variables, copied = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
+    kept = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE, usage.tag_callbacks
+    usage.tag_callbacks = lambda callbacks: False
     if address == LOCAL:
         class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = {}, set()
     try:
         yield
     finally:
-        class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = variables, copied
+        class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE, usage.tag_callbacks = kept
 
 
 def _placed(room: Room, config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
