@@ -21,7 +21,6 @@ import errno
 import fcntl
 import io
 import os
-import shlex
 import shutil
 import sys
 from collections import Counter
@@ -325,7 +324,7 @@ def main(words: list[str]) -> int:
         print(f"{_trouble(problem)} the same command goes on", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"interrupted; to go on: python -m datasets.build {shlex.join(words)}", file=sys.stderr)
+        print(f"interrupted; to go on: {typed.command('datasets.build', words)}", file=sys.stderr)
         return 130
     return 0
 
