@@ -1,11 +1,12 @@
 """The end of a search: its leaderboard, its winner in the registry, what failed, and what to type next."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from search import files, leaderboard, objectives, plan
-from search.deciding import Decider
+from search.deciding import Assignment, Decider
 from search.environment import environment
 from search.job import Job
 from search.protocol import describe
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 CLUSTER = "cluster."
+NAMED = 3  # trials in a line
 
 
 def search_run(job: Job) -> SearchRun:
@@ -56,6 +58,20 @@ def conclude(job: Job, decider: Decider, tracker: Tracker, console: "Console") -
     if failures and job.space.grid is not None:
         console.print(f"to try the failed ones again: {job.command}")
     return len(failures)
+
+
+def lacking(trials: Sequence[Assignment]) -> list[str]:
+    """What MLflow could not be told, and why."""
+    if not trials:
+        return []
+    some = [
+        f"{each.settings.network} seed {each.settings.seed} ({each.signature})" for each in trials[:NAMED]
+    ]
+    more = f" and {len(trials) - NAMED} more" if len(trials) > NAMED else ""
+    return [
+        f"not told to MLflow: {', '.join(some)}{more}: the ledger calls them done, and their folders are not in "
+        f"{files.home() / 'trials'}; the same command tells it where they are (WAVEZOO_HOME, cluster.storage)"
+    ]
 
 
 def _show(job: Job, protocol: dict[str, Any], board: list[leaderboard.Row], console: "Console") -> None:

@@ -186,6 +186,8 @@ def _import_meanwhile(module: str) -> None:
 
 def _deliver(tracker: "Tracker", complete: bool, patience_seconds: float, console: "Console") -> None:
     """Let MLflow catch up, and say so where it can't."""
+    from search import conclusion
+
     with console.status("bringing MLflow up to date"):
         undelivered = tracker.close(complete, patience_seconds)
     if undelivered:
@@ -193,6 +195,8 @@ def _deliver(tracker: "Tracker", complete: bool, patience_seconds: float, consol
         console.print(
             f"{undelivered} runs are not in MLflow yet ({why}); the same command again delivers them"
         )
+    for line in conclusion.lacking(list(tracker.lacking.values())):
+        console.print(line, soft_wrap=True)
 
 
 if __name__ == "__main__":

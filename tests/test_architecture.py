@@ -41,6 +41,7 @@ HOMES = {
     "sqlalchemy": {"search/records.py", "search/driving.py"},
     "mlflow": {
         "search/tracking.py",
+        "search/told.py",
         "search/delivering.py",
         "search/publishing.py",
         "search/publish.py",
