@@ -38,14 +38,27 @@ def search_run(job: Job) -> SearchRun:
     )
 
 
-def conclude(job: Job, decider: Decider, tracker: Tracker, console: "Console") -> int:
-    """Tell how the search ended. Returns how many of its trainings failed."""
-    if kept := leaderboard.ended(each.settings for each in decider.ended()):
-        board = leaderboard.rows(kept, job.space.paper_table)
-        _show(job, kept[0][0]["protocol"], board, console)
-        if len(job.settings.objectives) > 1:
-            found = objectives.front(job, [settings for _, settings in kept])
-            console.print(objectives.as_table(job, found))
+def show(job: Job, decider: Decider, console: "Console") -> list[leaderboard.Row]:
+    """What was found, which waits for nobody. Returns the rows of the leaderboard, best first."""
+    kept = leaderboard.ended(each.settings for each in decider.ended())
+    if not kept:
+        return []
+    board = leaderboard.rows(kept, job.space.paper_table)
+    _show(job, kept[0][0]["protocol"], board, console)
+    if len(job.settings.objectives) > 1:
+        found = objectives.front(job, [settings for _, settings in kept])
+        console.print(objectives.as_table(job, found))
+    return board
+
+
+def conclude(
+    job: Job, decider: Decider, board: list[leaderboard.Row], tracker: Tracker, console: "Console"
+) -> int:
+    """Publish the best of the leaderboard, once MLflow has been told of it, and tell what failed and what is next.
+
+    returns: how many trainings failed.
+    """
+    if board:
         published = _publish(job, board[0], tracker, console) if job.settings.publish else None
         _next_steps(job, board, published, console)
     if decider.exhausted:

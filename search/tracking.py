@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ PARENT, STUDY = "mlflow.parentRunId", "wavezoo.study"
 NOTE = "mlflow.note.content"
 RETRY_SECONDS = 5.0
 HEAD_START_SECONDS = 15.0  # of Ray and its workers before MLflow, whose import takes a core for three seconds
+PROGRESS_SECONDS = 3.0  # between two looks at how far the copying has come
 NOTE_SECONDS = 10.0  # how old the note on the search's run may be
 
 
@@ -155,14 +156,27 @@ class Tracker:
             why = f"{settled.kind}: {settled.why}" if settled.kind else settled.why
             self.ended(settled.assignment, settled.outcome, why)
 
-    def close(self, complete: bool, patience_seconds: float) -> int:
-        """Wait for the thread to finish its copies. Returns how many runs are still not up to date."""
+    def close(
+        self, complete: bool, patience_seconds: float, tell: Callable[[str], None] = lambda line: None
+    ) -> int:
+        """Wait for the thread to finish its copies. Returns how many runs are still not up to date.
+
+        tell: is told every PROGRESS_SECONDS how far that is.
+        """
         deadline = time.monotonic() + patience_seconds
         self._complete = complete
         self._closing.set()
         self._wake.set()
-        self._thread.join(max(0.0, deadline - time.monotonic()))
+        while self._thread.is_alive() and (left := deadline - time.monotonic()) > 0:
+            self._thread.join(min(PROGRESS_SECONDS, left))
+            if self._thread.is_alive():
+                tell(self._progress())
         return sum(copy.stale for copy in list(self._copies.values()))
+
+    def _progress(self) -> str:
+        over = len(self._ended) + len(self.lacking)
+        why = f" ({self.trouble})" if self.trouble else ""
+        return f"telling MLflow: {over} of {over + len(self._copies)} runs{why}"
 
     def run_id(self, signature: str) -> str | None:
         """The MLflow run of a trial, where it has been copied whole."""
@@ -185,8 +199,9 @@ class Tracker:
                 self._describe_some(mlflow, closing)
                 if closing:
                     self._end_parent(mlflow)
-                    return
                 self.trouble = None
+                if closing:
+                    return
             except (
                 Exception
             ) as error:  # whatever a server or a network can do: the search goes on, this tries again
@@ -227,6 +242,7 @@ class Tracker:
             self._told.learn(mlflow, self.experiment_id)
         for copy in sorted(copies, key=lambda copy: copy.tries):
             self._bring_up(mlflow, copy)
+            self.trouble = None  # whatever it was, it is over
             self._note(mlflow)
 
     def _describe_some(self, mlflow: "MlflowClient", all_of_them: bool) -> None:

@@ -42,6 +42,7 @@ HOMES = {
     "mlflow": {
         "search/tracking.py",
         "search/told.py",
+        "search/password.py",
         "search/delivering.py",
         "search/publishing.py",
         "search/publish.py",

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -344,6 +345,36 @@ def test_a_trial_whose_folder_is_elsewhere_makes_no_finished_run_and_is_told_lat
     tracker = deliver(ended)
     assert not tracker.lacking
     assert tracker.run_id(one.signature) == store.of(one).info.run_id
+
+
+def test_what_is_told_at_the_end_is_counted_while_one_waits(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "PROGRESS_SECONDS", 0.01)
+    told, said = threading.Event(), list[str]()
+
+    def listen(line: str) -> None:
+        said.append(line)
+        told.set()
+
+    create = store._create_run
+    store._create_run = lambda *given, **named: told.wait(60) and create(*given, **named)  # type: ignore[method-assign]
+    tracker = Tracker("memory", SEARCH)
+    for seed in range(3):
+        tracker.add(end(an_assignment(seed), 0.6))
+    assert tracker.close(complete=True, patience_seconds=PATIENCE_SECONDS, tell=listen) == 0
+    assert said[0] == "telling MLflow: 0 of 3 runs"
+
+
+def test_trouble_that_is_over_is_told_no_longer(store: Store) -> None:
+    tracker, seen = Tracker("memory", SEARCH), list[str | None]()
+    tracker.trouble = "MLflow at memory: away"
+    store._log_artifact = lambda *given: seen.append(tracker.trouble)  # type: ignore[method-assign]
+    for seed in range(2):
+        tracker.add(end(an_assignment(seed), 0.6))
+    assert tracker.close(complete=True, patience_seconds=PATIENCE_SECONDS) == 0
+    assert seen == ["MLflow at memory: away", None]  # the second is told when the first has been taken
+    assert tracker.trouble is None
 
 
 def test_many_trials_that_can_not_be_told_are_one_line() -> None:
