@@ -124,7 +124,8 @@ def _run_of_model(mlflow: "MlflowClient", word: str) -> str:
 
 
 def _of_run(mlflow: "MlflowClient", run_id: str, storage: str | None) -> Named:
-    from search.tracking import SIGNATURE, STUDY
+    from search.told import REPLACED, SIGNATURE
+    from search.tracking import STUDY
 
     try:
         run = mlflow.get_run(run_id)
@@ -132,6 +133,8 @@ def _of_run(mlflow: "MlflowClient", run_id: str, storage: str | None) -> Named:
         raise _away(mlflow, run_id, error) from error
     if study := run.data.tags.get(STUDY):
         return _of_search(study, storage)
+    if replaced := run.data.tags.get(REPLACED):  # its folder holds a later training
+        return _one(_downloaded(mlflow, run, replaced))
     signature = run.data.tags.get(SIGNATURE)
     if signature is None:
         raise SearchError(f"run {run_id} is not one of a search's")

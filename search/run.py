@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from search.deciding import Decider
+    from search.leaderboard import Row
     from search.tracking import Tracker
 
 DONE, SOME_FAILED, WRONG_WORDS, INTERRUPTED = 0, 1, 2, 130
@@ -97,13 +98,14 @@ def _run(typed: Sequence[str]) -> int:
 
 def _search(job: Job, console: "Console", began: float) -> int:
     """From the ledger to the leaderboard. began: when the command did, by the clock of Meter."""
-    from search import conclusion, environment, ledger
+    from search import conclusion, environment, ledger, password
     from search.deciding import Decider
     from search.driving import only_driver
     from search.tracking import Tracker, tracking_uri
 
     if (storage := files.storage()) is not None:
         storage.check()
+    password.check(tracking_uri(job.settings.tracking))
     if line := environment.warning():
         console.print(line, soft_wrap=True)
     with only_driver(job.study, job.settings.storage):
@@ -115,7 +117,7 @@ def _search(job: Job, console: "Console", began: float) -> int:
         )
         check(limits, _left(job, decider), machines(job.settings.cluster), meter.device_seconds)
         tracker = Tracker(tracking_uri(job.settings.tracking), conclusion.search_run(job))
-        complete, patience = False, INTERRUPTED_SECONDS
+        complete, patience, board = False, INTERRUPTED_SECONDS, list["Row"]()
         try:
             for settled in decider.settled():  # what an earlier driver could not deliver
                 tracker.add(settled)
@@ -124,12 +126,13 @@ def _search(job: Job, console: "Console", began: float) -> int:
             for settled in decider.settled():  # what another search had trained
                 tracker.add(settled)
             complete, patience = True, DELIVERY_SECONDS
+            board = conclusion.show(job, decider, console)
         except EndNow:
             patience = 0.0
             raise
         finally:
             _deliver(tracker, complete, patience, console)
-        return SOME_FAILED if conclusion.conclude(job, decider, tracker, console) else DONE
+        return SOME_FAILED if conclusion.conclude(job, decider, board, tracker, console) else DONE
 
 
 def _left(job: Job, decider: "Decider") -> Outlook:
@@ -189,13 +192,18 @@ def _import_meanwhile(module: str) -> None:
 
 def _deliver(tracker: "Tracker", complete: bool, patience_seconds: float, console: "Console") -> None:
     """Let MLflow catch up, and say so where it can't."""
-    with console.status("bringing MLflow up to date"):
-        undelivered = tracker.close(complete, patience_seconds)
+    from search import conclusion
+
+    with console.status("telling MLflow") as status:
+        tell = status.update if console.is_terminal else console.print
+        undelivered = tracker.close(complete, patience_seconds, tell)
     if undelivered:
         why = tracker.trouble or "it is slow"
         console.print(
             f"{undelivered} runs are not in MLflow yet ({why}); the same command again delivers them"
         )
+    for line in conclusion.lacking(list(tracker.lacking.values())):
+        console.print(line, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -159,6 +159,8 @@ class Cluster:
     device: str | None = None
 
     def __post_init__(self) -> None:
+        if self.address not in (LOCAL, AUTO):
+            host_and_port(self.address)
         if self.storage is not None:
             check_storage(self.storage)
         cpus = self.cpus_per_trial
@@ -352,6 +354,19 @@ def is_name(word: str) -> bool:
 def without_password(text: str) -> str:
     """The text with the user and password of every address in it left out."""
     return re.sub(r"://[^/@\s]+@", "://...@", text)
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """Of the head of a Ray cluster. raises: ConfigError unless it is HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]", host) or not (
+        port.isdecimal() and 0 < int(port) < 2**16
+    ):
+        raise ConfigError(
+            f"cluster.address={address}: give HOST:PORT of the cluster's head, as 10.0.0.1:6379, 'auto' for the "
+            f"cluster that this machine belongs to, or 'local'"
+        )
+    return host.strip("[]"), int(port)
 
 
 def check_storage(address: str) -> None:

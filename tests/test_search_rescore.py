@@ -13,6 +13,7 @@ from clip_scores import a_network, leave_trial
 from search import compare, files, named, rescore, scores
 from search.ledger import About
 from search.settings import SearchError, TrialSettings
+from search.told import REPLACED
 from search.tracking import SIGNATURE, STUDY, client
 
 ONE, OTHER = "samplecnn_m3_n4_s729", "samplecnn_m3_n5_s243"
@@ -117,6 +118,13 @@ def test_a_run_of_mlflow_and_a_registered_model_name_the_same_trial(
         (far,) = named.find(word).trainings
         assert (far.network, far.seed, far.signature) == (ONE, 0, result["signature"])
         assert rescore.rescored(far)[1] == []
+    again, _ = leave_trial(
+        ONE, a_network(0.3)
+    )  # trained anew: what a model was made of is no longer in the folder
+    mlflow.set_tag(run, REPLACED, result["signature"])
+    mlflow.delete_tag(run, SIGNATURE)
+    (before,) = named.find("models:/demo-x@champion").trainings
+    assert before.recorded["test_roc_auc"] == result["test"]["roc_auc"] != again["test"]["roc_auc"]
     parent = mlflow.create_run(experiment, tags={STUDY: "demo-gone"}).info.run_id
     with pytest.raises(SearchError, match="nothing is called 'demo-gone'"):
         named.find(parent)
