@@ -3,8 +3,10 @@
     python -m datasets.build name=folder source=/my/music csv=/my/tags.csv called=mymusic
 
 The CSV (UTF-8) has a line of column names, then one row a clip:
-    path    where the file lies below source, such as jazz/song.flac; links are followed
-    tags    separated by ; or |, as many as hold, none too; case and spelling are kept
+    path    where the file lies below source, such as jazz/song.flac; links are followed, a backslash is
+            taken for / where only that is found, and an absolute path is taken where it leads below source
+    tags    separated by ; or | (or by commas, where no cell has either), as many as hold, none too; what differs in
+            case alone is one tag, in its most frequent spelling
     split   (may be left out) train, valid or test
     artist  (may be left out) who plays
     rate    (may be left out) Hz of the file; only compared with what the file has
@@ -18,7 +20,6 @@ A clip is known by its path and size: one replaced by another of the same size t
 
 import hashlib
 import math
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,15 +28,14 @@ import numpy as np
 
 from datasets.audio import decode
 from datasets.errors import DatasetError, nearest
-from datasets.folder_files import Problems, Row, Table, read_table
+from datasets.folder_files import Row, Table, read_table
+from datasets.folder_paths import look_for
 from datasets.m4a import decode_m4a
-from datasets.progress import progress
 from datasets.recipe import SPLITS, Plan, PlannedClip, Recipe, Skipped, store_name
 
 SHARES = {"train": 12, "valid": 1, "test": 3}
 WAYS, MISSING = ("auto", "given", "artist"), ("refuse", "skip")
 LONGEST_SECONDS = 3600
-MOST_NAMED = 5
 # Longer clips make shards of fewer of them: a worker holds one shard, up to 128 MB of int16.
 SHARD_SAMPLES = 64_000_000
 
@@ -59,9 +59,11 @@ def plan(
     called, clip_samples = store_name(called, DATASET.name), round(_seconds(seconds) * rate_hz)
     source = _source(source)
     file = Path(csv).expanduser().absolute() if csv else source / "tags.csv"
-    table = read_table(file)
+    table = read_table(file, source)
     convention, notes = _convention(table, split), list(_oddities(table))
-    rows, sizes = _look_for(source, table, missing)
+    there = look_for(source, table, missing)
+    rows, sizes = there.rows, there.sizes
+    notes += there.remarks
     splits = _by_artist(rows) if convention == "artist" else {row.path: row.split for row in rows}
     listed = Counter(splits.values())
     if empty := [name for name in SPLITS if not listed[name]]:
@@ -152,59 +154,6 @@ def _convention(table: Table, way: str) -> str:
     return "given" if way != "artist" and "split" in table.columns else "artist"
 
 
-def _look_for(source: Path, table: Table, missing: str) -> tuple[list[Row], dict[str, int | None]]:
-    """Rows in the order of their paths, and the size of each one's file, None where there is none."""
-    problems, rows, sizes = table.problems, list[Row](), dict[str, int | None]()
-    for row in table.rows:
-        path, size = _on_disk(source, row, problems)
-        if path in sizes:
-            problems.add(row.line, f"{row.path} is the same file as another line's")
-        rows.append(Row(row.line, path, row.tags, row.split, row.artist, row.rate_hz))
-        sizes[path] = size
-    lost = [row for row in rows if sizes[row.path] is None]
-    if lost and missing == "refuse":
-        named = ", ".join(f"{row.path} (line {row.line})" for row in lost[:MOST_NAMED])
-        rest = f" and {len(lost) - MOST_NAMED:,} more" if len(lost) > MOST_NAMED else ""
-        words = f"{len(lost):,} of {len(rows):,} files are not below {source}: {named}{rest}; missing=skip goes on"
-        problems.add(lost[0].line, words)
-    _check_rates(source, [row for row in rows if sizes[row.path] and row.rate_hz], problems)
-    problems.refuse_if_any()
-    return sorted(rows, key=lambda row: row.path), sizes
-
-
-def _on_disk(source: Path, row: Row, problems: Problems) -> tuple[str, int | None]:
-    """Path as the disk spells it, and its size."""
-    # macOS writes an accent as a sign of its own, a table usually does not.
-    for path in dict.fromkeys([row.path, *(unicodedata.normalize(way, row.path) for way in ("NFC", "NFD"))]):
-        try:
-            found = (source / path).stat()
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as problem:
-            problems.add(row.line, f"{row.path} can't be read: {problem.strerror}")
-            return row.path, 0
-        if not (source / path).is_file():
-            problems.add(row.line, f"{row.path} is no file")
-        return path, found.st_size
-    return row.path, None
-
-
-def _check_rates(source: Path, rows: list[Row], problems: Problems) -> None:
-    if not rows:
-        return
-    import soundfile
-
-    with progress("comparing rates", len(rows)) as done:
-        for row in rows:
-            try:
-                found = soundfile.info(source / row.path).samplerate
-            except soundfile.SoundFileError:  # the build will say why
-                found = row.rate_hz
-            if found != row.rate_hz:
-                problems.add(row.line, f"{row.path} has {found} Hz, its rate column says {row.rate_hz}")
-            done(1)
-
-
 def _artist_key(row: Row) -> str:
     """What stands for the artist: spelled alike if only case differs; a clip without one is its own."""
     return f"artist {row.artist.casefold()}" if row.artist else f"path {row.path}"
@@ -246,12 +195,7 @@ def _oddities(table: Table) -> Iterator[str]:
     file = table.problems.file
     if table.ignored:
         yield f"{file}: not read: the column {' and the column '.join(table.ignored)}"
-    spellings: dict[str, set[str]] = {}
-    for tag in {tag for row in table.rows for tag in row.tags}:
-        spellings.setdefault(tag.casefold(), set()).add(tag)
-    twins = sorted("/".join(sorted(group)) for group in spellings.values() if len(group) > 1)
-    if twins:
-        yield f"{file}: tags that differ in case alone stay two: {', '.join(twins[:MOST_NAMED])}"
+    yield from table.remarks
 
 
 def _split_notes(rows: Sequence[Row], splits: Mapping[str, str], convention: str) -> Iterator[str]:
@@ -276,7 +220,7 @@ def _split_notes(rows: Sequence[Row], splits: Mapping[str, str], convention: str
 
 DATASET = Recipe(
     name="folder",
-    version="1",
+    version="2",
     rate_hz=22_050,
     licence="that of your own files",
     citation="",

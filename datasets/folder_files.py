@@ -5,15 +5,15 @@ import io
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from datasets.errors import DatasetError, nearest
+from datasets.folder_tags import between_tags, divided, remarks, spellings
 from datasets.recipe import SPLITS
 
 NEEDED, OPTIONAL = ("path", "tags"), ("split", "artist", "rate")
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
-BETWEEN_TAGS = re.compile(r"[;|]")
 MOST_SAID = 20
 
 
@@ -59,17 +59,22 @@ class Problems:
 
 @dataclass(frozen=True)
 class Table:
-    """ignored: columns that nobody reads. problems: of single rows, which are then not among `rows`."""
+    """ignored: columns that nobody reads. problems: of single rows, which are then not among `rows`.
+
+    remarks: what was decided about its tags, in lines for the person who builds.
+    """
 
     rows: tuple[Row, ...]
     columns: tuple[str, ...]
     ignored: tuple[str, ...]
     problems: Problems
+    remarks: tuple[str, ...] = ()
 
 
-def read_table(file: Path) -> Table:
+def read_table(file: Path, source: Path) -> Table:
     """Rows of the CSV; DatasetError naming file and line if it is no table of clips at all.
 
+    source: the folder that paths start from; absolute ones below it are taken as if they did.
     UTF-8 with or without a mark at its beginning, comma separated, fields quoted where they have to be.
     """
     problems = Problems(file)
@@ -77,22 +82,42 @@ def read_table(file: Path) -> Table:
     _, header = next(lines, (1, []))
     names = [name.strip().lower() for name in header]
     _check_header(names, file)
-    rows, seen = [], dict[str, int]()
-    for line, cells in lines:
-        if len(cells) != len(names):
-            problems.add(
-                line, f"{_columns(cells)}, the first line has {len(names)} (quote a field with a comma)"
-            )
-        elif row := _row(line, dict(zip(names, map(str.strip, cells), strict=True)), problems):
-            if row.path in seen:
-                problems.add(line, f"{row.path} stands in line {seen[row.path]} already")
-                continue
-            seen[row.path] = line
-            rows.append(row)
+    found = list(_cells(lines, names, problems))
+    tag_cells = [cells["tags"] for _, cells in found]
+    between = between_tags(tag_cells)
+    rows = _rows(found, source, between, problems)
     if not rows and not problems.found:
         raise DatasetError(f"{file} has no rows below its first line")
+    kept = spellings(tag for row in rows for tag in row.tags)
+    rows = [replace(row, tags=tuple(dict.fromkeys(kept[tag] for tag in row.tags))) for row in rows]
     ignored = tuple(name for name in names if name and name not in NEEDED + OPTIONAL)
-    return Table(tuple(rows), tuple(names), ignored, problems)
+    said = tuple(remarks(file, tag_cells, between, kept))
+    return Table(tuple(rows), tuple(names), ignored, problems, said)
+
+
+def _cells(
+    lines: Iterator[tuple[int, list[str]]], names: list[str], problems: Problems
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line, cells by column) of each row that has as many as the first line."""
+    for line, cells in lines:
+        if len(cells) == len(names):
+            yield line, dict(zip(names, map(str.strip, cells), strict=True))
+            continue
+        problems.add(line, f"{_columns(cells)}, the first line has {len(names)} (quote a field with a comma)")
+
+
+def _rows(
+    found: list[tuple[int, dict[str, str]]], source: Path, between: re.Pattern[str], problems: Problems
+) -> list[Row]:
+    rows, seen = [], dict[str, int]()
+    for line, cells in found:
+        row = _row(line, cells, source, between, problems)
+        if row and row.path in seen:
+            problems.add(line, f"{row.path} stands in line {seen[row.path]} already")
+        elif row:
+            seen[row.path] = line
+            rows.append(row)
+    return rows
 
 
 def _text(file: Path) -> str:
@@ -144,15 +169,26 @@ def _columns(cells: list[str]) -> str:
     return f"{len(cells)} column{'s' if len(cells) != 1 else ''}"
 
 
-def _row(line: int, cells: dict[str, str], problems: Problems) -> Row | None:
+def _row(
+    line: int, cells: dict[str, str], source: Path, between: re.Pattern[str], problems: Problems
+) -> Row | None:
     """The row, or None where it has problems, all of which are noted."""
     before = len(problems.found)
-    path = _path(line, cells["path"], problems)
-    tags = _tags(line, cells["tags"], problems)
+    path = _path(line, _below(source, cells["path"]), problems)
+    tags = _tags(line, cells["tags"], between, problems)
     split = _split(line, cells.get("split"), problems)
     rate_hz = _rate(line, cells.get("rate", ""), problems)
     artist = " ".join(unicodedata.normalize("NFC", cells.get("artist", "")).split())
     return Row(line, path, tags, split, artist, rate_hz) if len(problems.found) == before else None
+
+
+def _below(source: Path, text: str) -> str:
+    """The path from source on, if it is absolute and leads there, by the folder's name or by where links lead."""
+    path = PurePosixPath(text)
+    for start in (source, source.resolve()) if path.is_absolute() else ():
+        if path.is_relative_to(start):
+            return str(path.relative_to(start))
+    return text
 
 
 def _path(line: int, text: str, problems: Problems) -> str:
@@ -170,12 +206,10 @@ def _path(line: int, text: str, problems: Problems) -> str:
     return str(path)
 
 
-def _tags(line: int, text: str, problems: Problems) -> tuple[str, ...]:
-    """Tags of a cell in their order, each once; none is as good as any."""
+def _tags(line: int, text: str, between: re.Pattern[str], problems: Problems) -> tuple[str, ...]:
     if _has_control(text):
         problems.add(line, f"tags {text!r} have a control character in them")
-    parts = (" ".join(part.split()) for part in BETWEEN_TAGS.split(unicodedata.normalize("NFC", text)))
-    return tuple(dict.fromkeys(part for part in parts if part))
+    return divided(text, between)
 
 
 def _split(line: int, text: str | None, problems: Problems) -> str:

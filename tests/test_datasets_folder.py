@@ -146,9 +146,43 @@ def test_tags_are_separated_by_semicolon_or_bar_and_stored_in_alphabetical_order
     )
     table(tree(tmp_path), *rows)
     found = plan(tmp_path, 22_050)
-    assert found.tags == ("Rock", "a,b", "rock", "slow", "soft rock")
-    assert found.labels.tolist() == [[0, 0, 0, 1, 1], [1, 0, 1, 0, 0], [0, 1, 0, 0, 0]]
-    assert found.notes[0] == f"{tmp_path}/tags.csv: tags that differ in case alone stay two: Rock/rock"
+    assert found.tags == ("Rock", "a,b", "slow", "soft rock")
+    assert found.labels.tolist() == [[0, 0, 1, 1], [1, 0, 0, 0], [0, 1, 0, 0]]
+    assert found.notes[:2] == (
+        f"{tmp_path}/tags.csv: a comma in these belongs to the tag, as ; and | divide: 'a,b'",
+        f"{tmp_path}/tags.csv: tags that differ in case alone are one: Rock (rock)",
+    )
+
+
+def test_commas_divide_tags_where_no_cell_has_another_mark_and_that_is_said(tmp_path: Path) -> None:
+    rows = ('a.wav,"classical, solemnity",train,Ann', "b.wav,pop,valid,Bob", 'sub/c.wav,"pop,joy,",test,C')
+    file = table(tree(tmp_path), *rows)
+    found = plan(tmp_path, 22_050)
+    assert found.tags == ("classical", "joy", "pop", "solemnity")
+    assert found.notes == (
+        f"{file}: no cell of tags has ; or | and 2 have a comma, so commas divide: 'classical, solemnity' is 2 tags; "
+        "where a comma belongs to a tag, end that cell with ;",
+    )
+    table(tmp_path, rows[0].replace('solemnity"', 'solemnity;"'), *rows[1:])  # the way out that it names
+    assert plan(tmp_path, 22_050).tags == ("classical, solemnity", "pop", "pop,joy,")
+
+
+def test_a_comma_in_one_cell_alone_belongs_to_its_tag_and_that_is_said(tmp_path: Path) -> None:
+    file = table(tree(tmp_path), 'a.wav,"Bed, Bath",train,Ann', *ROWS[1:])
+    found = plan(tmp_path, 22_050)
+    assert found.tags == ("Bed, Bath", "rock")
+    assert found.notes == (f"{file}: a comma in these belongs to the tag, as ; and | divide: 'Bed, Bath'",)
+
+
+def test_of_tags_that_differ_in_case_the_most_frequent_spelling_is_kept_and_that_is_said(
+    tmp_path: Path,
+) -> None:
+    rows = ("a.wav,POP;Pop,train,Ann", "b.wav,pop;Joy,valid,Bob", "sub/c.wav,pop;JOY,test,Cid")
+    file = table(tree(tmp_path), *rows)
+    found = plan(tmp_path, 22_050)
+    assert found.tags == ("JOY", "pop")
+    assert found.labels.tolist() == [[0, 1], [1, 1], [1, 1]]
+    assert found.notes == (f"{file}: tags that differ in case alone are one: JOY (Joy), pop (POP, Pop)",)
 
 
 def test_a_mark_at_the_beginning_capitals_quotes_and_empty_lines_are_no_problem(tmp_path: Path) -> None:
@@ -236,11 +270,56 @@ def test_of_many_problems_the_first_twenty_are_told_and_the_rest_counted(tmp_pat
 
 
 def test_missing_files_are_named_up_to_five_and_counted(tmp_path: Path) -> None:
-    rows = [f"{number}.wav,rock,train,Ann" for number in range(9)]
-    assert refused_rows(tmp_path, *ROWS, *rows) == (
-        f"line 5: 9 of 12 files are not below {tmp_path}: 0.wav (line 5), 1.wav (line 6), 2.wav (line 7), "
-        "3.wav (line 8), 4.wav (line 9) and 4 more; missing=skip goes on"
+    names = ("a.wav", "b.wav", "sub/c.wav", *(f"there{number}.wav" for number in range(9)))
+    file = table(tree(tmp_path, names), *ROWS, *(f"{name},rock,train,Ann" for name in names[3:]))
+    lost = "".join(f"{number}.wav,rock,train,Ann\n" for number in range(9))
+    file.write_text(file.read_text(encoding="utf-8") + lost, encoding="utf-8")
+    assert refusal(tmp_path).removeprefix(f"{file} ") == (
+        f"line 14: 9 of 21 files are not below {tmp_path}: 0.wav (line 14), 1.wav (line 15), 2.wav (line 16), "
+        "3.wav (line 17), 4.wav (line 18) and 4 more; missing=skip goes on"
     )
+
+
+def test_where_most_files_are_missing_skipping_is_no_way_out_and_the_first_is_shown(tmp_path: Path) -> None:
+    rows = [f"Alben\\{number}.wav,rock,train,Ann" for number in range(9)]
+    assert refused_rows(tmp_path, *ROWS, *rows) == (
+        f"line 5: 9 of 12 files are not below {tmp_path}; the first is 'Alben\\\\0.wav' (line 5), looked for as "
+        f"{tmp_path}/Alben\\0.wav: give the source= that paths start from, or write them from it on"
+    )
+
+
+def test_absolute_paths_below_the_source_are_read_from_it_on(tmp_path: Path) -> None:
+    source = tree(tmp_path / "music")
+    (tmp_path / "link").symlink_to(source)
+    rows = (f"{source}/a.wav,x,train,Ann", f"{source}/sub/c.wav,x,test,Cid", "b.wav,x,valid,Bob")
+    for folder_given in (source, tmp_path / "link"):
+        found = plan(folder_given, 22_050, csv=str(table(tmp_path, *rows)))
+        assert [clip.path for clip in found.clips] == ["a.wav", "b.wav", "sub/c.wav"]
+    table(source, f"{source}/../out.wav,x,train,Ann", *rows[1:])
+    assert "leads out of the source folder" in refusal(source)
+
+
+def test_backslashes_are_read_as_slashes_where_only_those_are_found_and_that_is_said_once(
+    tmp_path: Path,
+) -> None:
+    file = table(
+        tree(tmp_path, ["a.wav", "x/b.wav", "x/y/c.wav"]),
+        *(row.replace("b.wav", "x\\b.wav").replace("sub/c.wav", "x\\y\\c.wav") for row in ROWS),
+    )
+    found = plan(tmp_path, 22_050)
+    assert [clip.path for clip in found.clips] == ["a.wav", "x/b.wav", "x/y/c.wav"]
+    assert found.notes == (f"{file}: 2 of 3 paths have \\ where the disk has /, and are taken so",)
+
+
+def test_a_file_whose_name_has_a_backslash_is_itself(tmp_path: Path) -> None:
+    table(
+        tree(tmp_path, ["x\\b.wav", "x/b.wav", "c.wav"]),
+        "x\\b.wav,r,train,A",
+        "x/b.wav,r,valid,B",
+        "c.wav,r,test,C",
+    )
+    found = plan(tmp_path, 22_050)
+    assert ({clip.path for clip in found.clips}, found.notes) == ({"x\\b.wav", "x/b.wav", "c.wav"}, ())
 
 
 def test_missing_and_empty_files_can_be_skipped_and_are_reported(tmp_path: Path) -> None:
