@@ -8,7 +8,6 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any
 
 # Ray and Tune read these when they are imported.
@@ -56,22 +55,6 @@ def cluster(wanted: Cluster, tell: Callable[[str], None]) -> Iterator[Room]:
     """
     with _connected(wanted.address, tell):
         yield room_of(wanted, alive_nodes())
-
-
-def warm_up(room: Room, address: str) -> None:
-    """Let the processes that have started with a local Ray import what trials take, while Tune is set up.
-
-    One with a GPU must not: Ray tells a process which one it has when it gets its trial, and torch looks once.
-    """
-    if address == LOCAL and not room.gpus:
-        for _ in range(min(room.at_once, local_cpus())):
-            _import_trials.remote()
-
-
-@ray.remote(num_cpus=1)
-def _import_trials() -> None:
-    import_module("search.process")
-    import_module("search.trial")
 
 
 def cluster_gpus(address: str) -> float:

@@ -153,7 +153,7 @@ def _reached(job: Job, decider: "Decider", meter: Meter, reached: Reached) -> Re
 def _train(job: Job, decider: "Decider", tracker: "Tracker", meter: Meter, console: "Console") -> None:
     import datasets
     from search.board import Board
-    from search.cluster import cluster, warm_up
+    from search.cluster import cluster
     from search.environment import commit
     from search.metrics import check_scorable
 
@@ -165,7 +165,6 @@ def _train(job: Job, decider: "Decider", tracker: "Tracker", meter: Meter, conso
     to_do = [work for work in job.grid() if not work.done]
     guess = sum(plan.rough_seconds(work) for work in to_do) if job.space.grid is not None else None
     with cluster(job.settings.cluster, console.print) as room:
-        warm_up(room, job.settings.cluster.address)
         from search.placing import run_trials
 
         board = Board(

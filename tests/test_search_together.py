@@ -7,7 +7,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from commands import end, finish, nothing_left, of_this_home, start, states, until
+from commands import end, finish, nothing_left, start, states, until, workers
 
 from search import files
 from search.process import TrialProcess
@@ -72,9 +72,9 @@ def test_trials_of_a_search_go_together_and_each_ends_by_itself(fresh_home: Path
     assert sorted(ends) == ["FAILED", "FINISHED", "FINISHED", "KILLED"]
 
 
-def workers(home: Path) -> list[int]:
-    """The processes that train for the search in this home."""
-    return [int(line.split()[0]) for line in of_this_home(home) if "ray::" in line and "Trainable" in line]
+def written(home: Path) -> set[tuple[Path, int]]:
+    """The states of trials at the end of an epoch, and when they were written."""
+    return {(path, path.stat().st_mtime_ns) for path in home.glob(f"trials/*/{files.STATE}")}
 
 
 def test_ctrl_c_and_a_killed_worker_lose_nothing_of_trials_that_go_together(
@@ -93,9 +93,10 @@ def test_ctrl_c_and_a_killed_worker_lose_nothing_of_trials_that_go_together(
     assert states(fresh_home) == ["RUNNING"] * 4
     assert len(list(fresh_home.glob(f"trials/*/{files.MOMENT}"))) == 4
 
+    before = written(fresh_home)  # an epoch may have ended before Ctrl-C was heard
     process = start(fresh_home, *typed)
     try:
-        until(lambda: list(fresh_home.glob(f"trials/*/{files.STATE}")), process)
+        until(lambda: written(fresh_home) - before, process)
         (worker,) = workers(fresh_home)
         os.kill(worker, signal.SIGKILL)
         said, _ = process.communicate(timeout=400)

@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
 from pathlib import Path
@@ -15,6 +13,7 @@ import optuna
 import pytest
 import soundfile
 import torch
+from commands import finish, start, workers
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 from safetensors.torch import load_file
@@ -30,26 +29,6 @@ SMALL = (
     "budget.epochs_per_stage=3",
     "budget.multiply_adds_per_epoch=5e8",
 )
-
-
-def start(home: Path, *words: str) -> "subprocess.Popen[str]":
-    """The command in a process group of its own, so that a test ends all of it and nothing else."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "search.run", *words],
-        env={**os.environ, "WAVEZOO_HOME": str(home), "MLFLOW_TRACKING_URI": ""},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def finish(home: Path, *words: str, code: int = 0) -> str:
-    """The command to its end: what it said."""
-    process = start(home, *words)
-    said, _ = process.communicate(timeout=400)
-    assert process.returncode == code, said
-    return said
 
 
 def studies(home: Path) -> list[optuna.Study]:
@@ -265,23 +244,6 @@ def test_a_search_whose_trials_fail_names_them_and_ends_with_1(home: Path, tmp_p
     finish(home, f"space={space}", *SMALL[1:], code=1)  # tried again, and failed again
     runs = store(home).search_runs([store(home).get_experiment_by_name("demo-wild").experiment_id])
     assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED", "FINISHED"]
-
-
-def workers(home: Path) -> list[int]:
-    """The processes that train for the search in this home, and for no other."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            title, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
-        except OSError:  # it has ended meanwhile, or is not ours to look at
-            continue
-        if (
-            title.startswith(b"ray::")
-            and b"Trainable" in title
-            and f"WAVEZOO_HOME={home}\0".encode() in environment
-        ):
-            found.append(int(process.name))
-    return found
 
 
 def test_a_trial_whose_process_is_killed_goes_on_in_another(home: Path) -> None:
