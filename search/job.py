@@ -127,8 +127,8 @@ class Job:
 
     @property
     def command(self) -> str:
-        """What to type to go on; passwords are left out, as this is shown and recorded."""
-        return shlex.join(["python", "-m", "search.run", *map(without_password, self.words)])
+        """What to type to go on."""
+        return command(self.words)
 
     @property
     def identity(self) -> str:
@@ -213,3 +213,8 @@ class Job:
         seeds = range(self.settings.seed, self.settings.seed + self.settings.seeds)
         points = self.space.points()
         return [self.work(self.resolve(point, seed), exact=False) for seed in seeds for point in points]
+
+
+def command(words: Sequence[str]) -> str:
+    """The command of these words, without their passwords, as it is shown and recorded."""
+    return shlex.join(["python", "-m", "search.run", *map(without_password, words)])

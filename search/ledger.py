@@ -21,7 +21,7 @@ from search import files
 from search.job import Job
 from search.mirror import Mirror
 from search.recall import bounded
-from search.records import ELSEWHERE, GPUS, About, ledger_file, storage_url
+from search.records import ELSEWHERE, GPUS, About, no_ledger_yet, storage_url
 from search.settings import Choice, ConfigError, SearchError, TrialSettings, without_password
 
 NEEDS = {"CmaEsSampler": "cmaes"}  # packages that Optuna does not bring along
@@ -54,7 +54,7 @@ def open_study(job: Job) -> optuna.Study:
         study = optuna.load_study(study_name=job.study, storage=Mirror(database, job.study))
         known = len(study.get_trials(deepcopy=False))
     except Exception as error:  # drivers of databases raise what they like
-        raise SearchError(f"can't open the ledger {without_password(url)}: {error}") from error
+        raise SearchError(without_password(f"can't open the ledger {url}: {error}")) from error
     if study.user_attrs.get("identity", job.identity) != job.identity:
         raise ConfigError(
             f"study={job.study} holds a search with another space, budget, data, seed or objectives; "
@@ -83,14 +83,14 @@ def read_studies(storage: str | None = None) -> list[Recorded]:
     storage: as in the words; a ledger that does not exist yet holds no search.
     """
     url = storage_url(storage)
-    if storage is None and not ledger_file().is_file():
+    if no_ledger_yet(storage):
         return []
     try:
         studies = [
             optuna.load_study(study_name=name, storage=url) for name in optuna.get_all_study_names(url)
         ]
     except Exception as error:  # drivers of databases raise what they like
-        raise SearchError(f"can't open the ledger {without_password(url)}: {error}") from error
+        raise SearchError(without_password(f"can't open the ledger {url}: {error}")) from error
     return [
         Recorded(
             study.study_name, About(**study.user_attrs["about"]), [each for _, each in settings_of(study)]

@@ -14,8 +14,9 @@ from search.budgets import Meter, Reached, check
 from search.estimates import Outlook
 from search.failures import EndNow, is_storage_full, storage_full
 from search.hardware import machines
-from search.job import Job
-from search.settings import SearchError
+from search.job import Job, command
+from search.records import STORAGE
+from search.settings import SearchError, without_password
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,17 +41,28 @@ def main(typed: Sequence[str]) -> int:
     try:
         return _run(typed)
     except (SearchError, DatasetError, ZooError) as error:
-        print(error, file=sys.stderr)
+        print(without_password(str(error)), file=sys.stderr)
         return WRONG_WORDS
     except Reached as reached:
         print(f"\n{reached}", file=sys.stderr)
         return INTERRUPTED
     except KeyboardInterrupt:
-        again = " ".join(["python -m search.run", *typed])
-        print(f"\ninterrupted; nothing that was finished is lost. To go on: {again}", file=sys.stderr)
+        print(
+            f"\ninterrupted; nothing that was finished is lost. To go on: {command(typed)}{_left_out(typed)}",
+            file=sys.stderr,
+        )
         return INTERRUPTED
     except Exception as error:
         return _no_room(error)
+
+
+def _left_out(typed: Sequence[str]) -> str:
+    """What a command that was shown lacks."""
+    if all(word == without_password(word) for word in typed):
+        return ""
+    return (
+        f" (with the password that is left out here; {STORAGE}=URL keeps the ledger's off the command line)"
+    )
 
 
 def _no_room(error: Exception) -> int:

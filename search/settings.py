@@ -341,8 +341,9 @@ def is_name(word: str) -> bool:
 
 
 def without_password(text: str) -> str:
-    """The text with the user and password of every address in it left out."""
-    return re.sub(r"://[^/@\s]+@", "://...@", text)
+    """The text with the user and password of every address in it left out, also where they hold a / or an @."""
+    without = re.sub(r"://[^/@\s:]*(:[^@\s]*)?@([^/@\s]*@)*", "://...@", text)
+    return re.sub(r"([?&](?:ssl)?password=)[^&\s]+", r"\1...", without)
 
 
 def host_and_port(address: str) -> tuple[str, int]:

@@ -68,7 +68,8 @@ words:
   budget.precision=float32|tf32|bf16    of products of matrices; tf32 and bf16 are for GPUs, and several times as fast
   cluster.epoch_minutes=auto|N          after this an epoch is taken to hang (auto: ten times the longest before it)
 
-Data, ledgers, checkpoints and MLflow's store lie under WAVEZOO_HOME (default ./wavezoo-data).
+Data, ledgers, checkpoints and MLflow's store lie under WAVEZOO_HOME (default ./wavezoo-data). WAVEZOO_STORAGE and
+MLFLOW_TRACKING_URI stand for storage= and tracking= where those are not typed, as for an address with a password.
 exit codes: 0 done, 1 some trials failed, 2 wrong words, 130 interrupted
 """
 
