@@ -111,8 +111,10 @@ class Job:
         """The job, with a grid in order of cost: what can go wrong shows early.
 
         trial_bytes: the most memory that a trial can have; None where nobody knows.
-        raises: ConfigError if no point of a grid can be trained.
+        raises: ConfigError if no point of a grid can be trained, or the words don't fit the space.
         """
+        if settings.networks is not None:
+            space = space.only(settings.networks.split(","))
         job = cls(settings, space, data, tuple(words))
         if space.grid is None:
             return job

@@ -16,7 +16,7 @@ from search.failures import EndNow, is_storage_full, storage_full
 from search.hardware import machines
 from search.job import Job, command
 from search.records import STORAGE
-from search.settings import SearchError, without_password
+from search.settings import ConfigError, SearchError, without_password
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,11 +88,18 @@ def _run(typed: Sequence[str]) -> int:
 
     console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, markup=False)
     began = time.monotonic()
+    words.check_typed(typed)
     settings = words.read_words(typed)
     if settings.cluster.storage:
         os.environ[files.TRIALS] = settings.cluster.storage  # for all that read trials, as WAVEZOO_HOME is
     on = machines(settings.cluster)
-    job = Job.of(settings, spaces.load(settings.space), data.find(settings), typed, on.trial_bytes)
+    space = spaces.load(settings.space)
+    if space.grid is not None and any(word.startswith("trials=") for word in typed):
+        raise ConfigError(
+            f"trials={settings.trials}: space {space.name} is a grid of {len(space.grid)} points, all of which are "
+            f"trained; trials= is for spaces that sample (networks=PATTERN takes fewer of a grid)"
+        )
+    job = Job.of(settings, space, data.find(settings), typed, on.trial_bytes)
     planned = plan.Plan.of(job, on)
     console.print(plan.show(planned))
     if settings.plan:

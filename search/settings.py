@@ -269,8 +269,13 @@ class Settings:
     objectives: tuple[str, ...] = ("auc:max",)
     prior: str | None = None
     limits: Limits = Limits()
+    networks: str | None = None
 
     def __post_init__(self) -> None:
+        if self.networks is not None and not all(self.networks.split(",")):
+            raise ConfigError(
+                f"networks={self.networks}: give names or shell patterns, as melcnn*,samplecnn_m3*"
+            )
         for name in ("seeds", "trials"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: give 1 or more")

@@ -46,6 +46,7 @@ The same command again goes on where it stopped: nothing that is finished is tra
 
 words:
   space=NAME|FILE       {spaces}, or a file of your own
+  networks=PATTERN,...  of a space with a list of networks only those of these names, such as "melcnn*"
   dataset=NAME          auto (mtat if built, else demo), {datasets}
   convention=NAME       which clips count (mtat: paper, tagged, all)
   budget=NAME           auto (paper with a GPU, else small), {budgets}
@@ -77,6 +78,13 @@ exit codes: 0 done, 1 some trials failed, 2 wrong words, 130 interrupted
 def group_names(group: str) -> list[str]:
     """The choices of a config group: its files."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def check_typed(typed: Sequence[str]) -> None:
+    """raises: ConfigError for a word that a person has given twice, of which the last would win unseen."""
+    keys = [word.partition("=")[0] for word in typed]
+    if twice := sorted({key for key in keys if keys.count(key) > 1}):
+        raise ConfigError("; ".join(f"{key}= is given twice; once is enough" for key in twice))
 
 
 def read_words(words: Sequence[str]) -> Settings:
@@ -159,6 +167,11 @@ def _as_hydra(word: str, words: Sequence[str]) -> str:
     """The word as Hydra wants it: `auto` resolved, and arguments that the config does not list allowed."""
     if word == f"budget={AUTO}":  # the paper's schedule where there is a GPU to follow it
         return f"budget={'paper' if _gpus(words) else 'small'}"
+    key, _, value = word.partition("=")
+    if (
+        key == "networks" and value != "null"
+    ):  # commas and stars are Hydra's own, and mean something else there
+        return f"networks='{value}'"
     return f"++{word}" if word.startswith(FREE) else word
 
 
@@ -175,7 +188,7 @@ def _gpus(words: Sequence[str]) -> float:
     return cluster_gpus(address)
 
 
-WORDS_OR_NULL = ("convention", "study", "storage", "tracking", "prior", "device")
+WORDS_OR_NULL = ("networks", "convention", "study", "storage", "tracking", "prior", "device")
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 

@@ -71,6 +71,7 @@ def test_arguments_of_a_sampler_are_its_own() -> None:
     ("words", "said"),
     [
         (["spce=table2"], "no word is called 'spce'; did you mean space?"),
+        (["networks=a,"], "networks=a,: give names or shell patterns, as melcnn*,samplecnn_m3*"),
         (["table2"], "'table2' is not key=value (python -m search.run --help lists the words)"),
         (
             ["budget=papre"],
@@ -190,6 +191,73 @@ def test_the_study_of_filters_varies_the_first_layer_and_the_plan() -> None:
     assert {16, 32, 64, 128} < {point.options["first"] for point in points}
     for point in points:
         zoo.entry(point.network).with_options(**point.options)
+
+
+def test_fewer_networks_are_a_search_of_their_own(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["space=table3", "plan=true", "budget=small", "dataset=demo"]
+
+    def plan(*more: str) -> tuple[str, str]:
+        assert main([*words, *more]) == 0
+        said = capsys.readouterr().out
+        return said.split()[1], said
+
+    whole, _ = plan()
+    mel, said = plan("networks=melcnn*")
+    assert mel != whole
+    assert "trials   5, of which 0 are done" in said
+    assert "samplecnn" not in said
+    one, said = plan("networks=melcnn*,samplecnn_m3_n9_s3")
+    assert one not in (whole, mel)
+    assert "trials   6, of which" in said
+    assert plan("networks=samplecnn_m3_n9_s3,melcnn*")[0] == one  # the points count, not the words
+    assert plan("networks=*")[0] == whole
+
+
+def test_what_the_sampler_does_not_choose_can_be_fewer() -> None:
+    tuned = spaces.load("tuned")
+    fewer = tuned.only(["samplecnn_m3*"])
+    assert [each["network"] for each in fewer.architectures] == ["samplecnn_m3_n9_s3"]
+    assert fewer.identity != tuned.identity
+    assert fewer.only(["samplecnn_m3*"]) is fewer
+    with pytest.raises(ConfigError) as refused:
+        spaces.load("joint").only(["melcnn*"])
+    assert str(refused.value) == (
+        "networks=melcnn*: space joint has no list of networks, a sampler chooses them; give a space that is a grid, "
+        "such as table3"
+    )
+
+
+def test_a_pattern_that_matches_nothing_is_answered_with_what_there_is() -> None:
+    smoke = spaces.load("smoke")
+    with pytest.raises(ConfigError) as refused:
+        smoke.only(["samplecnn*", "melcnn_m3_n4_s729_w730"])
+    assert str(refused.value) == (
+        "networks=melcnn_m3_n4_s729_w730: no network of space smoke is called so; did you mean "
+        "networks=melcnn_m3_n4_s729_w729?"
+    )
+    with pytest.raises(
+        ConfigError, match="no network of space smoke is called so; known: melcnn_m3_n4_s729_w729, "
+    ):
+        smoke.only(["?"])
+
+
+def test_a_word_that_is_given_twice_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["space=table2", "seeds=2", "space=table3", "seeds=2", "plan=true"]) == 2
+    assert (
+        capsys.readouterr().err
+        == "seeds= is given twice; once is enough; space= is given twice; once is enough\n"
+    )
+
+
+@pytest.mark.usefixtures("demo")
+def test_a_number_of_trials_is_refused_where_all_points_are_trained(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["space=table3", "dataset=demo", "plan=true", "trials=5"]) == 2
+    assert capsys.readouterr().err == (
+        "trials=5: space table3 is a grid of 13 points, all of which are trained; trials= is for spaces that sample "
+        "(networks=PATTERN takes fewer of a grid)\n"
+    )
 
 
 def test_a_plan_tells_apart_what_differs_in_options_only(
@@ -317,6 +385,7 @@ def test_a_precision_that_this_machine_does_not_have_is_refused_before_the_start
         f"budget.precision={precision}: there is no GPU here, and the processor has no instructions for it; "
         f"take budget.precision=float32"
     )
+    assert refusal(*typed, "plan=true") == refusal(*typed)
     assert read_words([*typed, "cluster.gpus=8", "plan=true"]).training.precision == precision
 
 
