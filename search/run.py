@@ -128,6 +128,8 @@ def _search(job: Job, console: "Console", began: float) -> int:
     with only_driver(job.study, job.settings.storage):
         study = ledger.open_study(job)
         decider = Decider(study, job)
+        if line := ledger.left_elsewhere(study, [each.settings for each in decider.ended()]):
+            console.print(line, soft_wrap=True)
         limits = job.settings.limits
         meter = Meter(
             limits, ledger.spent_seconds(study) if limits.gpu_hours is not None else 0.0, began=began
