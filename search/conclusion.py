@@ -107,7 +107,8 @@ def _publish(job: Job, winner: leaderboard.Row, tracker: Tracker, console: "Cons
     try:
         made = publish(tracker.uri, job.model, run_id)
     except Exception as error:  # what the gate refuses, and whatever a server or a network can do
-        console.print(f"the winner is not registered: {error}; the same command again tries it")
+        why = without_password(str(error))
+        console.print(f"the winner is not registered: {why}; the same command again tries it")
         return None
     verb = "is" if made.champion else "is not"
     console.print(

@@ -5,6 +5,7 @@ settings, states and reasons only. The tables are those of Optuna's release 5; n
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +26,7 @@ TOGETHER = "together"  # how many trials share its process and what that has of 
 REJECTED = "rejected"  # why a proposal is no network that could be trained
 UNWANTED = "not wanted"  # the kind of a trial that ended because nobody asks for it any more
 RUNNING = "running"
+STORAGE = "WAVEZOO_STORAGE"  # the environment variable: an address with a password need not be typed
 OUTCOMES = {"COMPLETE": "done", "PRUNED": "stopped", "FAIL": "failed", "RUNNING": RUNNING}
 Answer = TypeVar("Answer")
 CHUNK = 500  # ids in a query: SQLite takes no more than a thousand
@@ -110,8 +112,13 @@ def ledger_file() -> Path:
 
 
 def storage_url(given: str | None) -> str:
-    """The words' storage, else the file under home()."""
-    return given or f"sqlite:///{ledger_file()}"
+    """The words' storage, else what the environment's WAVEZOO_STORAGE says, else the file under home()."""
+    return given or os.environ.get(STORAGE) or f"sqlite:///{ledger_file()}"
+
+
+def no_ledger_yet(given: str | None) -> bool:
+    """Whether the ledger is the file under home(), and nothing has been searched there so far."""
+    return storage_url(given) == f"sqlite:///{ledger_file()}" and not ledger_file().is_file()
 
 
 def lock_file(name: str) -> Path:
@@ -160,14 +167,14 @@ class Records:
 
     def _ask(self, question: "Callable[[Connection], list[Answer]]") -> "list[Answer]":
         """Nothing, where there is no ledger yet."""
-        if self.storage is None and not ledger_file().is_file():
+        if no_ledger_yet(self.storage):
             return []
         url = storage_url(self.storage)
         try:
             with self._connect(url) as ledger:
                 return question(ledger)
         except Exception as error:  # drivers of databases raise what they like
-            raise SearchError(f"can't read the ledger {without_password(url)}: {error}") from error
+            raise SearchError(without_password(f"can't read the ledger {url}: {error}")) from error
 
     def _connect(self, url: str) -> "Connection":
         from sqlalchemy import create_engine

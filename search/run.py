@@ -14,8 +14,9 @@ from search.budgets import Meter, Reached, check
 from search.estimates import Outlook
 from search.failures import EndNow, is_storage_full, storage_full
 from search.hardware import machines
-from search.job import Job
-from search.settings import SearchError
+from search.job import Job, command
+from search.records import STORAGE
+from search.settings import ConfigError, SearchError, without_password
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,17 +41,28 @@ def main(typed: Sequence[str]) -> int:
     try:
         return _run(typed)
     except (SearchError, DatasetError, ZooError) as error:
-        print(error, file=sys.stderr)
+        print(without_password(str(error)), file=sys.stderr)
         return WRONG_WORDS
     except Reached as reached:
         print(f"\n{reached}", file=sys.stderr)
         return INTERRUPTED
     except KeyboardInterrupt:
-        again = " ".join(["python -m search.run", *typed])
-        print(f"\ninterrupted; nothing that was finished is lost. To go on: {again}", file=sys.stderr)
+        print(
+            f"\ninterrupted; nothing that was finished is lost. To go on: {command(typed)}{_left_out(typed)}",
+            file=sys.stderr,
+        )
         return INTERRUPTED
     except Exception as error:
         return _no_room(error)
+
+
+def _left_out(typed: Sequence[str]) -> str:
+    """What a command that was shown lacks."""
+    if all(word == without_password(word) for word in typed):
+        return ""
+    return (
+        f" (with the password that is left out here; {STORAGE}=URL keeps the ledger's off the command line)"
+    )
 
 
 def _no_room(error: Exception) -> int:
@@ -77,11 +89,18 @@ def _run(typed: Sequence[str]) -> int:
 
     console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, markup=False)
     began = time.monotonic()
+    words.check_typed(typed)
     settings = words.read_words(typed)
     if settings.cluster.storage:
         os.environ[files.TRIALS] = settings.cluster.storage  # for all that read trials, as WAVEZOO_HOME is
     on = machines(settings.cluster)
-    job = Job.of(settings, spaces.load(settings.space), data.find(settings), typed, on.trial_bytes)
+    space = spaces.load(settings.space)
+    if space.grid is not None and any(word.startswith("trials=") for word in typed):
+        raise ConfigError(
+            f"trials={settings.trials}: space {space.name} is a grid of {len(space.grid)} points, all of which are "
+            f"trained; trials= is for spaces that sample (networks=PATTERN takes fewer of a grid)"
+        )
+    job = Job.of(settings, space, data.find(settings), typed, on.trial_bytes)
     planned = plan.Plan.of(job, on)
     console.print(plan.show(planned))
     if settings.plan:
@@ -111,6 +130,8 @@ def _search(job: Job, console: "Console", began: float) -> int:
     with only_driver(job.study, job.settings.storage):
         study = ledger.open_study(job)
         decider = Decider(study, job)
+        if line := ledger.left_elsewhere(study, [each.settings for each in decider.ended()]):
+            console.print(line, soft_wrap=True)
         limits = job.settings.limits
         meter = Meter(
             limits, ledger.spent_seconds(study) if limits.gpu_hours is not None else 0.0, began=began

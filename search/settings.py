@@ -280,8 +280,13 @@ class Settings:
     objectives: tuple[str, ...] = ("auc:max",)
     prior: str | None = None
     limits: Limits = Limits()
+    networks: str | None = None
 
     def __post_init__(self) -> None:
+        if self.networks is not None and not all(self.networks.split(",")):
+            raise ConfigError(
+                f"networks={self.networks}: give names or shell patterns, as melcnn*,samplecnn_m3*"
+            )
         for name in ("seeds", "trials"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: give 1 or more")
@@ -352,8 +357,9 @@ def is_name(word: str) -> bool:
 
 
 def without_password(text: str) -> str:
-    """The text with the user and password of every address in it left out."""
-    return re.sub(r"://[^/@\s]+@", "://...@", text)
+    """The text with the user and password of every address in it left out, also where they hold a / or an @."""
+    without = re.sub(r"://[^/@\s:]*(:[^@\s]*)?@([^/@\s]*@)*", "://...@", text)
+    return re.sub(r"([?&](?:ssl)?password=)[^&\s]+", r"\1...", without)
 
 
 def host_and_port(address: str) -> tuple[str, int]:

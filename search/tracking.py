@@ -20,7 +20,7 @@ from datasets.home import home
 from datasets.whole import written_whole
 from search import delivering, files, notes, usage
 from search.deciding import Assignment, Ended
-from search.settings import SearchError
+from search.settings import SearchError, without_password
 from search.told import SIGNATURE, Told
 
 if TYPE_CHECKING:
@@ -205,7 +205,8 @@ class Tracker:
             except (
                 Exception
             ) as error:  # whatever a server or a network can do: the search goes on, this tries again
-                self.trouble = f"MLflow at {self.uri}: {' '.join(str(error).split())[:200]}"
+                said = f"MLflow at {self.uri}: {' '.join(str(error).split())[:200]}"
+                self.trouble = without_password(said)
                 if closing:
                     time.sleep(RETRY_SECONDS)
                     self._wake.set()
