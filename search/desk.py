@@ -3,6 +3,7 @@
 What Tune takes for one trial is a hand of one or several, which go together in one process.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -36,6 +37,7 @@ class Hand:
 
     memory_bytes: that its process is thought to need. going: the places of those that have not ended.
     stopped: of those that the pruner ends. rows: the last one of each.
+    recoveries: how often Tune has taken it up again after its process was lost.
     """
 
     trials: Sequence[Assignment]
@@ -44,6 +46,7 @@ class Hand:
     stopped: set[int] = field(default_factory=set)
     rows: dict[int, dict[str, Any]] = field(default_factory=dict)
     was_seen: bool = False
+    recoveries: int = 0
 
     def __post_init__(self) -> None:
         self.going = set(range(len(self.trials)))
@@ -76,7 +79,8 @@ class Desk:
         self.waiting: list[Assignment] | None = None
         self.hands: dict[str, Hand] = {}
         self._ahead: Assignment | None = None  # the next trial, which did not go with those before it
-        self._apart: list[Assignment] = []  # of a process that was lost too often: each tries it alone
+        self._again: list[Assignment] = []  # lost, and still to be tried, each alone
+        self._handed_back: Counter[str] = Counter()  # how often each was, by its signature
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         # Tune pickles its parts for a snapshot that is never read: nothing of the search goes into it.
@@ -112,12 +116,14 @@ class Desk:
     @property
     def may_have_more(self) -> bool:
         """Whether there may be something to assign later, though there is nothing now."""
-        return self.waiting is not None or any(hand.several for hand in self.hands.values())
+        return self.waiting is not None or bool(
+            self.hands or self._again
+        )  # what runs may be lost, and come back
 
     def _next_hand(self) -> list[Assignment]:
         """The next trial, and those that go together with it."""
-        if self._apart:
-            return [self._apart.pop(0)]
+        if self._again:
+            return [self._again.pop(0)]
         first, self._ahead = self._ahead or self._next(), None
         if first is None:
             return []
@@ -197,19 +203,33 @@ class Desk:
                 use["device"], seen.family, seen.predicted_bytes, seen.peak_bytes, seen.gpu_bytes
             )
 
-    def end(self, trial_id: str, lost: bool) -> None:
-        """Settle what is left of a hand, each by the last row it sent.
+    def recovered(self, trial_id: str) -> None:
+        """Tune takes a hand up again whose process was lost."""
+        if trial_id in self.hands:
+            self.hands[trial_id].recoveries += 1
 
-        Of several that share a process nobody knows whose fault its loss was: each of them is handed out once more.
-        """
+    def end(self, trial_id: str, lost: bool) -> None:
+        """Settle what is left of a hand, each by the last row it sent, or have it handed out once more."""
         self.packer.release(trial_id)
         hand = self.hands.pop(trial_id)
         for place in sorted(hand.going):
-            if hand.several and not _is_over(hand, place):
-                self._apart.append(hand.trials[place])
+            if not _is_over(hand, place) and self._may_be_tried(hand, lost):
+                self._handed_back[hand.trials[place].signature] += 1
+                self._again.append(hand.trials[place])
                 self._tell_end(hand.trials[place], "paused")
             else:
                 self._end_one(hand, place, lost and not hand.several)
+
+    def _may_be_tried(self, hand: Hand, lost: bool) -> bool:
+        """Whether what has not ended of a hand is to be handed out again.
+
+        Of several that share a process nobody knows whose fault its loss was. And where a process is lost between two
+        trials, Tune gives up the one that has not begun in it, without a second try.
+        """
+        if hand.several:
+            return True
+        often = self._handed_back[hand.trials[0].signature]
+        return lost and hand.recoveries < failures.LOST_TRIES and often < failures.LOST_TRIES
 
     def _end_one(self, hand: Hand, place: int, lost: bool = False) -> None:
         """Settle a trial by the last row it sent."""

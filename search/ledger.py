@@ -18,7 +18,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from datasets.errors import nearest
-from datasets.home import made_home
+from datasets.home import home, made_home
 from search import files
 from search.job import Job
 from search.mirror import Mirror

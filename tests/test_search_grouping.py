@@ -243,7 +243,7 @@ def test_without_the_word_each_trial_on_a_processor_has_a_process_of_its_own(one
     config = desk.assign("a")
     assert config is not None
     assert config["beside"] == []
-    assert not desk.may_have_more
+    assert len(desk.hands["a"].trials) == 1
 
 
 @pytest.mark.usefixtures("fresh_home")
