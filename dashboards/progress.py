@@ -65,7 +65,7 @@ def time_left(search: Search, trials: Sequence[Trial], running: Sequence[Trial])
     if not timed:
         return "not known before a training has ended"
     rate = sum(map(seconds, timed)) / sum(each.record.work or 0.0 for each in timed)
-    devices = max(sum(each.record.gpus or 1.0 for each in running), 1.0)
+    devices = max(sum((each.record.gpus or 1.0) / each.record.together for each in running), 1.0)
     return (
         f"about {duration(left * rate / devices)}: {left / 1e12:,.3g} T multiply-adds are left, {len(timed)} trainings "
         f"took {rate * 1e12:,.3g} s for each T, {devices:g} at once"

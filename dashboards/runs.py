@@ -61,7 +61,8 @@ class Runs:
 
     def _learn(self) -> None:
         try:
-            from search.tracking import CLOCKS_APART_MS, client
+            from search.told import CLOCKS_APART_MS
+            from search.tracking import client
 
             assert self.uri is not None
             now = int(time.time() * 1000)

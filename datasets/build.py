@@ -21,7 +21,6 @@ import errno
 import fcntl
 import io
 import os
-import shlex
 import shutil
 import sys
 from collections import Counter
@@ -45,7 +44,7 @@ from datasets.cards import (
     tag_hash,
 )
 from datasets.errors import DatasetError, nearest
-from datasets.home import folder_of
+from datasets.home import folder_of, made_home
 from datasets.making import Means, announcement, make_all
 from datasets.progress import progress
 from datasets.recipe import Plan, Recipe, Skipped
@@ -99,6 +98,8 @@ def build(
     for note in plan.notes:
         say(note)
     name = plan.stored_as
+    if out is None:
+        made_home()
     folder = folder_of(name, None if out is None else Path(out).expanduser().absolute())
     with _only_builder(folder, wait):
         if wait and out is None and is_built(name):
@@ -323,7 +324,7 @@ def main(words: list[str]) -> int:
         print(f"{_trouble(problem)} the same command goes on", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"interrupted; to go on: python -m datasets.build {shlex.join(words)}", file=sys.stderr)
+        print(f"interrupted; to go on: {typed.command('datasets.build', words)}", file=sys.stderr)
         return 130
     return 0
 

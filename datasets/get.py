@@ -11,7 +11,6 @@ The addresses and checksums stand in datasets/addresses.toml. What breaks off is
 same again. Exit codes: 0 all there, 1 something could not be had, 2 the words were wrong, 130 interrupted.
 """
 
-import shlex
 import sys
 import time
 import tomllib
@@ -56,7 +55,7 @@ def get(
         for file_name, remote in remotes.items():
             _get_one(folder / file_name, remote, say, wait)
         _unpack(name, folder, say)
-    say(f"all there; next: python -m datasets.build name={name} source={shlex.quote(str(folder))}")
+    say(f"all there; next: {typed.command('datasets.build', [f'name={name}', f'source={folder}'])}")
     return folder
 
 
@@ -116,7 +115,7 @@ def main(words: list[str]) -> int:
     except DatasetError as problem:
         print(problem, file=sys.stderr)
         return 2
-    again = f"python -m datasets.get {shlex.join(words)}"
+    again = typed.command("datasets.get", words)
     try:
         get(given["name"], given.get("out"), given.get("url"))
     except DatasetError as problem:

@@ -19,6 +19,22 @@ def home() -> Path:
     return place
 
 
+def made_home() -> Path:
+    """home(), made where it is not there yet. raises: DatasetError, with the reason, where it can't be."""
+    place = home()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetError(
+            f"{place} can't be made ({error.strerror}); set WAVEZOO_HOME to a folder that may be written to"
+        ) from error
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise DatasetError(
+            f"{place} can't be written to; set WAVEZOO_HOME to a folder that may be written to"
+        )
+    return place
+
+
 def folder_of(name: str, under: Path | None = None) -> Path:
     """Folder of the data set `name`, below `under` or else below home()."""
     return (under if under is not None else home()) / "datasets" / name

@@ -12,7 +12,6 @@ Words (key=value):
 
 import json
 import os
-import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -217,7 +216,7 @@ def main(words: list[str]) -> int:
     except BrokenPipeError:  # whoever reads has read enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        print(f"interrupted; to ask again: python -m datasets.info {shlex.join(words)}", file=sys.stderr)
+        print(f"interrupted; to ask again: {typed.command('datasets.info', words)}", file=sys.stderr)
         return 130
     return 0
 

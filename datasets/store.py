@@ -7,7 +7,8 @@ index can be made from the shards alone, however many runs it took to write them
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,17 +67,18 @@ def read_shard(file: Path, plan_id: str, n_bytes: int | None = None) -> Shard:
     raises:  DatasetError naming the file if it is missing, of another size, no Arrow file, of another plan.
     """
     _check_outside(file, n_bytes)
-    batch, address = _map_batch(file)
-    _check_plan(batch, plan_id, file)
-    samples = batch.column("samples")
-    return Shard(
-        begin_bytes=samples.values.buffers()[1].address - address,
-        values=_numbers(samples.values),
-        offsets=_numbers(samples.offsets),
-        clip_ids=batch.column("clip_id").to_pylist(),
-        clipped=_numbers(batch.column("clipped_samples")),
-        skipped=json.loads(batch.schema.metadata[b"skipped"]),
-    )
+    with _readable(file):
+        batch, address = _map_batch(file)
+        _check_plan(batch, plan_id, file)
+        samples = batch.column("samples")
+        return Shard(
+            begin_bytes=samples.values.buffers()[1].address - address,
+            values=_numbers(samples.values),
+            offsets=_numbers(samples.offsets),
+            clip_ids=batch.column("clip_id").to_pylist(),
+            clipped=_numbers(batch.column("clipped_samples")),
+            skipped=json.loads(batch.schema.metadata[b"skipped"]),
+        )
 
 
 def write_index(
@@ -94,12 +96,13 @@ def write_index(
 def read_index(file: Path, plan_id: str, n_bytes: int) -> tuple[dict[str, list[Any]], np.ndarray]:
     """Columns of the index by name, and labels (clips, tags) uint8; refusals as in read_shard."""
     _check_outside(file, n_bytes)
-    batch, _ = _map_batch(file)
-    _check_plan(batch, plan_id, file)
-    labels = batch.column("labels")
-    matrix = _numbers(labels.values).reshape(len(labels), labels.type.list_size).copy()
-    plain = [name for name in batch.schema.names if name != "labels"]
-    return {name: batch.column(name).to_pylist() for name in plain}, matrix
+    with _readable(file):
+        batch, _ = _map_batch(file)
+        _check_plan(batch, plan_id, file)
+        labels = batch.column("labels")
+        matrix = _numbers(labels.values).reshape(len(labels), labels.type.list_size).copy()
+        plain = [name for name in batch.schema.names if name != "labels"]
+        return {name: batch.column(name).to_pylist() for name in plain}, matrix
 
 
 def stored(file: Path, below: Path) -> StoredFile:
@@ -140,14 +143,27 @@ def _check_plan(batch: pa.RecordBatch, plan_id: str, file: Path) -> None:
 
 
 def _map_batch(file: Path) -> tuple[pa.RecordBatch, int]:
-    """The record batch of a file, and the address that the file's first byte has in memory."""
+    """The record batch of a file, looked through, and the address that the file's first byte has in memory."""
+    # Closing the file keeps the mapping, which lives as long as its arrays, and frees the descriptor:
+    # a thousand shards would pass the usual limit of open files.
+    with pa.memory_map(str(file)) as source:
+        batch, address = pa.ipc.open_file(source).get_batch(0), source.read_buffer().address
+    batch.validate(
+        full=True
+    )  # offsets, lengths and texts; of numbers there is nothing to check, so no sample is read
+    return batch, address
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Whatever else Arrow or its content makes of a damaged file is a refusal that names it."""
     try:
-        # Closing the file keeps the mapping, which lives as long as its arrays, and frees the descriptor:
-        # a thousand shards would pass the usual limit of open files.
-        with pa.memory_map(str(file)) as source:
-            return pa.ipc.open_file(source).get_batch(0), source.read_buffer().address
-    except (pa.ArrowException, KeyError, ValueError) as problem:
-        raise DatasetError(f"{file} can't be read as Arrow ({problem}); build again") from problem
+        yield
+    except DatasetError:
+        raise
+    except (pa.ArrowException, KeyError, ValueError, AttributeError, TypeError, OSError) as problem:
+        told = " ".join(str(problem).split())
+        raise DatasetError(f"{file} can't be read as Arrow ({told}); build again") from problem
 
 
 def _numbers(column: pa.Array) -> np.ndarray:

@@ -138,7 +138,7 @@ def main(words: list[str]) -> int:
         print(problem, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"interrupted; to begin again: python -m datasets.verify {shlex.join(words)}", file=sys.stderr)
+        print(f"interrupted; to begin again: {typed.command('datasets.verify', words)}", file=sys.stderr)
         return 130
 
 

@@ -1,5 +1,7 @@
 """`key=value` words of this package's command lines."""
 
+import os
+import shlex
 from collections.abc import Iterable, Sequence
 
 from datasets.errors import DatasetError, nearest
@@ -19,3 +21,9 @@ def parse(words: Sequence[str], known: Iterable[str]) -> dict[str, str]:
             raise DatasetError(f"{key}= is given twice; once is enough")
         given[key] = value
     return given
+
+
+def command(module: str, words: Iterable[str] = ()) -> str:
+    """A command to type, as it works in the shell that this one was typed in."""
+    run = ["uv", "run"] if "UV" in os.environ else []  # uv tells what it runs
+    return shlex.join([*run, "python", "-m", module, *words])

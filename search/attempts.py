@@ -46,18 +46,31 @@ class Limit:
 
 
 class Attempt:
-    """From the moment a process has the trial's folder until it lets go of it, whatever comes between."""
+    """From the moment a process has the trial's folder until it lets go of it, whatever comes between.
 
-    def __init__(self, folder: Path, limit: Limit) -> None:
+    beside:  the folders of the trials that the process trains together with this one.
+    earlier: why the process before it was lost, if it was.
+    """
+
+    def __init__(self, folder: Path, limit: Limit, beside: Sequence[Path] = ()) -> None:
         self.limit, self._file = limit, folder / ATTEMPT
-        earlier = cause(folder)
+        self.earlier = cause(folder)
         self._stacks = (folder / STACKS).open("ab")
-        about = {**_machine(), "stack_bytes": self._stacks.tell(), "earlier": earlier and earlier.name}
+        about = {
+            **_machine(),
+            "stack_bytes": self._stacks.tell(),
+            "earlier": self.earlier and self.earlier.name,
+            "beside": [str(other) for other in beside],
+        }
         self._file.write_text(json.dumps(about), encoding="utf-8")
 
-    def begin(self, epochs: Sequence[float]) -> None:
-        """An epoch begins. If it is not over in time, this process ends, without asking any thread of it."""
-        faulthandler.dump_traceback_later(self.limit.seconds(epochs), exit=True, file=self._stacks)
+    def begin(self, epochs: Sequence[float], others_seconds: float = 0.0) -> None:
+        """An epoch begins. If it is not over in time, this process ends, without asking any thread of it.
+
+        others_seconds: what is given to the epochs of trials beside it.
+        """
+        seconds = self.limit.seconds(epochs) + others_seconds
+        faulthandler.dump_traceback_later(seconds, exit=True, file=self._stacks)
 
     def rest(self) -> None:
         """The epoch is over."""
@@ -81,8 +94,7 @@ def cause(folder: Path) -> Kind | None:
     about = _read(folder / ATTEMPT)
     if about is None:
         return None
-    stacks = folder / STACKS
-    if stacks.is_file() and stacks.stat().st_size > about["stack_bytes"]:
+    if _hung(folder):
         return HANG
     here = _machine()
     known = about["memory_kills"] is not None and here["memory_kills"] is not None
@@ -94,7 +106,18 @@ def cause(folder: Path) -> Kind | None:
 def loss(folder: Path) -> dict[str, str]:
     """What is said of a trial whose process was lost once too often: the kind, and one line."""
     kind = cause(folder) or LOST
-    return {"kind": kind.name, "why": WORDS[kind.name].format(times=LOST_TRIES + 1, folder=folder)}
+    where = _hung(folder) or folder
+    return {"kind": kind.name, "why": WORDS[kind.name].format(times=LOST_TRIES + 1, folder=where)}
+
+
+def _hung(folder: Path) -> Path | None:
+    """The folder with the stacks of the process at this trial, if they were written: its own, or one beside it."""
+    beside = (_read(folder / ATTEMPT) or {}).get("beside", [])
+    for each in (folder, *map(Path, beside)):
+        about, stacks = _read(each / ATTEMPT), each / STACKS
+        if about is not None and stacks.is_file() and stacks.stat().st_size > about["stack_bytes"]:
+            return each
+    return None
 
 
 def _machine() -> dict[str, Any]:

@@ -59,12 +59,12 @@ class Companion:
         os.environ["WAVEZOO_TRIALS"] = assigned["trials"]
         import torch
 
-        from search import trial, worker
+        from search import beginning, worker
 
         worker.prepare(assigned["threads"])
         device = "cuda" if torch.cuda.is_available() else "cpu"
         team = join(address, rank, ranks, device)
-        trial.follow(TrialSettings.from_json(assigned["settings"]), device, team)
+        beginning.follow(TrialSettings.from_json(assigned["settings"]), device, team)
         leave()
 
 

@@ -33,12 +33,16 @@ Compare two networks, and say how sure the difference is.
 
   python -m search.compare A B [tags=10] [storage=URL] [tracking=URL]
 
-A and B are each a trial's signature or folder, an MLflow run, models:/NAME@ALIAS, or the name of a search (its best
-network by the validation clips, with all seeds). tags is how many tags are shown. storage and tracking are the
-ledger's and MLflow's addresses, as in search.run.
+A and B are each a trial's signature (or its first 6 digits or more) or folder, an MLflow run, models:/NAME@ALIAS, the
+name of a search (its best network by the validation clips, with all seeds), or a network of it as SEARCH/NETWORK. tags
+is how many tags are shown. storage and tracking are the ledger's and MLflow's addresses, as in search.run.
 exit codes: 0 compared, 2 wrong words, or two that can't be compared
 """
 DONE, WRONG_WORDS = 0, 2
+BY_ITSELF = (
+    "This pair is tested by itself, with less caution than a leaderboard's pairs, which are tested all at once: the "
+    "two may share a rank there."
+)
 TITLES = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC"}
 
 
@@ -55,10 +59,10 @@ def main(typed: Sequence[str]) -> int:
 
 
 def _compare(typed: Sequence[str]) -> int:
-    named = [word for word in typed if "=" not in word]
+    named = [word for word in typed if "=" not in word or "/" in word.partition("=")[0]]
     if len(named) != 2:
         raise SearchError(f"{len(named)} to compare: give two, as python -m search.compare A B")
-    given = words.parse([word for word in typed if "=" in word], ("tags", "storage", "tracking"))
+    given = words.parse([word for word in typed if word not in named], ("tags", "storage", "tracking"))
     if not (most := given.get("tags", "10")).isdigit():
         raise SearchError(f"tags={most}: give a whole number")
     from rich.console import Console
@@ -74,6 +78,8 @@ def _compare(typed: Sequence[str]) -> int:
 
 def screen(a: "Named", b: "Named", most_tags: int = 10) -> list["RenderableType"]:
     """The comparison for a terminal. raises: SearchError, which says what differs, if the two can't be compared."""
+    if {each.signature for each in a.trainings} == {each.signature for each in b.trainings}:
+        return [f"A and B are the same: {a.title}, and {b.title}; there is nothing to compare"]
     found = compare_seeds(a.scores, b.scores)
     if found.refusal:
         raise SearchError(found.refusal)
@@ -81,7 +87,7 @@ def screen(a: "Named", b: "Named", most_tags: int = 10) -> list["RenderableType"
     return [
         f"A  {a.title}{_spread(a)}\nB  {b.title}{_spread(b)}\n{about}\n",
         _numbers(a, b, found),
-        f"\n{verdict_line(found)}\n",
+        f"\n{verdict_line(found)}\n{BY_ITSELF}\n",
         _tags(tag_differences(a.scores, b.scores)[:most_tags]),
         *_unscored(a),
         *_published(a, b, found),

@@ -1,11 +1,12 @@
 """The end of a search: its leaderboard, its winner in the registry, what failed, and what to type next."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from search import files, leaderboard, objectives, plan
-from search.deciding import Decider
+from search.deciding import Assignment, Decider
 from search.environment import environment
 from search.job import Job
 from search.protocol import describe
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 CLUSTER = "cluster."
+NAMED = 3  # trials in a line
 
 
 def search_run(job: Job) -> SearchRun:
@@ -36,14 +38,27 @@ def search_run(job: Job) -> SearchRun:
     )
 
 
-def conclude(job: Job, decider: Decider, tracker: Tracker, console: "Console") -> int:
-    """Tell how the search ended. Returns how many of its trainings failed."""
-    if kept := leaderboard.ended(each.settings for each in decider.ended()):
-        board = leaderboard.rows(kept, job.space.paper_table)
-        _show(job, kept[0][0]["protocol"], board, console)
-        if len(job.settings.objectives) > 1:
-            found = objectives.front(job, [settings for _, settings in kept])
-            console.print(objectives.as_table(job, found))
+def show(job: Job, decider: Decider, console: "Console") -> list[leaderboard.Row]:
+    """What was found, which waits for nobody. Returns the rows of the leaderboard, best first."""
+    kept = leaderboard.ended(each.settings for each in decider.ended())
+    if not kept:
+        return []
+    board = leaderboard.rows(kept, job.space.paper_table)
+    _show(job, kept[0][0]["protocol"], board, console)
+    if len(job.settings.objectives) > 1:
+        found = objectives.front(job, [settings for _, settings in kept])
+        console.print(objectives.as_table(job, found))
+    return board
+
+
+def conclude(
+    job: Job, decider: Decider, board: list[leaderboard.Row], tracker: Tracker, console: "Console"
+) -> int:
+    """Publish the best of the leaderboard, once MLflow has been told of it, and tell what failed and what is next.
+
+    returns: how many trainings failed.
+    """
+    if board:
         published = _publish(job, board[0], tracker, console) if job.settings.publish else None
         _next_steps(job, board, published, console)
     if decider.exhausted:
@@ -56,6 +71,20 @@ def conclude(job: Job, decider: Decider, tracker: Tracker, console: "Console") -
     if failures and job.space.grid is not None:
         console.print(f"to try the failed ones again: {job.command}")
     return len(failures)
+
+
+def lacking(trials: Sequence[Assignment]) -> list[str]:
+    """What MLflow could not be told, and why."""
+    if not trials:
+        return []
+    some = [
+        f"{each.settings.network} seed {each.settings.seed} ({each.signature})" for each in trials[:NAMED]
+    ]
+    more = f" and {len(trials) - NAMED} more" if len(trials) > NAMED else ""
+    return [
+        f"not told to MLflow: {', '.join(some)}{more}: the ledger calls them done, and their folders are not in "
+        f"{files.home() / 'trials'}; the same command tells it where they are (WAVEZOO_HOME, cluster.storage)"
+    ]
 
 
 def _show(job: Job, protocol: dict[str, Any], board: list[leaderboard.Row], console: "Console") -> None:
@@ -78,7 +107,8 @@ def _publish(job: Job, winner: leaderboard.Row, tracker: Tracker, console: "Cons
     try:
         made = publish(tracker.uri, job.model, run_id)
     except Exception as error:  # what the gate refuses, and whatever a server or a network can do
-        console.print(f"the winner is not registered: {error}; the same command again tries it")
+        why = without_password(str(error))
+        console.print(f"the winner is not registered: {why}; the same command again tries it")
         return None
     verb = "is" if made.champion else "is not"
     console.print(

@@ -15,10 +15,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search import files, objectives, pruning, sampling
+from search.grouping import kind
 from search.hopes import Hopes
 from search.job import Job
 from search.ledger import enter, settings_of
-from search.records import ELSEWHERE, GPUS, REJECTED, UNWANTED, WORK
+from search.records import ELSEWHERE, GPUS, REJECTED, TOGETHER, UNWANTED, WORK
 from search.sampling import UNTRAINABLE
 from search.settings import ConfigError, TrialSettings
 from search.stopping import Stops
@@ -78,6 +79,8 @@ class Decider:
             )
         self._others: dict[int, Iterator[dict[str, Any]]] = {}
         self._spent: set[int] = set()  # the rows of which nothing is left
+        self._kinds: set[str] = set()  # of the trials that were ever asked for
+        self._kinds_at: dict[str, str] = {}  # by the parameters of a point
         pruner = pruning.pruner_of(job.settings)
         self._hopes = Hopes(study, job, pruner, self._is_of_this_search)
         sampling.add_prior(study, job)
@@ -101,6 +104,26 @@ class Decider:
                 self.exhausted = len(self._spent) == len(self._rows)
         return None
 
+    def next_beside(self, one: Assignment) -> Assignment | None:
+        """The next trial that can go together with this one, where one is known; what is proposed may be another.
+
+        The seeds of a network wait for each other where the pruner compares them.
+        """
+        for at, left in enumerate(self._left_running):
+            if kind(left.settings) == kind(one.settings):
+                return self._left_running.pop(at)
+        for params, seed in () if self._hopes.judges else self._queue:
+            if self._kind_at(params) == kind(one.settings):
+                self._queue.remove((params, seed))
+                self._queue.appendleft((params, seed))
+                return self._ask()
+        row = self._row_of(self._live[one.number].params) if self._wanted is None else 0
+        if not self._wants_more() or self._queue or row in self._spent:
+            return None
+        alike = self._rows[row] or len(self._kinds) == 1  # else the next one is very likely of another kind
+        behind = self._points[row] * len(self._rows) < self.job.settings.trials
+        return self._ask(row) if alike and behind else None
+
     def record(self, number: int, epoch: int, value: float, stage: int | None = None) -> None:
         """Write down an epoch's validation score, once.
 
@@ -118,6 +141,11 @@ class Decider:
     def note_gpus(self, number: int, gpus: float) -> None:
         """Write down how many GPUs a trial has, or what part of one."""
         self._live[number].set_user_attr(GPUS, gpus)
+
+    def note_together(self, number: int, trials: int) -> None:
+        """Write down how many trials share its process."""
+        if trials != self._live[number].user_attrs.get(TOGETHER, 1):
+            self._live[number].set_user_attr(TOGETHER, trials)
 
     def should_stop(self, number: int) -> bool:
         """Whether the pruner would end the trial after the epochs it has shown."""
@@ -210,6 +238,7 @@ class Decider:
         left = []
         for trial, settings in settings_of(self.study, (*OUTCOMES, TrialState.RUNNING)):
             signature = settings.signature()
+            self._kinds.add(kind(settings))
             if self._is_settled(trial, signature):
                 self._numbers[signature] = trial.number
             if trial.state == TrialState.RUNNING:
@@ -278,15 +307,15 @@ class Decider:
             return bool(self._queue)
         return sum(self._points) < self.job.settings.trials and len(self._spent) < len(self._rows)
 
-    def _ask(self) -> Assignment | None:
-        """Ask the study once; None if what it proposes needs no training."""
+    def _ask(self, row: int | None = None) -> Assignment | None:
+        """Ask the study once; None if what it proposes needs no training. row: in place of the one whose turn it is."""
         seed = self._seeds[0]
         if self._queue:
             params, seed = self._queue.popleft()
             if self._is_hopeless(params, seed):
                 return None
             self.study.enqueue_trial(params)
-        elif fixed := self._rows[self._row()]:
+        elif fixed := self._rows[self._row() if row is None else row]:
             self.study.enqueue_trial(dict(fixed))
         trial = self.study.ask()
         try:
@@ -300,6 +329,7 @@ class Decider:
             return None
         self._live[trial.number] = trial
         self._numbers[signature] = trial.number
+        self._kinds.add(kind(settings))
         trial.set_user_attr(WORK, self.job.work(settings, exact=False).total)
         enter(trial, settings)
         self._stops.enter(trial.number)
@@ -342,6 +372,12 @@ class Decider:
 
     def _resolved(self, params: Mapping[str, Any], seed: int) -> TrialSettings:
         return self.job.resolve(self.job.space.at(optuna.trial.FixedTrial(dict(params))), seed)
+
+    def _kind_at(self, params: Mapping[str, Any]) -> str:
+        at = json.dumps(params, sort_keys=True)
+        if at not in self._kinds_at:
+            self._kinds_at[at] = kind(self._resolved(params, self._seeds[0]))
+        return self._kinds_at[at]
 
     def _is_hopeless(self, params: Mapping[str, Any], seed: int) -> bool:
         return self._hopes.judges and self._hopes.is_hopeless(self._resolved(params, seed))

@@ -5,7 +5,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from search import scores
+from search import files, scores
+from search.settings import digest
+from search.told import RESULT, STATUS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -69,3 +71,22 @@ def log_result(mlflow: "MlflowClient", run_id: str, result: dict[str, Any]) -> N
     mlflow.log_dict(run_id, {"columns": columns, "data": rows}, "tags.json")
     tags.append(RunTag("mlflow.loggedArtifacts", json.dumps([{"path": "tags.json", "type": "table"}])))
     mlflow.log_batch(run_id, metrics=metrics, tags=tags)
+
+
+def settle(
+    mlflow: "MlflowClient", run_id: str, signature: str, outcome: str, why: str, result: dict[str, Any] | None
+) -> None:
+    """The end of a trial: scores, tables and weights, then the status, so that FINISHED means all is there."""
+    from mlflow.entities import RunTag
+
+    told = {"wavezoo.outcome": outcome}
+    if outcome == "failed":
+        told |= {"wavezoo.failure": why[:500], "failure_kind": why.partition(":")[0]}
+    if result:
+        folder = files.trial_folder(signature)
+        log_result(mlflow, run_id, result)
+        mlflow.log_artifacts(run_id, str(folder / files.CHECKPOINT), files.CHECKPOINT)
+        mlflow.log_artifact(run_id, str(folder / files.SCORES))
+        told[RESULT] = digest(result)
+    mlflow.log_batch(run_id, tags=[RunTag(key, value) for key, value in told.items()])
+    mlflow.set_terminated(run_id, STATUS[outcome])

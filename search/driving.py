@@ -55,7 +55,7 @@ def _at_the_server(name: str, url: str) -> Iterator[None]:
         connection = engine.connect() if (asking := SERVERS.get(engine.dialect.name)) else None
         free = not (connection and asking) or connection.execute(text(asking), {"key": _key(name)}).scalar()
     except Exception as error:  # drivers of databases raise what they like
-        raise SearchError(f"can't open the ledger {without_password(url)}: {error}") from error
+        raise SearchError(without_password(f"can't open the ledger {url}: {error}")) from error
     try:
         if not free:
             raise _taken(name, "on another machine with the same ledger")

@@ -18,6 +18,7 @@ PACKAGES = (
     "numpy",
     "soxr",
 )
+CODE = ("zoo", "search", "datasets", "dashboards", "pyproject.toml")
 
 
 def environment() -> dict[str, Any]:
@@ -31,8 +32,14 @@ def environment() -> dict[str, Any]:
 
 
 def commit() -> dict[str, Any]:
-    """The commit that this code is of, and whether it was changed since; empty and False outside a checkout."""
-    return {"git_commit": _git("rev-parse", "HEAD"), "git_dirty": bool(_git("status", "--porcelain"))}
+    """The commit that this code is of, and whether it was changed since; empty and False outside a checkout.
+
+    Changed is what the commit holds, and what it does not hold of code; a picture or a song that lies beside it is not.
+    """
+    changed = _git("status", "--porcelain", "--untracked-files=no") or _git(
+        "ls-files", "--others", "--exclude-standard", "--", *CODE
+    )
+    return {"git_commit": _git("rev-parse", "HEAD"), "git_dirty": bool(changed)}
 
 
 def warning() -> str:
@@ -46,9 +53,14 @@ def warning() -> str:
     )
 
 
+def checkout() -> Path:
+    """The folder that this code runs from."""
+    return Path(__file__).parent.parent
+
+
 def _git(*words: str) -> str:
     """What git says of the checkout that this code runs from; empty where it is none."""
-    folder = Path(__file__).parent.parent
+    folder = checkout()
     if not (folder / ".git").exists():
         return ""
     answer = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)

@@ -47,9 +47,9 @@ GPU_MEMORY = Kind(
     "out of GPU memory",
     "an allocation on the GPU failed",
     "shrink",
-    "the epoch starts again with the batch in parts of half the size (gradients are summed, so a batch is still one "
-    "step), until it fits; `micro_batch_size` in the result, in the epochs and on the card says so, as batch norm "
-    "then sees the parts",
+    "trials that go together go on one after the other; one that is alone starts its epoch again with the batch in "
+    "parts of half the size (gradients are summed, so a batch is still one step), until it fits; `micro_batch_size` in "
+    "the result, in the epochs and on the card says so, as batch norm then sees the parts",
 )
 HOST_MEMORY = Kind(
     "out of host memory",
@@ -61,7 +61,8 @@ LOST = Kind(
     "lost",
     "the process or its node is gone",
     "retry",
-    f"the trial goes on from its last checkpoint, on any node, up to {LOST_TRIES} times; then it fails",
+    f"the trial goes on from its last checkpoint, on any node, up to {LOST_TRIES} times (where it shared its process "
+    f"with others, {LOST_TRIES} times more by itself); then it fails",
 )
 HANG = Kind(
     "hang",

@@ -1,5 +1,7 @@
 """The end of a search before its time: running trials save where they are, in the middle of an epoch, and end.
 
+So it is with the end of one trial of several that share a process, after one of its epochs: see `Halt.leave_out`.
+
 The driver asks, the workers look: through Ray's own key-value store, which every node of a cluster reaches, whatever
 disks they share, and which takes no room on any.
 """
@@ -43,6 +45,10 @@ class Halt:
             self.error = error
             # Apart from whoever asks, who may be in a signal's handler: nothing can be waited for there.
             threading.Thread(target=self._pause, args=(why,), name="pause", daemon=True).start()
+
+    def leave_out(self, signature: str) -> None:
+        """Have a process that trains several trials train this one no further; it is over before its next epoch."""
+        internal_kv._internal_kv_put(f"{_key()}:{signature}", b"1", namespace=NAMESPACE)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -91,11 +97,20 @@ class Look:
         return self._halted
 
 
+def is_left_out(signature: str) -> bool:
+    """The worker's side of `Halt.leave_out`."""
+    return _is_there(f":{signature}")
+
+
 def _asked() -> bool:
+    return _is_there()
+
+
+def _is_there(which: str = "") -> bool:
     if not internal_kv._internal_kv_initialized():  # a trial without Ray around it
         return False
     try:
-        return bool(internal_kv._internal_kv_exists(_key(), namespace=NAMESPACE))
+        return bool(internal_kv._internal_kv_exists(_key() + which, namespace=NAMESPACE))
     except RayError:  # its head is busy or gone; then the trial has other worries
         return False
 

@@ -111,8 +111,10 @@ class Job:
         """The job, with a grid in order of cost: what can go wrong shows early.
 
         trial_bytes: the most memory that a trial can have; None where nobody knows.
-        raises: ConfigError if no point of a grid can be trained.
+        raises: ConfigError if no point of a grid can be trained, or the words don't fit the space.
         """
+        if settings.networks is not None:
+            space = space.only(settings.networks.split(","))
         job = cls(settings, space, data, tuple(words))
         if space.grid is None:
             return job
@@ -127,8 +129,8 @@ class Job:
 
     @property
     def command(self) -> str:
-        """What to type to go on; passwords are left out, as this is shown and recorded."""
-        return shlex.join(["python", "-m", "search.run", *map(without_password, self.words)])
+        """What to type to go on."""
+        return command(self.words)
 
     @property
     def identity(self) -> str:
@@ -213,3 +215,8 @@ class Job:
         seeds = range(self.settings.seed, self.settings.seed + self.settings.seeds)
         points = self.space.points()
         return [self.work(self.resolve(point, seed), exact=False) for seed in seeds for point in points]
+
+
+def command(words: Sequence[str]) -> str:
+    """The command of these words, without their passwords, as it is shown and recorded."""
+    return shlex.join(["python", "-m", "search.run", *map(without_password, words)])

@@ -33,14 +33,15 @@ COLUMNS = (
     "epochs",
     "seeds",
     "spread",
+    "trial",
 )
 HOW_TO_READ = (
     "Ranked by the validation clips; a row that they can't tell from the first of a rank shares it (paired bootstrap, "
     "over artists where they are known, all pairs corrected at once, 5 %).",
     "Intervals are 95 %, by bootstrap over the test clips, and by artist over their artists; spread is the deviation "
-    "of the test AUC over the seeds.",
+    "of the test AUC over the seeds; trial is the signature of the seed that scored best on the validation clips.",
 )
-LEFT = ("network",)
+LEFT = ("network", "trial")
 Ended = tuple[Mapping[str, Any], TrialSettings]
 
 
@@ -232,6 +233,7 @@ def cells(board: Iterable[Row]) -> list[tuple[str, ...]]:
             f"{row.epochs:g}",
             str(row.seeds),
             _number(row.spread),
+            row.signature,
         )
         for at, row in enumerate(board, 1)
     ]

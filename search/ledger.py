@@ -6,7 +6,9 @@ The study remembers what was asked for, what runs, what each epoch scored and ho
 import importlib.util
 import inspect
 import json
+import os
 import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,14 +18,15 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from datasets.errors import nearest
-from datasets.home import home
+from datasets.home import home, made_home
 from search import files
 from search.job import Job
 from search.mirror import Mirror
 from search.recall import bounded
-from search.records import ELSEWHERE, GPUS, About, ledger_file, storage_url
+from search.records import ELSEWHERE, GPUS, About, no_ledger_yet, storage_url
 from search.settings import Choice, ConfigError, SearchError, TrialSettings, without_password
 
+BEGUN = "begun"  # the attribute of a study that says where its first command kept its trials
 NEEDS = {"CmaEsSampler": "cmaes"}  # packages that Optuna does not bring along
 
 
@@ -42,7 +45,7 @@ def open_study(job: Job) -> optuna.Study:
     raises: ConfigError if the sampler can't be made, SearchError if the storage can't be reached.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    home().mkdir(parents=True, exist_ok=True)
+    made_home()
     settings, url = job.settings, storage_url(job.settings.storage)
     ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
     directions = [ways[each.direction] for each in settings.looked_for]
@@ -54,7 +57,7 @@ def open_study(job: Job) -> optuna.Study:
         study = optuna.load_study(study_name=job.study, storage=Mirror(database, job.study))
         known = len(study.get_trials(deepcopy=False))
     except Exception as error:  # drivers of databases raise what they like
-        raise SearchError(f"can't open the ledger {without_password(url)}: {error}") from error
+        raise SearchError(without_password(f"can't open the ledger {url}: {error}")) from error
     if study.user_attrs.get("identity", job.identity) != job.identity:
         raise ConfigError(
             f"study={job.study} holds a search with another space, budget, data, seed or objectives; "
@@ -64,9 +67,47 @@ def open_study(job: Job) -> optuna.Study:
     study.sampler = bounded(make(settings.sampler, optuna.samplers, seed=settings.seed + known), study)
     # A sampler that has run out of points stops the study, which Optuna allows its own loop only; the decider goes on.
     study.stop = lambda: None  # type: ignore[method-assign]
+    if not known:
+        study.set_user_attr(BEGUN, _here())
     study.set_user_attr("identity", job.identity)
     study.set_user_attr("about", asdict(About.of(job)))
     return study
+
+
+def _here() -> dict[str, str]:
+    """Where a command of this environment keeps its trials."""
+    return {
+        "host": os.uname().nodename,
+        "home": str(home().resolve()),
+        "storage": os.environ.get(files.TRIALS, ""),
+    }
+
+
+def left_elsewhere(study: optuna.Study, wanted: Iterable[TrialSettings]) -> str:
+    """A line for a person where the ledger calls trainings done whose folders are not here; "" for none.
+
+    A ledger on a server knows trials of other homes. wanted: of those that it calls done, the ones of this command.
+    Nothing is said where folders are missing from the very place in which the search began: someone took them away.
+    """
+    if os.environ.get(files.TRIALS):
+        return ""  # they are brought from the storage
+    lacking = [each for each in wanted if not (files.trial_folder(each.signature()) / files.RESULT).is_file()]
+    begun = study.user_attrs.get(BEGUN)
+    if not lacking or begun == _here():
+        return ""
+    where = "where that was is not noted" if begun is None else f"the search was begun with {_said(begun)}"
+    have = "training has" if len(lacking) == 1 else "trainings have"
+    return (
+        f"{len(lacking)} {have} ended by the ledger and no folder in {home() / 'trials'}; {where}; this command goes "
+        f"on and trains anew what it needs of them"
+    )
+
+
+def _said(place: Mapping[str, str]) -> str:
+    """A place in the words that lead to it."""
+    if place["storage"]:
+        return f"cluster.storage={place['storage']}"
+    return f"WAVEZOO_HOME={place['home']} on {place['host']}"
 
 
 def enter(trial: optuna.Trial, settings: TrialSettings) -> None:
@@ -83,14 +124,14 @@ def read_studies(storage: str | None = None) -> list[Recorded]:
     storage: as in the words; a ledger that does not exist yet holds no search.
     """
     url = storage_url(storage)
-    if storage is None and not ledger_file().is_file():
+    if no_ledger_yet(storage):
         return []
     try:
         studies = [
             optuna.load_study(study_name=name, storage=url) for name in optuna.get_all_study_names(url)
         ]
     except Exception as error:  # drivers of databases raise what they like
-        raise SearchError(f"can't open the ledger {without_password(url)}: {error}") from error
+        raise SearchError(without_password(f"can't open the ledger {url}: {error}")) from error
     return [
         Recorded(
             study.study_name, About(**study.user_attrs["about"]), [each for _, each in settings_of(study)]

@@ -3,9 +3,10 @@
 The scores of its clips come from the trial's folder where it is on this machine, else from MLflow.
 """
 
+import difflib
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,12 @@ from search.settings import SearchError, without_password
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from search.leaderboard import Row
+    from search.ledger import Recorded
+
 FORMS = (
-    "a trial's signature (16 hexadecimal digits) or folder, an MLflow run (32), models:/NAME@ALIAS, "
-    "models:/NAME/VERSION, or the name of a search"
+    "a trial's signature (16 hexadecimal digits, or the first 6 or more) or folder, an MLflow run (32), "
+    "models:/NAME@ALIAS, models:/NAME/VERSION, the name of a search, or SEARCH/NETWORK"
 )
 
 
@@ -63,11 +67,27 @@ def find(word: str, storage: str | None = None, tracking: str | None = None) -> 
         return _one(_of_folder(Path(word)))
     if re.fullmatch(r"[0-9a-f]{16}", word):
         return _one(_of_folder(files.trial_folder(word)))
+    if re.fullmatch(r"[0-9a-f]{6,15}", word) and (signature := _begun(word)):
+        return _one(_of_folder(files.trial_folder(signature)))
     run = re.fullmatch(r"(?:runs:/)?([0-9a-f]{32})", word)
     if run or word.startswith("models:/"):
         mlflow = _client(tracking)
         return _of_run(mlflow, run[1] if run else _run_of_model(mlflow, word), storage)
-    return _of_search(word, storage)
+    search, slash, network = word.partition("/")
+    return _of_search(search, storage, network if slash else None)
+
+
+def _begun(digits: str) -> str | None:
+    """The one signature of a trial here that begins so. raises: SearchError if there are several."""
+    found = [each for each in _signatures() if each.startswith(digits)]
+    if len(found) > 1:
+        raise SearchError(f"{digits} begins {len(found)} signatures: {', '.join(found)}; give more digits")
+    return found[0] if found else None
+
+
+def _signatures() -> list[str]:
+    """Of the trials here."""
+    return sorted(folder.parent.name for folder in (files.home() / "trials").glob(f"*/{files.RESULT}"))
 
 
 def _one(trained: Trained) -> Named:
@@ -77,26 +97,55 @@ def _one(trained: Trained) -> Named:
 def _of_folder(folder: Path) -> Trained:
     result, settings = (files.read_json(folder / name) for name in (files.RESULT, files.SETTINGS))
     if result is None or settings is None:
-        raise SearchError(f"there is no trial that has ended in {folder}")
+        known = _signatures()
+        near = (
+            f"; did you mean {' or '.join(close)}?"
+            if (close := difflib.get_close_matches(folder.name, known))
+            else ""
+        )
+        raise SearchError(f"there is no trial that has ended in {folder}{near}")
     said = score_table.read(folder / files.SCORES)
     return Trained(settings["network"], settings["seed"], result["signature"], said, scores.numbers(result))
 
 
-def _of_search(word: str, storage: str | None) -> Named:
-    """A search stands for its best network by the validation clips, with all of its seeds."""
+def _of_search(word: str, storage: str | None, network: str | None = None) -> Named:
+    """A network of a search, with all of its seeds; its best one by the validation clips where none is named."""
     from search import leaderboard, ledger
 
     studies = {recorded.name: recorded for recorded in ledger.read_studies(storage)}
     if word not in studies:
-        near = f"; {nearest(word, studies)}" if studies else "; there is no search here yet"
+        known = [*studies, *_with_this_network(word, studies.values())]
+        near = f"; {nearest(word, known)}" if studies else "; there is no search here yet"
         raise SearchError(f"nothing is called '{word}'{near} (give {FORMS})")
     ended = leaderboard.ended(studies[word].trials)
     if not ended:
         raise SearchError(f"no trial of {word} has ended yet")
     board = leaderboard.rows(ended, studies[word].about.paper_table)
-    trainings = [_of_folder(files.trial_folder(signature)) for signature in board[0].signatures]
+    row = board[0] if network is None else _row(word, network, board)
+    trainings = [_of_folder(files.trial_folder(signature)) for signature in row.signatures]
     seeds = "1 seed" if len(trainings) == 1 else f"{len(trainings)} seeds"
-    return Named(f"the best of {len(board)} networks of {word}: {board[0].name}, {seeds}", trainings)
+    which = f"of {word}" if network is not None else f"the best of {len(board)} networks of {word}"
+    return Named(f"{which}: {row.name}, {seeds}", trainings)
+
+
+def _with_this_network(network: str, studies: "Iterable[Recorded]") -> list[str]:
+    """SEARCH/NETWORK for each search that has trained a network of that name."""
+    return [f"{each.name}/{network}" for each in studies if network in {one.network for one in each.trials}]
+
+
+def _row(search: str, network: str, board: "Sequence[Row]") -> "Row":
+    """The row of that name, or the only one of that network."""
+    named = [row for row in board if row.name == network] or [row for row in board if row.network == network]
+    if len(named) == 1:
+        return named[0]
+    if not named:
+        raise SearchError(
+            f"{search} has no network '{network}'; {nearest(network, [row.name for row in board])}"
+        )
+    some = ", ".join(f"'{search}/{row.name}'" for row in named)
+    raise SearchError(
+        f"{search} has {len(named)} trainings of {network}: give one of {some}, or its signature"
+    )
 
 
 def _client(tracking: str | None) -> "MlflowClient":
@@ -124,7 +173,8 @@ def _run_of_model(mlflow: "MlflowClient", word: str) -> str:
 
 
 def _of_run(mlflow: "MlflowClient", run_id: str, storage: str | None) -> Named:
-    from search.tracking import SIGNATURE, STUDY
+    from search.told import REPLACED, SIGNATURE
+    from search.tracking import STUDY
 
     try:
         run = mlflow.get_run(run_id)
@@ -132,6 +182,8 @@ def _of_run(mlflow: "MlflowClient", run_id: str, storage: str | None) -> Named:
         raise _away(mlflow, run_id, error) from error
     if study := run.data.tags.get(STUDY):
         return _of_search(study, storage)
+    if replaced := run.data.tags.get(REPLACED):  # its folder holds a later training
+        return _one(_downloaded(mlflow, run, replaced))
     signature = run.data.tags.get(SIGNATURE)
     if signature is None:
         raise SearchError(f"run {run_id} is not one of a search's")

@@ -4,6 +4,7 @@ A plain decision: no GPU is asked here. What a trial needs is predicted from its
 trial of a family on a kind of GPU gets a whole one and shows how wrong that was, and those after it are packed.
 """
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -75,6 +76,15 @@ class Packer:
             return min(self.gpus, 1.0)
         smallest = min(each.gpu_bytes for each in self.seen)
         return share(need_bytes(predicted_bytes, times), smallest)
+
+    def most_in_one(self, family: str, predicted_bytes: int) -> int:
+        """How many trials of a kind one process has a GPU's memory for; while none was seen, nobody knows a limit."""
+        times = ratio(self.seen, family)
+        if times is None:
+            return sys.maxsize
+        whole = min(each.gpu_bytes for each in self.seen)
+        allowed = int(whole * min(self.fixed or 1.0, 1.0)) - CONTEXT_BYTES
+        return max(allowed // max(need_bytes(predicted_bytes, times) - CONTEXT_BYTES, 1), 1)
 
     def has_room(self, part: float) -> bool:
         """Whether a trial with this part can start now."""

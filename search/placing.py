@@ -16,6 +16,7 @@ from search.cluster import alive_nodes  # before Tune, which reads at its import
 
 # isort: split
 from ray import tune
+from ray.air._internal import usage
 from ray.exceptions import OutOfMemoryError
 from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial as TuneTrial
@@ -78,7 +79,7 @@ def run_trials(
     )
     try:
         with (
-            _in_started_processes(decider.job.settings.cluster.address),
+            _without_delays(decider.job.settings.cluster.address),
             halt.listening(),
             meter.watching(lambda reached: halt.ask(reached, str(reached))),
         ):
@@ -100,18 +101,21 @@ def run_trials(
 
 
 @contextmanager
-def _in_started_processes(address: str) -> Iterator[None]:
-    """Let the trials of a local Ray take the processes that have started with it.
+def _without_delays(address: str) -> Iterator[None]:
+    """Keep Tune from what only takes time before the first trial.
 
-    Tune sets variables for its trials, for which Ray starts other processes; those of this machine inherit them anyway.
+    It counts which callbacks are used, for statistics that are switched off here, and imports MLflow for that. And it
+    sets variables for its trials, for which Ray starts other processes than those that have started with it; trials of
+    this machine inherit those variables anyway.
     """
-    variables, copied = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
+    kept = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE, usage.tag_callbacks
+    usage.tag_callbacks = lambda callbacks: False
     if address == LOCAL:
         class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = {}, set()
     try:
         yield
     finally:
-        class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = variables, copied
+        class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE, usage.tag_callbacks = kept
 
 
 def _placed(room: Room, config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
@@ -138,11 +142,11 @@ class StudySearcher(Searcher):
 
     # Tune's own annotation leaves out FINISHED, a string that it documents.
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        if self.desk.halt.error is None and len(self.desk.assignments) >= self.places.count():
+        if self.desk.halt.error is None and len(self.desk.hands) >= self.places.count():
             return None  # Tune asks again
         self.desk.packer.gpus = self.places.gpus
         config = self.desk.assign(trial_id)
-        waits = self.desk.waiting is not None and self.desk.halt.error is None
+        waits = self.desk.may_have_more and self.desk.halt.error is None
         return config or (None if waits else Searcher.FINISHED)
 
     def on_trial_complete(
@@ -158,7 +162,7 @@ class StudySearcher(Searcher):
 
 
 class StudyScheduler(FIFOScheduler):
-    """Stops the trials that the study's pruner would stop."""
+    """Stops the trials that the study's pruner would stop; of several in one process the desk stops each by itself."""
 
     def __init__(self, desk: Desk) -> None:
         super().__init__()
@@ -179,3 +183,8 @@ class StudyCallback(tune.Callback):
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
         self.desk.tell(trial.trial_id, result)
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        self.desk.recovered(trial.trial_id)

@@ -1,4 +1,4 @@
-"""What runs in a worker of Ray's: one trial after another, an epoch a step.
+"""What runs in a worker of Ray's: one trial after another, or several together, an epoch a step.
 
 Imports no more than that takes: a search waits for its workers to start.
 """
@@ -7,6 +7,8 @@ import contextlib
 import gc
 import os
 import traceback
+from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -18,27 +20,35 @@ from search.settings import TrialSettings
 
 if TYPE_CHECKING:
     from search.companions import Companions
+    from search.group import Group, Told
     from search.team import Team
     from search.trial import Trial
 
 
 class TrialProcess(tune.Trainable):
-    """A worker's end: one epoch a step. What a trial does wrong is told as a row, so that Tune retries only losses."""
+    """A worker's end: one epoch a step. What a trial does wrong is told as a row, so that Tune retries only losses.
+
+    Of several trials a row says by `place` whose it is; the last one of a trial is marked as `last`, or as a failure.
+    """
 
     def setup(self, config: dict[str, Any]) -> None:
         os.environ["WAVEZOO_HOME"] = config["home"]
         os.environ["WAVEZOO_TRIALS"] = config.get("trials", "")
         self.assigned = config
-        self.trial: Trial | None = None
+        self.settings = [
+            TrialSettings.from_json(each) for each in (config["settings"], *config.get("beside", ()))
+        ]
+        self.group: Group | None = None
+        self.rows: Iterator[Told] = iter(())
         self.companions: Companions | None = None
 
     def cleanup(self) -> None:
-        """Let go of the trial: its folder for others, its memory on the GPU for the trials beside this one."""
+        """Let go of the trials: their folders for others, their memory on the GPU for the trials beside them."""
         import torch
 
-        if self.trial is not None:
-            self.trial.close()
-            self.trial = None
+        if self.group is not None:
+            self.group.close()
+            self.group, self.rows = None, iter(())
         if self.companions is not None:
             self.companions.close()
             self.companions = None
@@ -58,48 +68,70 @@ class TrialProcess(tune.Trainable):
             if self.companions is not None and self.companions.are_lost():
                 os._exit(1)  # a trial is lost with any of its processes, and goes on as a lost one does
             self.cleanup()
-            return {"done": True, "failure": _failure(error, self.assigned["signature"])}
-        taken = self._taken()
-        if row["last"]:
+            if len(self.settings) > 1:  # the desk hands each of them out by itself, and that tells more
+                return {"done": True}
+            return {"done": True, "failure": _failure(error, self.settings[0].signature())}
+        row["done"] = self.group is None or not self.group.trials
+        if row["done"]:
             self.cleanup()
-        return {**row, **taken, "done": row["last"]}
-
-    def _taken(self) -> dict[str, Any]:
-        """What the trial has of a GPU, and what it took of its memory."""
-        from search import worker
-
-        gpus, trial = self.assigned.get("gpus", 0.0), self.trial
-        if not gpus or trial is None or trial.device.type != "cuda":
-            return {"gpus": gpus}
-        return {"gpus": gpus, "gpu": worker.gpu_use(trial.music_bytes)}
+        return row
 
     def _advance(self) -> dict[str, Any]:
+        """The next row; of no trial if none of those that are left is wanted any more."""
+        if self.group is None:
+            self._begin()
+        assert self.group is not None
+        place, told = next(self.rows, (0, {}))
+        signature = self.settings[place].signature()
+        if isinstance(told, Exception):
+            if len(self.settings) == 1:
+                raise told
+            told = {"failure": _failure(told, signature)}
+        elif told and place not in self.group.had_ended:
+            self.usage.note(signature, told["epoch"])
+        return {**told, **self._taken(), "place": place}
+
+    def _begin(self) -> None:
         import torch
 
-        from search import trial as trials
         from search import worker
+        from search.beginning import Feeds
+        from search.group import Group
         from search.usage import Usage
 
-        if self.trial is None:
-            worker.prepare(self.assigned["threads"], self.assigned.get("gpus", 0.0))
-            device = "cuda" if torch.cuda.is_available() and ray.get_gpu_ids() else "cpu"
-            settings = TrialSettings.from_json(self.assigned["settings"])
-            limit = self.assigned.get("limit")
-            self.trial = trials.Trial(
-                settings,
-                device,
-                self.assigned["lineage"],
-                limit=Limit(**limit) if limit else None,
-                halted=halting.Look(),
-                gpus=self.assigned.get("gpus", 0.0),
-                gather=self._gather,
-            )
-            self.usage = Usage()
-        had_ended = self.trial.result is not None
-        row = self.trial.advance()
-        if not had_ended:
-            self.usage.note(self.assigned["signature"], row["epoch"])
-        return row
+        worker.prepare(self.assigned["threads"], self.assigned.get("gpus", 0.0))
+        self.device = "cuda" if torch.cuda.is_available() and ray.get_gpu_ids() else "cpu"
+        self.feeds, self.halted = Feeds(), halting.Look()
+        self.group = Group(
+            [partial(self._open, settings) for settings in self.settings],
+            lambda place: not halting.is_left_out(self.settings[place].signature()),
+        )
+        self.rows, self.usage = iter(self.group), Usage()
+
+    def _open(self, settings: TrialSettings) -> "Trial":
+        from search.trial import Trial
+
+        limit = self.assigned.get("limit")
+        return Trial(
+            settings,
+            self.device,
+            self.assigned["lineage"],
+            limit=Limit(**limit) if limit else None,
+            halted=self.halted,
+            gpus=self.assigned.get("gpus", 0.0),
+            gather=self._gather,
+            beside=[each.signature() for each in self.settings if each is not settings],
+            feeds=self.feeds,
+        )
+
+    def _taken(self) -> dict[str, Any]:
+        """What the trials have of a GPU, and what they took of its memory."""
+        from search import worker
+
+        gpus = self.assigned.get("gpus", 0.0)
+        if not gpus or self.device != "cuda":
+            return {"gpus": gpus}
+        return {"gpus": gpus, "gpu": worker.gpu_use(self.feeds.music_bytes)}
 
     def _gather(self, device: str) -> "Team":
         """The processes that train this trial, where it takes several GPUs."""

@@ -5,6 +5,7 @@ settings, states and reasons only. The tables are those of Optuna's release 5; n
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
 
 # What a trial's attributes say beside its settings: of where it was trained, and of how much there is to do.
 GPUS, ELSEWHERE, WORK = "gpus", "trained elsewhere", "multiply_adds"
+TOGETHER = "together"  # how many trials share its process and what that has of GPUs
 REJECTED = "rejected"  # why a proposal is no network that could be trained
 UNWANTED = "not wanted"  # the kind of a trial that ended because nobody asks for it any more
 RUNNING = "running"
+STORAGE = "WAVEZOO_STORAGE"  # the environment variable: an address with a password need not be typed
 OUTCOMES = {"COMPLETE": "done", "PRUNED": "stopped", "FAIL": "failed", "RUNNING": RUNNING}
 Answer = TypeVar("Answer")
 CHUNK = 500  # ids in a query: SQLite takes no more than a thousand
@@ -69,7 +72,8 @@ class Record:
     outcome: running, done, stopped or failed; a failure has a kind and says why.
     point:   the same for all seeds of the same settings.
     params:  what the space asked for, in Optuna's own numbers, each with its distribution as JSON.
-    began, ended: by the driver's clock and time zone. gpus: how many it has or had; 0 where nobody noted it.
+    began, ended: by the driver's clock and time zone. gpus: how many it has or had; 0 where nobody noted it. together:
+             how many trials have those.
     elsewhere: another search had trained it. work: multiply-adds of the whole training; None where nobody noted them.
     """
 
@@ -84,6 +88,7 @@ class Record:
     began: datetime | None = None
     ended: datetime | None = None
     gpus: float = 0.0
+    together: int = 1
     elsewhere: bool = False
     work: float | None = None
 
@@ -107,8 +112,13 @@ def ledger_file() -> Path:
 
 
 def storage_url(given: str | None) -> str:
-    """The words' storage, else the file under home()."""
-    return given or f"sqlite:///{ledger_file()}"
+    """The words' storage, else what the environment's WAVEZOO_STORAGE says, else the file under home()."""
+    return given or os.environ.get(STORAGE) or f"sqlite:///{ledger_file()}"
+
+
+def no_ledger_yet(given: str | None) -> bool:
+    """Whether the ledger is the file under home(), and nothing has been searched there so far."""
+    return storage_url(given) == f"sqlite:///{ledger_file()}" and not ledger_file().is_file()
 
 
 def lock_file(name: str) -> Path:
@@ -157,14 +167,14 @@ class Records:
 
     def _ask(self, question: "Callable[[Connection], list[Answer]]") -> "list[Answer]":
         """Nothing, where there is no ledger yet."""
-        if self.storage is None and not ledger_file().is_file():
+        if no_ledger_yet(self.storage):
             return []
         url = storage_url(self.storage)
         try:
             with self._connect(url) as ledger:
                 return question(ledger)
         except Exception as error:  # drivers of databases raise what they like
-            raise SearchError(f"can't read the ledger {without_password(url)}: {error}") from error
+            raise SearchError(without_password(f"can't read the ledger {url}: {error}")) from error
 
     def _connect(self, url: str) -> "Connection":
         from sqlalchemy import create_engine
@@ -254,6 +264,7 @@ def _record(
         began=_time(began),
         ended=_time(ended),
         gpus=told.get(GPUS, 0.0),
+        together=told.get(TOGETHER, 1),
         elsewhere=ELSEWHERE in told,
         work=told.get(WORK),
     )

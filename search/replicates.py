@@ -5,7 +5,7 @@ steps are one graph, in which each has a stream of its own, so that small networ
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -24,8 +24,10 @@ def fit_together(
     """The epochs of all of them, each as it would be alone: (which of them, its epoch).
 
     A round is an epoch of each; then those go on whose schedule has more, that have not diverged, and that are wanted.
+    The seconds of an epoch are its share of the round's.
     wanted: asked before each of its epochs with the place of a fit in `fits`: whether it is to go on.
-    raises: SearchError, before anything is trained, if they can't be trained together.
+    raises: SearchError, before anything is trained, if they can't be trained together. What a training raises, once
+            the epochs that have ended are given: it leaves all of them where they are, and `between` of each is called.
     """
     _check(fits)
     chances = [Chance(fit.device) for fit in fits]
@@ -35,10 +37,13 @@ def fit_together(
         with stepper_of([fit.network for fit in some], [fit.gradients for fit in some], own) as stepper:
             same = going
             while same == going:
-                ends = _one_epoch(some, own, stepper)
-                yield from zip(same, ends, strict=True)
-                sound = [i for i, end in zip(same, ends, strict=True) if isinstance(end, Epoch)]
-                going = _going_on(fits, sound, wanted)
+                said = _one_epoch(some, own, stepper)
+                ends = [(i, end) for i, end in zip(same, said, strict=True) if not isinstance(end, _Raised)]
+                yield from ends
+                for each in said:
+                    if isinstance(each, _Raised):
+                        raise each.error
+                going = _going_on(fits, [i for i, end in ends if isinstance(end, Epoch)], wanted)
 
 
 def _going_on(fits: Sequence[Fit], some: Sequence[int], wanted: Callable[[int], bool]) -> list[int]:
@@ -77,24 +82,30 @@ def _batches(fit: Fit) -> int:
     return fit.train.split.n_batches(fit.training.batch_size, fit.segments)
 
 
-def _one_epoch(fits: Sequence[Fit], chances: Sequence[Chance], stepper: Stepper) -> list[Epoch | Diverged]:
+def _one_epoch(
+    fits: Sequence[Fit], chances: Sequence[Chance], stepper: Stepper
+) -> "list[Epoch | Diverged | _Raised]":
     """How the epoch of each ends; all have as many batches."""
     dialogues = [fit.epoch() for fit in fits]
     losses: Iterable[Tensor | None] = [None] * len(fits)
+    for fit in fits:
+        fit.share = 1 / len(fits)
     try:
         while True:
             said = [_answer(*each) for each in zip(dialogues, chances, losses, strict=True)]
-            for each in said:  # raised when all have heard of the step that all have taken
-                if isinstance(each, _Raised):
-                    raise each.error
+            if raised := [each for each in said if isinstance(each, _Raised)]:
+                # All have heard of the step that all have taken, and those that would go on may save themselves, too.
+                _leave(fits, chances, [i for i, each in enumerate(said) if isinstance(each, tuple)])
+                return [raised[0] if isinstance(each, tuple) else each for each in said]
             if ends := [each for each in said if isinstance(each, Epoch | Diverged)]:
-                return ends
+                return [*ends]
             waves, tags, rates = zip(*(each for each in said if isinstance(each, tuple)), strict=True)
             optimizers = [fit.optimizer for fit in fits]
             losses = stepper.step(optimizers, rates, waves, tags)
     finally:
-        for dialogue in dialogues:
+        for fit, dialogue in zip(fits, dialogues, strict=True):
             dialogue.close()
+            fit.share = 1.0
 
 
 @dataclass(frozen=True)
@@ -115,3 +126,10 @@ def _answer(dialogue: Dialogue, chance: Chance, loss: Tensor | None) -> Batch | 
             return error
         except BaseException as error:
             return _Raised(error)
+
+
+def _leave(fits: Sequence[Fit], chances: Sequence[Chance], those: Sequence[int]) -> None:
+    """They are left because one beside them is: each does what it does where it is left."""
+    for i in those:
+        with suppress(Exception), chances[i].own():
+            fits[i].between()

@@ -19,7 +19,8 @@ Compute all numbers of a training anew from the scores of its clips, and compare
 
   python -m search.rescore RUN [out=FILE] [storage=URL] [tracking=URL]
 
-RUN is a trial's signature or folder, an MLflow run, models:/NAME@ALIAS, or the name of a search (its best network).
+RUN is a trial's signature (or its first 6 digits or more) or folder, an MLflow run, models:/NAME@ALIAS, the name of a
+search (its best network), or a network of it as SEARCH/NETWORK.
 out=FILE writes the numbers as JSON. storage and tracking are the ledger's and MLflow's addresses, as in search.run.
 exit codes: 0 all numbers are those that were recorded, 1 some are not, 2 wrong words
 """

@@ -14,13 +14,15 @@ from search.budgets import Meter, Reached, check
 from search.estimates import Outlook
 from search.failures import EndNow, is_storage_full, storage_full
 from search.hardware import machines
-from search.job import Job
-from search.settings import SearchError
+from search.job import Job, command
+from search.records import STORAGE
+from search.settings import ConfigError, SearchError, without_password
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from search.deciding import Decider
+    from search.leaderboard import Row
     from search.tracking import Tracker
 
 DONE, SOME_FAILED, WRONG_WORDS, INTERRUPTED = 0, 1, 2, 130
@@ -39,17 +41,28 @@ def main(typed: Sequence[str]) -> int:
     try:
         return _run(typed)
     except (SearchError, DatasetError, ZooError) as error:
-        print(error, file=sys.stderr)
+        print(without_password(str(error)), file=sys.stderr)
         return WRONG_WORDS
     except Reached as reached:
         print(f"\n{reached}", file=sys.stderr)
         return INTERRUPTED
     except KeyboardInterrupt:
-        again = " ".join(["python -m search.run", *typed])
-        print(f"\ninterrupted; nothing that was finished is lost. To go on: {again}", file=sys.stderr)
+        print(
+            f"\ninterrupted; nothing that was finished is lost. To go on: {command(typed)}{_left_out(typed)}",
+            file=sys.stderr,
+        )
         return INTERRUPTED
     except Exception as error:
         return _no_room(error)
+
+
+def _left_out(typed: Sequence[str]) -> str:
+    """What a command that was shown lacks."""
+    if all(word == without_password(word) for word in typed):
+        return ""
+    return (
+        f" (with the password that is left out here; {STORAGE}=URL keeps the ledger's off the command line)"
+    )
 
 
 def _no_room(error: Exception) -> int:
@@ -71,20 +84,29 @@ def _help() -> str:
 def _run(typed: Sequence[str]) -> int:
     from rich.console import Console
 
+    from datasets.home import made_home
     from search import data
 
     console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, markup=False)
     began = time.monotonic()
+    words.check_typed(typed)
     settings = words.read_words(typed)
     if settings.cluster.storage:
         os.environ[files.TRIALS] = settings.cluster.storage  # for all that read trials, as WAVEZOO_HOME is
     on = machines(settings.cluster)
-    job = Job.of(settings, spaces.load(settings.space), data.find(settings), typed, on.trial_bytes)
+    space = spaces.load(settings.space)
+    if space.grid is not None and any(word.startswith("trials=") for word in typed):
+        raise ConfigError(
+            f"trials={settings.trials}: space {space.name} is a grid of {len(space.grid)} points, all of which are "
+            f"trained; trials= is for spaces that sample (networks=PATTERN takes fewer of a grid)"
+        )
+    job = Job.of(settings, space, data.find(settings), typed, on.trial_bytes)
     planned = plan.Plan.of(job, on)
     console.print(plan.show(planned))
     if settings.plan:
         check(settings.limits, planned.outlook, on)
         return DONE
+    made_home()
     if job.data.fingerprint is None:
         from datasets.build import build
 
@@ -95,25 +117,28 @@ def _run(typed: Sequence[str]) -> int:
 
 def _search(job: Job, console: "Console", began: float) -> int:
     """From the ledger to the leaderboard. began: when the command did, by the clock of Meter."""
-    from search import conclusion, environment, ledger
+    from search import conclusion, environment, ledger, password
     from search.deciding import Decider
     from search.driving import only_driver
     from search.tracking import Tracker, tracking_uri
 
     if (storage := files.storage()) is not None:
         storage.check()
+    password.check(tracking_uri(job.settings.tracking))
     if line := environment.warning():
         console.print(line, soft_wrap=True)
     with only_driver(job.study, job.settings.storage):
         study = ledger.open_study(job)
         decider = Decider(study, job)
+        if line := ledger.left_elsewhere(study, [each.settings for each in decider.ended()]):
+            console.print(line, soft_wrap=True)
         limits = job.settings.limits
         meter = Meter(
             limits, ledger.spent_seconds(study) if limits.gpu_hours is not None else 0.0, began=began
         )
         check(limits, _left(job, decider), machines(job.settings.cluster), meter.device_seconds)
         tracker = Tracker(tracking_uri(job.settings.tracking), conclusion.search_run(job))
-        complete, patience = False, INTERRUPTED_SECONDS
+        complete, patience, board = False, INTERRUPTED_SECONDS, list["Row"]()
         try:
             for settled in decider.settled():  # what an earlier driver could not deliver
                 tracker.add(settled)
@@ -122,12 +147,13 @@ def _search(job: Job, console: "Console", began: float) -> int:
             for settled in decider.settled():  # what another search had trained
                 tracker.add(settled)
             complete, patience = True, DELIVERY_SECONDS
+            board = conclusion.show(job, decider, console)
         except EndNow:
             patience = 0.0
             raise
         finally:
             _deliver(tracker, complete, patience, console)
-        return SOME_FAILED if conclusion.conclude(job, decider, tracker, console) else DONE
+        return SOME_FAILED if conclusion.conclude(job, decider, board, tracker, console) else DONE
 
 
 def _left(job: Job, decider: "Decider") -> Outlook:
@@ -186,13 +212,18 @@ def _import_meanwhile(module: str) -> None:
 
 def _deliver(tracker: "Tracker", complete: bool, patience_seconds: float, console: "Console") -> None:
     """Let MLflow catch up, and say so where it can't."""
-    with console.status("bringing MLflow up to date"):
-        undelivered = tracker.close(complete, patience_seconds)
+    from search import conclusion
+
+    with console.status("telling MLflow") as status:
+        tell = status.update if console.is_terminal else console.print
+        undelivered = tracker.close(complete, patience_seconds, tell)
     if undelivered:
         why = tracker.trouble or "it is slow"
         console.print(
             f"{undelivered} runs are not in MLflow yet ({why}); the same command again delivers them"
         )
+    for line in conclusion.lacking(list(tracker.lacking.values())):
+        console.print(line, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def _of_study(study: optuna.Study, job: Job, name: str) -> Iterator[optuna.trial
         known = optuna.get_all_study_names(url)
         earlier = optuna.load_study(study_name=name, storage=url) if name in known else None
     except Exception as error:  # drivers of databases raise what they like
-        raise SearchError(f"can't open the ledger {without_password(url)}: {error}") from error
+        raise SearchError(without_password(f"can't open the ledger {url}: {error}")) from error
     if earlier is None:
         raise ConfigError(
             f"prior={name}: the ledger has no such study; {nearest(name, [*known, 'table2'], key='prior=')}"

@@ -28,6 +28,7 @@ OBJECTIVES = {
     "memory": "min",
     "seconds": "min",
 }
+MOST_TOGETHER = 16
 LOCAL = "local"  # the address of a cluster of this machine alone
 
 
@@ -143,6 +144,7 @@ class Cluster:
     """Where trials run, how much of it each one gets, and where they lie if the machines share no disk.
 
     epoch_minutes: after so long an epoch is taken to hang, and its process is ended.
+    together:      how many trials of one network a process trains step by step together.
     gpus, device: how many GPUs of which kind a plan is made for; a search takes what it finds at the address.
     """
 
@@ -152,10 +154,13 @@ class Cluster:
     trials_at_once: int | str = AUTO
     storage: str | None = None
     epoch_minutes: float | str = AUTO
+    together: int | str = AUTO
     gpus: int | None = None
     device: str | None = None
 
     def __post_init__(self) -> None:
+        if self.address not in (LOCAL, AUTO):
+            host_and_port(self.address)
         if self.storage is not None:
             check_storage(self.storage)
         cpus = self.cpus_per_trial
@@ -170,6 +175,14 @@ class Cluster:
             )
         if at_once != AUTO and not (isinstance(at_once, int) and at_once >= 1):
             raise ConfigError(f"cluster.trials_at_once={at_once}: give 'auto', or 1 or more")
+        several = self.together
+        if several != AUTO and not (type(several) is int and 1 <= several <= MOST_TOGETHER):
+            raise ConfigError(f"cluster.together={several}: give 'auto', or 1 to {MOST_TOGETHER}")
+        if several not in (AUTO, 1) and is_number(gpus) and gpus > 1:
+            raise ConfigError(
+                f"cluster.together={several}: a trial that takes {gpus:g} GPUs goes alone; give 'auto', or at most "
+                f"cluster.gpus_per_trial=1"
+            )
         minutes = self.epoch_minutes
         if minutes != AUTO and not (is_number(minutes) and minutes > 0):
             raise ConfigError(f"cluster.epoch_minutes={minutes}: give 'auto', or a number above 0")
@@ -267,8 +280,13 @@ class Settings:
     objectives: tuple[str, ...] = ("auc:max",)
     prior: str | None = None
     limits: Limits = Limits()
+    networks: str | None = None
 
     def __post_init__(self) -> None:
+        if self.networks is not None and not all(self.networks.split(",")):
+            raise ConfigError(
+                f"networks={self.networks}: give names or shell patterns, as melcnn*,samplecnn_m3*"
+            )
         for name in ("seeds", "trials"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: give 1 or more")
@@ -339,8 +357,22 @@ def is_name(word: str) -> bool:
 
 
 def without_password(text: str) -> str:
-    """The text with the user and password of every address in it left out."""
-    return re.sub(r"://[^/@\s]+@", "://...@", text)
+    """The text with the user and password of every address in it left out, also where they hold a / or an @."""
+    without = re.sub(r"://[^/@\s:]*(:[^@\s]*)?@([^/@\s]*@)*", "://...@", text)
+    return re.sub(r"([?&](?:ssl)?password=)[^&\s]+", r"\1...", without)
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """Of the head of a Ray cluster. raises: ConfigError unless it is HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]", host) or not (
+        port.isdecimal() and 0 < int(port) < 2**16
+    ):
+        raise ConfigError(
+            f"cluster.address={address}: give HOST:PORT of the cluster's head, as 10.0.0.1:6379, 'auto' for the "
+            f"cluster that this machine belongs to, or 'local'"
+        )
+    return host.strip("[]"), int(port)
 
 
 def check_storage(address: str) -> None:

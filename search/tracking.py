@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,20 +20,21 @@ from datasets.home import home
 from datasets.whole import written_whole
 from search import delivering, files, notes, usage
 from search.deciding import Assignment, Ended
-from search.settings import SearchError
+from search.settings import SearchError, without_password
+from search.told import SIGNATURE, Told
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+__all__ = ["SIGNATURE", "SearchRun", "Tracker", "client", "flat", "reader", "tracking_uri"]
+
 SQLITE = "sqlite:///"
-PARENT, STUDY, SIGNATURE = "mlflow.parentRunId", "wavezoo.study", "wavezoo.signature"
+PARENT, STUDY = "mlflow.parentRunId", "wavezoo.study"
 NOTE = "mlflow.note.content"
 RETRY_SECONDS = 5.0
 HEAD_START_SECONDS = 15.0  # of Ray and its workers before MLflow, whose import takes a core for three seconds
-CLOCKS_APART_MS = 10 * 60_000  # by which the clocks of two drivers may differ
+PROGRESS_SECONDS = 3.0  # between two looks at how far the copying has come
 NOTE_SECONDS = 10.0  # how old the note on the search's run may be
-# A paused one is to go on: MLflow's word for a run that has not begun comes nearest.
-STATUS = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED", "paused": "SCHEDULED"}
 
 
 def tracking_uri(given: str | None) -> str:
@@ -113,18 +114,22 @@ class _Copy:
 
 
 class Tracker:
-    """A watcher of the search that keeps MLflow up to date from a thread of its own."""
+    """A watcher of the search that keeps MLflow up to date from a thread of its own.
+
+    trouble: what keeps it from that now; None for nothing.
+    lacking: trials that the ledger calls done and whose result is not here, so that MLflow can't be told of it.
+    """
 
     def __init__(self, uri: str, search: SearchRun) -> None:
         self.uri, self.search = uri, search
         self.trouble: str | None = None
+        self.lacking: dict[str, Assignment] = {}
         self.parent_id: str | None = None
         self.experiment_id = ""
         self._copies: dict[str, _Copy] = {}  # of the trials that run or are not copied to their end
         self._ended: set[str] = set()  # signatures of those that are
         self._complete = True
-        self._runs: dict[str, tuple[str, str]] = {}  # signature -> (run, status) of those in MLflow
-        self._known_until_ms = 0
+        self._told = Told()
         self._children: dict[str, notes.Child] = {}
         self._noted: tuple[float, int] = (-NOTE_SECONDS, -1)
         self._wake, self._closing = threading.Event(), threading.Event()
@@ -151,20 +156,34 @@ class Tracker:
             why = f"{settled.kind}: {settled.why}" if settled.kind else settled.why
             self.ended(settled.assignment, settled.outcome, why)
 
-    def close(self, complete: bool, patience_seconds: float) -> int:
-        """Wait for the thread to finish its copies. Returns how many runs are still not up to date."""
+    def close(
+        self, complete: bool, patience_seconds: float, tell: Callable[[str], None] = lambda line: None
+    ) -> int:
+        """Wait for the thread to finish its copies. Returns how many runs are still not up to date.
+
+        tell: is told every PROGRESS_SECONDS how far that is.
+        """
         deadline = time.monotonic() + patience_seconds
         self._complete = complete
         self._closing.set()
         self._wake.set()
-        self._thread.join(max(0.0, deadline - time.monotonic()))
+        while self._thread.is_alive() and (left := deadline - time.monotonic()) > 0:
+            self._thread.join(min(PROGRESS_SECONDS, left))
+            if self._thread.is_alive():
+                tell(self._progress())
         return sum(copy.stale for copy in list(self._copies.values()))
+
+    def _progress(self) -> str:
+        over = len(self._ended) + len(self.lacking)
+        why = f" ({self.trouble})" if self.trouble else ""
+        return f"telling MLflow: {over} of {over + len(self._copies)} runs{why}"
 
     def run_id(self, signature: str) -> str | None:
         """The MLflow run of a trial, where it has been copied whole."""
         copy = self._copies.get(signature)
         if copy is None:
-            return self._runs[signature][0] if signature in self._ended else None
+            run = self._told.run(signature)
+            return run.run_id if run and signature in self._ended else None
         return copy.run_id if not copy.stale else None
 
     def _work(self) -> None:
@@ -180,12 +199,14 @@ class Tracker:
                 self._describe_some(mlflow, closing)
                 if closing:
                     self._end_parent(mlflow)
-                    return
                 self.trouble = None
+                if closing:
+                    return
             except (
                 Exception
             ) as error:  # whatever a server or a network can do: the search goes on, this tries again
-                self.trouble = f"MLflow at {self.uri}: {' '.join(str(error).split())[:200]}"
+                said = f"MLflow at {self.uri}: {' '.join(str(error).split())[:200]}"
+                self.trouble = without_password(said)
                 if closing:
                     time.sleep(RETRY_SECONDS)
                     self._wake.set()
@@ -215,27 +236,14 @@ class Tracker:
         self.parent_id = run.info.run_id
         return mlflow
 
-    def _learn(self, mlflow: "MlflowClient") -> None:
-        """Take note of the runs of trials that others have started since the last look."""
-        now, token = int(time.time() * 1000), None
-        since = f"attributes.start_time >= {max(self._known_until_ms - CLOCKS_APART_MS, 0)}"
-        while True:
-            page = mlflow.search_runs([self.experiment_id], since, page_token=token)
-            for run in page:
-                if SIGNATURE in run.data.tags:
-                    self._runs[run.data.tags[SIGNATURE]] = (str(run.info.run_id), run.info.status)
-            token = page.token
-            if not token:
-                break
-        self._known_until_ms = now
-
     def _copy_all(self, mlflow: "MlflowClient") -> None:
         """One round over what has changed. What failed before comes last: it must not keep the others waiting."""
         copies = [copy for copy in list(self._copies.values()) if copy.stale]
         if any(copy.run_id is None for copy in copies):
-            self._learn(mlflow)
+            self._told.learn(mlflow, self.experiment_id)
         for copy in sorted(copies, key=lambda copy: copy.tries):
             self._bring_up(mlflow, copy)
+            self.trouble = None  # whatever it was, it is over
             self._note(mlflow)
 
     def _describe_some(self, mlflow: "MlflowClient", all_of_them: bool) -> None:
@@ -253,9 +261,16 @@ class Tracker:
         with copy.lock:
             copy.stale, outcome, why = False, copy.outcome, copy.why
         try:
+            result = (
+                files.read_result(signature) if outcome == "done" else None
+            )  # from another machine, it may be
             # A run that this driver has opened again, as of a failure tried once more, is to be told its end again.
-            if not outcome or copy.run_id is not None or not self._is_whole(signature, outcome):
-                self._go_on(mlflow, copy, outcome, why)
+            told = copy.run_id is None and self._told.is_told(signature, outcome, result)
+            if outcome == "done" and result is None and not told:
+                self._give_up(copy)
+                return
+            if not told:
+                self._go_on(mlflow, copy, outcome, why, result)
             if outcome:
                 self._count(copy, outcome, why)
         except BaseException:
@@ -263,20 +278,30 @@ class Tracker:
             raise
         if outcome and not copy.stale:
             self._ended.add(signature)
-            if self._copies.get(signature) is copy:  # else it has been started once more
-                del self._copies[signature]
+            self.lacking.pop(signature, None)
+            self._let_go(copy)
 
-    def _is_whole(self, signature: str, outcome: str) -> bool:
-        """Whether an earlier driver has copied the trial to this very end."""
-        return self._runs.get(signature, ("", ""))[1] == STATUS[outcome]
+    def _give_up(self, copy: _Copy) -> None:
+        """A run that said FINISHED without scores and weights could not be told from one that has them."""
+        self.lacking[copy.assignment.signature] = copy.assignment
+        self._let_go(copy)
 
-    def _go_on(self, mlflow: "MlflowClient", copy: _Copy, outcome: str | None, why: str) -> None:
+    def _let_go(self, copy: _Copy) -> None:
+        if self._copies.get(copy.assignment.signature) is copy:  # else it has been started once more
+            del self._copies[copy.assignment.signature]
+
+    def _go_on(
+        self,
+        mlflow: "MlflowClient",
+        copy: _Copy,
+        outcome: str | None,
+        why: str,
+        result: dict[str, Any] | None,
+    ) -> None:
         signature = copy.assignment.signature
         if copy.run_id is None:
-            self._open_run(mlflow, copy)
+            self._open_run(mlflow, copy, result)
         assert copy.run_id is not None
-        if outcome == "done":
-            files.read_result(signature)  # where another machine trained it, this brings all of its folder
         rows = files.read_epochs(signature)
         used = [row for row in usage.read(signature) if row["epoch"] > copy.used]
         delivering.deliver(mlflow, copy.run_id, copy.params, rows[copy.epochs :], used)
@@ -285,51 +310,39 @@ class Tracker:
         if outcome:
             if not copy.described:
                 self._describe(mlflow, copy.run_id, copy.assignment.settings.to_json())
-            self._settle(mlflow, copy.run_id, signature, outcome, why)
+            delivering.settle(mlflow, copy.run_id, signature, outcome, why, result)
 
-    def _open_run(self, mlflow: "MlflowClient", copy: _Copy) -> None:
+    def _open_run(self, mlflow: "MlflowClient", copy: _Copy, result: Mapping[str, Any] | None) -> None:
         """Find the trial's run, or make it."""
         settings, signature = copy.assignment.settings, copy.assignment.signature
-        known, status = self._runs.get(signature, (None, ""))
+        self._told.set_aside(mlflow, signature, result)
+        known = self._told.run(signature)
         if known is None:
             tags = {**self.search.own_tags, PARENT: str(self.parent_id), SIGNATURE: signature}
             name = f"{settings.network} seed {settings.seed}"
             run = mlflow.create_run(self.experiment_id, tags=tags, run_name=name)
         else:
-            if status != "FINISHED":
-                mlflow.update_run(known, status="RUNNING")
-            run = mlflow.get_run(known)
-            history = mlflow.get_metric_history(known, "valid_roc_auc")
+            mlflow.update_run(known.run_id, status="RUNNING")
+            run = mlflow.get_run(known.run_id)
+            history = mlflow.get_metric_history(known.run_id, "valid_roc_auc")
             copy.epochs = copy.used = max((metric.step for metric in history), default=0)
         copy.run_id = str(run.info.run_id)
         copy.params = {} if run.data.params else flat(settings.to_json())
-        self._runs[signature] = (copy.run_id, "RUNNING")
+        self._told.opened(signature, copy.run_id)
 
     def _describe(self, mlflow: "MlflowClient", run_id: str, config: Mapping[str, Any]) -> None:
         """Add what a run was made of to its files."""
         mlflow.log_dict(run_id, dict(config), "config.json")
         mlflow.log_dict(run_id, dict(self.search.environment), "environment.json")
 
-    def _settle(self, mlflow: "MlflowClient", run_id: str, signature: str, outcome: str, why: str) -> None:
-        """The end of a trial: scores, tables and weights, then the status, so that FINISHED means all is there."""
-        mlflow.set_tag(run_id, "wavezoo.outcome", outcome)
-        if outcome == "failed":
-            mlflow.set_tag(run_id, "wavezoo.failure", why[:500])
-            mlflow.set_tag(run_id, "failure_kind", why.partition(":")[0])
-        result = files.read_result(signature) if outcome == "done" else None
-        if result and mlflow.get_run(run_id).info.status != "FINISHED":
-            delivering.log_result(mlflow, run_id, result)
-            folder = files.trial_folder(signature)
-            mlflow.log_artifacts(run_id, str(folder / files.CHECKPOINT), files.CHECKPOINT)
-            mlflow.log_artifact(run_id, str(folder / files.SCORES))
-        mlflow.set_terminated(run_id, STATUS[outcome])
-
     def _count(self, copy: _Copy, outcome: str, why: str) -> None:
         """The trial has ended: a row of the search's table."""
         signature, settings = copy.assignment.signature, copy.assignment.settings
         rows, result = files.read_epochs(signature), files.read_result(signature)
+        run = self._told.run(signature)
+        assert run is not None
         self._children[signature] = notes.child(
-            self._runs[signature][0],
+            run.run_id,
             flat(settings.to_json()),
             outcome,
             why,

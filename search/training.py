@@ -81,6 +81,7 @@ class Fit:
     micro_batch_size: a batch goes through the network in parts of at most so many segments (see `shrink`) and is
                       still one step along the mean gradient of all of them. Batch norm then takes its statistics
                       from each part, so numbers differ from those of whole batches; each epoch says what it took.
+    share:            of this process's time that counts as the training's; less than 1 while it trains beside others.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class Fit:
         self.best_probabilities = torch.empty(0)
         self.optimizer = self._fresh_optimizer()
         self.between: Callable[[], None] = lambda: None
-        self.micro_batch_size = training.batch_size
+        self.micro_batch_size, self.share = training.batch_size, 1.0
         self._pass: Pass | None = None  # of the epoch that runs; None between two epochs
         self.stepper = Stepper(
             [lambda wave, tags: self.gradients(wave, tags)],
@@ -167,9 +168,13 @@ class Fit:
             valid_pr_auc=scores.pr_auc,
             new_best=new_best,
             last=self.progress.finished,
-            seconds=time.perf_counter() - current.began,
+            seconds=self._seconds(current),
             micro_batch_size=self.micro_batch_size,
         )
+
+    def _seconds(self, current: Pass) -> float:
+        """What the pass has taken so far."""
+        return self.share * (time.perf_counter() - current.began)
 
     def _begin(self) -> Pass:
         """All that comes before the first batch of an epoch."""
@@ -292,7 +297,7 @@ class Fit:
         return copied(tensors), {
             "epoch": self.progress.epoch,
             "batches": self._pass.batches,
-            "seconds": time.perf_counter() - self._pass.began,
+            "seconds": self._seconds(self._pass),
             "micro_batch_size": self.micro_batch_size,
         }
 

@@ -4,31 +4,25 @@ import contextlib
 import gc
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save as to_bytes
-from torch import Tensor, nn
+from torch import nn
 
-import datasets
 import zoo
-from datasets.errors import DatasetError
 from datasets.split import Split
-from datasets.whole import written_whole
 from search import failures, files, resamples, restored, score_table, scores, throughput
 from search.attempts import Attempt, Limit
+from search.beginning import Feeds, begun, check_data, entry_of, take_up, write_state
 from search.evaluation import Evaluation, evaluate
-from search.feed import Feed, open_feed
 from search.machine import local_device
 from search.metrics import both_classes
 from search.score_table import ClipScores, SplitScores
 from search.settings import TrialSettings
 from search.team import ALONE, Team
-from search.training import Fit
+from search.training import Epoch
 
 # Inside an epoch a trial saves itself this often, and never for more than a hundredth of its time.
 MOMENT_SECONDS, MOMENT_SHARE = 300.0, 0.01
@@ -47,7 +41,8 @@ class Trial:
     limit:    how long an epoch may take before this process is ended; None for ever.
     halted:   asked after each batch; once it is true, the trial saves itself and raises Paused.
     gpus:     how many the trial has, or the part of one.
-    gather:   called with the device before the network is made: the processes that train along; see `follow`.
+    gather:   called with the device before the network is made: the processes that train along; see beginning.follow.
+    beside, feeds: the signatures of the trials that are trained together with this one, and what all of them hear.
     raises: DataTrouble if the data set is not the one that the settings name.
     """
 
@@ -60,20 +55,23 @@ class Trial:
         halted: Callable[[], bool] = lambda: False,
         gpus: float = 0.0,
         gather: Callable[[str], Team] = lambda device: ALONE,
+        beside: Sequence[str] = (),
+        feeds: Feeds | None = None,
     ) -> None:
         self.settings, self.lineage, self.halted, self.gather = settings, lineage, halted, gather
-        self.device, self.gpus = torch.device(device), gpus
+        self.device, self.gpus, self.feeds = torch.device(device), gpus, feeds or Feeds()
         self.folder = files.trial_folder(settings.signature())
         self._lock = files.lock(self.folder)  # another search may train the same: then its result is taken
         self.attempt: Attempt | None = None
         try:
             files.bring(settings.signature())  # another machine may have come further
-            self.attempt = Attempt(self.folder, limit) if limit else None
+            others = [files.trial_folder(each) for each in beside]
+            self.attempt = Attempt(self.folder, limit, others) if limit else None
             self.history: list[dict[str, Any]] = files.read_json(self.folder / files.EPOCHS) or []
             self.result: dict[str, Any] | None = files.read_json(self.folder / files.RESULT)
             if self.result is None:
-                with self._in_time():
-                    self._prepare(device)
+                with self.in_time():
+                    self.prepare()
         except BaseException:
             self.close()
             raise
@@ -91,22 +89,16 @@ class Trial:
         self._lock.close()
 
     @property
-    def music_bytes(self) -> int:
-        """Of the GPU's memory, what holds clips."""
-        feeds = () if self.result is not None else (self.fit.train, self.fit.valid)
-        return sum(feed.split.music.n_bytes for feed in feeds if feed.split.music.device.type == "cuda")
-
-    @property
     def entry(self) -> zoo.Entry:
         """The network's record, with the options of the settings."""
-        return _entry(self.settings)
+        return entry_of(self.settings)
 
-    def _prepare(self, device: str | torch.device) -> None:
+    def prepare(self) -> None:
         """Make the training, as it stands in the folder."""
-        _check_data(self.settings)
-        fit = _made(self.settings, device, self.gather(torch.device(device).type))
+        check_data(self.settings)
+        fit = begun(self.settings, self.device, self.gather(self.device.type), self.feeds)
         files.write_json(self.folder / files.SETTINGS, self.settings.to_json())
-        self.history = _restored(fit, self.folder)
+        self.history = take_up(fit, self.folder)
         fit.between = self._between
         self.fit, self.epochs = fit, iter(fit)
         self._next_save = time.monotonic() + MOMENT_SECONDS
@@ -123,17 +115,21 @@ class Trial:
             return {**self.history[-1], "result": self.result}
         while True:
             try:
-                with self._in_time():
-                    return self._advance()
+                self.leave_if_halted()
+                with self.in_time():
+                    return self.keep(None if self.fit.progress.finished else next(self.epochs))
             except Exception as error:
                 if not failures.memory_kind(error) or not (self.fit.uncapture() or self.fit.shrink()):
                     raise
             self._start_epoch_again()  # out here, where the error holds on to nothing any more
 
-    def _advance(self) -> dict[str, Any]:
-        self._leave_if_halted()
-        if not self.fit.progress.finished:
-            self.history = [*self.history, asdict(next(self.epochs))]
+    def keep(self, epoch: Epoch | None) -> dict[str, Any]:
+        """Save an epoch that `fit` has trained, and return its row; see `advance`.
+
+        epoch: None where the last one is saved already, and only what comes after it is left to do.
+        """
+        if epoch is not None:
+            self.history = [*self.history, asdict(epoch)]
             self._save()
         row = self.history[-1]
         if not row["last"]:
@@ -144,29 +140,39 @@ class Trial:
         return {**row, "result": self.result}
 
     @contextlib.contextmanager
-    def _in_time(self) -> Iterator[None]:
-        """What lasts too long in here ends this process."""
+    def in_time(self, others_seconds: float = 0.0) -> Iterator[None]:
+        """What lasts too long in here ends this process. others_seconds: for the epochs of trials beside this one."""
         if self.attempt is None:
             yield
             return
-        self.attempt.begin([row["seconds"] for row in self.history])
+        self.attempt.begin([row["seconds"] for row in self.history], others_seconds)
         try:
             yield
         finally:
             self.attempt.rest()
 
+    @property
+    def patience_seconds(self) -> float:
+        """How long its next epoch may take; 0 where nobody limits it."""
+        return self.attempt.limit.seconds([row["seconds"] for row in self.history]) if self.attempt else 0.0
+
     def _start_epoch_again(self) -> None:
         """From the state at its beginning, in the way and the parts that the training has come down to."""
-        parts, captures, device = self.fit.micro_batch_size, self.fit.stepper.captures, self.fit.device
+        parts, captures = self.fit.micro_batch_size, self.fit.stepper.captures
         (self.folder / files.MOMENT).unlink(missing_ok=True)
-        del self.fit, self.epochs
-        gc.collect()  # a training and what takes its steps know each other
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-        self._prepare(device)
+        self.drop()
+        self.prepare()
         self.fit.micro_batch_size, self.fit.stepper.captures = parts, captures
 
-    def _leave_if_halted(self) -> None:
+    def drop(self) -> None:
+        """Give the training's memory back, until `prepare`."""
+        del self.fit, self.epochs
+        gc.collect()  # a training and what takes its steps know each other
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def leave_if_halted(self) -> None:
+        """raises: Paused once `halted` says so."""
         if self.halted():
             raise Paused
 
@@ -183,7 +189,7 @@ class Trial:
         tensors, progress = self.fit.state()
         # Progress and history ride in the tensors' file: one rename moves all of them on together.
         about = {"progress": json.dumps(progress), "epochs": json.dumps(self.history)}
-        _write(self.folder / files.STATE, tensors, about)
+        write_state(self.folder / files.STATE, tensors, about)
         files.write_json(self.folder / files.EPOCHS, self.history)
         (self.folder / files.MOMENT).unlink(missing_ok=True)
         self._next_save = time.monotonic() + MOMENT_SECONDS
@@ -191,17 +197,17 @@ class Trial:
     def _save_moment(self) -> None:
         began = time.monotonic()
         tensors, about = self.fit.moment()
-        _write(self.folder / files.MOMENT, tensors, {"moment": json.dumps(about)})
+        write_state(self.folder / files.MOMENT, tensors, {"moment": json.dumps(about)})
         took = time.monotonic() - began
         self._next_save = time.monotonic() + max(MOMENT_SECONDS, took / MOMENT_SHARE)
 
     def _finish(self) -> dict[str, Any]:
         """Score the test clips once, with the weights that count, and write what remains of the trial."""
         network, valid = self.fit.network, self.fit.valid.split
-        heard = _open(self.settings, "test", self.fit.device)
+        heard = self.feeds.open(self.settings, "test", self.fit.device)
         test = heard.split
         on_valid = Evaluation(self.fit.best_probabilities.numpy(), self.fit.progress.best_loss)
-        on_test = evaluate(network, heard, self._leave_if_halted)
+        on_test = evaluate(network, heard, self.leave_if_halted)
         said = ClipScores(
             tags=test.tags,
             protocol=protocol(self.settings, test),
@@ -264,57 +270,6 @@ class Trial:
         zoo.save(network, self.folder / files.CHECKPOINT, card)
 
 
-def follow(settings: TrialSettings, device: str, team: Team) -> None:
-    """Train along with the trial of the team's rank 0, whose folder it is; nothing is kept here."""
-    fit = _made(settings, device, team)
-    _restored(fit, files.trial_folder(settings.signature()))
-    for _ in fit:
-        pass
-
-
-def _check_data(settings: TrialSettings) -> None:
-    with _data_trouble():
-        found = datasets.card(settings.dataset).fingerprint
-    if found != settings.fingerprint:
-        raise failures.DataTrouble(
-            f"{settings.dataset} has fingerprint {found} here, {settings.fingerprint} where the search "
-            f"was started: build it again from the same source, or share one WAVEZOO_HOME"
-        )
-
-
-def _made(settings: TrialSettings, device: str | torch.device, team: Team) -> Fit:
-    """The training at its beginning."""
-    entry, train = _entry(settings), _open(settings, "train", device)
-    torch.manual_seed(settings.seed)
-    tags = len(train.split.tags)
-    network = entry.build(tags).to(device)
-    segments = settings.training.segments_per_epoch(len(train), entry.cost(tags).multiply_adds)
-    valid = _open(settings, "valid", device)
-    return Fit(network, train, valid, settings.training, settings.seed, segments, team)
-
-
-def _restored(fit: Fit, folder: Path) -> list[dict[str, Any]]:
-    """Let the training go on from what the folder holds. Returns the epochs until then."""
-    history: list[dict[str, Any]] = []
-    if found := _read(folder / files.STATE):
-        tensors, about = found
-        fit.restore(tensors, json.loads(about["progress"]))
-        history = json.loads(about["epochs"])
-    if found := _read(folder / files.MOMENT):
-        tensors, about = found
-        fit.restore_moment(tensors, json.loads(about["moment"]))  # one of another epoch is passed over
-    return history
-
-
-def _entry(settings: TrialSettings) -> zoo.Entry:
-    return zoo.entry(settings.network).with_options(**settings.options)
-
-
-def _open(settings: TrialSettings, split: str, device: str | torch.device) -> Feed:
-    with _data_trouble():
-        return open_feed(settings.dataset, split, settings.convention, _entry(settings), device)
-
-
 def _said(split: Split, evaluation: Evaluation) -> SplitScores:
     return SplitScores(
         clip_ids=tuple(split.clip_ids),
@@ -323,30 +278,6 @@ def _said(split: Split, evaluation: Evaluation) -> SplitScores:
         probabilities=evaluation.probabilities,
         subsets=split.subsets,
     )
-
-
-@contextlib.contextmanager
-def _data_trouble() -> Iterator[None]:
-    """What a data set refuses here, it refuses to every trial."""
-    try:
-        yield
-    except DatasetError as error:
-        raise failures.DataTrouble(str(error)) from error
-
-
-def _write(file: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
-    """Through Python's own files: safetensors' errors don't tell a full disk from others."""
-    with written_whole(file) as part:
-        part.write_bytes(to_bytes(tensors, metadata=about))
-
-
-def _read(file: Path) -> tuple[dict[str, Tensor], Mapping[str, str]] | None:
-    """Tensors and what is said of them; None where there is no file."""
-    if not file.is_file():
-        return None
-    with safe_open(file, framework="pt") as stored:
-        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  (no mapping)
-        return tensors, stored.metadata()
 
 
 def protocol(settings: TrialSettings, test: Split) -> dict[str, Any]:

@@ -16,16 +16,28 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Usage:
-    """Takes notes beside a trial's epochs. MLflow shows what starts with `system/` on a page of its own."""
+    """Takes notes beside the epochs of trials. MLflow shows what starts with `system/` on a page of its own."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.monotonic(), _cpu_seconds()
+        self._taken: dict[str, Any] = {}
+        self._noted: set[str] = set()  # whose epochs have ended since that was taken
 
     def note(self, signature: str, epoch: int) -> None:
-        """Write down what the epoch that has just ended took. A disk that takes no more notes stops no training."""
+        """Write down what the epoch that has just ended took: the same for all trials whose epochs end together.
+
+        A disk that takes no more notes stops no training.
+        """
+        if not self._taken or signature in self._noted:
+            self._take()
+        self._noted.add(signature)
+        row = {"epoch": epoch, **self._taken}
+        with contextlib.suppress(OSError), (files.trial_folder(signature) / FILE).open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def _take(self) -> None:
         wall, cpu = time.monotonic(), _cpu_seconds()
-        row = {
-            "epoch": epoch,
+        self._taken = {
             "host": socket.gethostname(),
             "system/cpu_utilization_percentage": round(
                 100 * (cpu - self._cpu) / max(wall - self._wall, 1e-9), 1
@@ -34,8 +46,7 @@ class Usage:
             **_gpu(),
         }
         self._wall, self._cpu = wall, cpu
-        with contextlib.suppress(OSError), (files.trial_folder(signature) / FILE).open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        self._noted.clear()
 
 
 def read(signature: str) -> list[dict[str, Any]]:

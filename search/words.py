@@ -46,6 +46,7 @@ The same command again goes on where it stopped: nothing that is finished is tra
 
 words:
   space=NAME|FILE       {spaces}, or a file of your own
+  networks=PATTERN,...  of a space with a list of networks only those of these names, such as "melcnn*"
   dataset=NAME          auto (mtat if built, else demo), {datasets}
   convention=NAME       which clips count (mtat: paper, tagged, all)
   budget=NAME           auto (paper with a GPU, else small), {budgets}
@@ -65,10 +66,13 @@ words:
   cluster.address=local|auto|HOST:PORT  cluster.cpus_per_trial=auto|N  cluster.gpus_per_trial=auto|X
   cluster.storage=s3://BUCKET/PREFIX|PATH   where trials lie if the machines share no disk
   cluster.trials_at_once=auto|N         budget.batch_size=N  budget.epochs_per_stage=N  ...
+  cluster.together=auto|N               trials of one network (other seeds, rates, dropouts) that one process trains
+                                        step by step together (auto: small networks on GPUs, 8 at most)
   budget.precision=float32|tf32|bf16    of products of matrices; tf32 and bf16 are for GPUs, and several times as fast
   cluster.epoch_minutes=auto|N          after this an epoch is taken to hang (auto: ten times the longest before it)
 
-Data, ledgers, checkpoints and MLflow's store lie under WAVEZOO_HOME (default ./wavezoo-data).
+Data, ledgers, checkpoints and MLflow's store lie under WAVEZOO_HOME (default ./wavezoo-data). WAVEZOO_STORAGE and
+MLFLOW_TRACKING_URI stand for storage= and tracking= where those are not typed, as for an address with a password.
 exit codes: 0 done, 1 some trials failed, 2 wrong words, 130 interrupted
 """
 
@@ -76,6 +80,13 @@ exit codes: 0 done, 1 some trials failed, 2 wrong words, 130 interrupted
 def group_names(group: str) -> list[str]:
     """The choices of a config group: its files."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def check_typed(typed: Sequence[str]) -> None:
+    """raises: ConfigError for a word that a person has given twice, of which the last would win unseen."""
+    keys = [word.partition("=")[0] for word in typed]
+    if twice := sorted({key for key in keys if keys.count(key) > 1}):
+        raise ConfigError("; ".join(f"{key}= is given twice; once is enough" for key in twice))
 
 
 def read_words(words: Sequence[str]) -> Settings:
@@ -158,6 +169,11 @@ def _as_hydra(word: str, words: Sequence[str]) -> str:
     """The word as Hydra wants it: `auto` resolved, and arguments that the config does not list allowed."""
     if word == f"budget={AUTO}":  # the paper's schedule where there is a GPU to follow it
         return f"budget={'paper' if _gpus(words) else 'small'}"
+    key, _, value = word.partition("=")
+    if (
+        key == "networks" and value != "null"
+    ):  # commas and stars are Hydra's own, and mean something else there
+        return f"networks='{value}'"
     return f"++{word}" if word.startswith(FREE) else word
 
 
@@ -174,7 +190,7 @@ def _gpus(words: Sequence[str]) -> float:
     return cluster_gpus(address)
 
 
-WORDS_OR_NULL = ("convention", "study", "storage", "tracking", "prior", "device")
+WORDS_OR_NULL = ("networks", "convention", "study", "storage", "tracking", "prior", "device")
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 

@@ -74,6 +74,15 @@ def of_this_home(home: Path) -> list[str]:
     return found
 
 
+def workers(home: Path) -> list[int]:
+    """The processes that train for the search in this home; between two steps they are called as their class is."""
+    found = [line.split() for line in of_this_home(home)]
+    names = "Trainable", "TrialProcess"
+    return [
+        int(pid) for pid, title, *_ in found if title.startswith("ray::") and any(n in title for n in names)
+    ]
+
+
 def nothing_left(home: Path, seconds: float = 15) -> bool:
     """Whether all processes of a search in this home end within this time."""
     deadline = time.monotonic() + seconds

@@ -12,6 +12,8 @@ if not Path("/dev/nvidia0").exists():
     # Its kernels are tested without a GPU by its interpreter. Triton asks for it once, when it is imported.
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+os.environ.pop("UV", None)  # what is told to be typed is then the same, however the tests were begun
+
 
 @pytest.fixture(autouse=True)
 def denormal_numbers() -> Iterator[None]:

@@ -41,6 +41,8 @@ HOMES = {
     "sqlalchemy": {"search/records.py", "search/driving.py"},
     "mlflow": {
         "search/tracking.py",
+        "search/told.py",
+        "search/password.py",
         "search/delivering.py",
         "search/publishing.py",
         "search/publish.py",

@@ -1,6 +1,7 @@
 """What importing the package costs and touches, and where data lives."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import datasets
+from datasets.home import made_home
 
 HEAVY = ("torch", "pyarrow", "soundfile", "soxr", "rich", "ray", "mlflow", "optuna", "pandas")
 
@@ -75,3 +77,15 @@ def test_a_home_that_is_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_name_the_package_lacks_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'datasets' has no attribute 'load_dataset'"):
         _ = datasets.load_dataset
+
+
+def test_a_home_that_cannot_be_made_is_refused_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path / "file" / "home"))
+    words = f"{tmp_path}/file/home can't be made (Not a directory); set WAVEZOO_HOME to a folder that may be written to"
+    with pytest.raises(datasets.DatasetError, match=f"^{re.escape(words)}$"):
+        made_home()
+    monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path / "new" / "home"))
+    assert made_home().is_dir()

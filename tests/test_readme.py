@@ -80,6 +80,14 @@ ELSEWHERE = {
         "tests/test_search_rescore.py",
         'compare.main(["demo-one"',
     ),
+    "uv run python -m search.table demo-table2-1a2b3c format=latex out=table2.tex": (
+        "tests/test_search_table.py",
+        'table.main([search, "format=latex", f"out={file}"])',
+    ),
+    "uv run python -m search.table demo-table2-1a2b3c format=csv tags=true": (
+        "tests/test_search_table.py",
+        'table.main([search, "format=csv", "tags=true"])',
+    ),
     "uv run python -m search.rescore demo-table2-1a2b3c": (
         "tests/test_search_rescore.py",
         "rescore.main([",

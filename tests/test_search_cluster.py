@@ -1,8 +1,10 @@
 """A search on a Ray cluster that was there before it, as the README tells."""
 
 import shutil
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,8 @@ from ray_head import ray_head
 
 from search import cluster
 from search.rooms import LOOK_SECONDS, Places, gpu_types, room_of
-from search.settings import Cluster, SearchError
+from search.settings import Cluster, ConfigError, SearchError, host_and_port
+from search.words import read_words
 
 
 @pytest.mark.slow
@@ -38,22 +41,99 @@ def test_a_search_runs_on_a_cluster_that_is_there(fresh_home: Path, mlflow_db: P
     assert "is version 1 of demo-one and is its champion" in answer.stdout
 
 
-@pytest.mark.parametrize(
-    ("address", "complaint"),
-    [
-        ("local", "can't start Ray on this machine: it took too long"),
-        ("127.0.0.1:1", "can't reach Ray at cluster.address=127.0.0.1:1: it took too long"),
-    ],
-)
-def test_a_ray_that_does_not_come_up_is_one_line(
-    address: str, complaint: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def listening() -> Iterator[str]:
+    """HOST:PORT of something that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """HOST:PORT of a port that is taken, and where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+def refused_by(monkeypatch: pytest.MonkeyPatch, why: str, address: str) -> str:
+    """The line for a person where Ray gives up for that reason."""
+
     def init(*words: object, **more: object) -> None:
-        raise Exception("it took too long")  # what Ray itself raises where a machine is too busy
+        raise Exception(why)
 
     monkeypatch.setattr(cluster.ray, "init", init)
-    with pytest.raises(SearchError, match=f"^{complaint}$"), cluster.cluster(Cluster(address=address), print):
+    with pytest.raises(SearchError) as refused, cluster.cluster(Cluster(address=address), print):
         pass
+    return str(refused.value)
+
+
+def test_a_ray_that_does_not_come_up_is_one_line(listening: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    why = "it took too long"  # what Ray itself raises where a machine is too busy
+    assert refused_by(monkeypatch, why, "local") == f"can't start Ray on this machine: {why}"
+    assert refused_by(monkeypatch, why, listening) == f"can't reach Ray at cluster.address={listening}: {why}"
+
+
+@pytest.mark.parametrize(
+    "why", ["InvalidAuthToken: no", "rpc: Unauthenticated", "Failed to connect to Ray\ncluster"]
+)
+def test_a_token_that_the_cluster_does_not_take_is_told_by_the_variable_to_set(
+    why: str, listening: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = refused_by(monkeypatch, why, listening)
+    assert said.startswith(f"can't reach Ray at cluster.address={listening}: ")
+    assert said.endswith(
+        "the cluster takes another token: give RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) the one that its head was "
+        "started with, and set RAY_AUTH_MODE=token"
+    )
+    assert "\n" not in said
+
+
+def test_an_address_where_nobody_listens_is_refused_before_ray_is_asked(
+    deaf: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = refused_by(monkeypatch, "Ray was asked", deaf)
+    port = deaf.rpartition(":")[2]
+    assert said.startswith(f"nobody answers at cluster.address={deaf} (")
+    assert said.endswith(
+        f"; start one with `ray start --head --port={port}`, or leave the word out to use this machine"
+    )
+    with pytest.raises(SearchError, match=f"^nobody answers at cluster.address={deaf} "):
+        read_words([f"cluster.address={deaf}"])  # an automatic budget asks for the GPUs there
+
+
+def test_auto_without_a_cluster_and_with_one_that_has_ended_are_one_line_each(
+    deaf: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(address: str) -> str:
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    monkeypatch.setattr(cluster.services, "canonicalize_bootstrap_address", nowhere)
+    assert refused_by(monkeypatch, "Ray was asked", "auto") == (
+        "cluster.address=auto: no Ray cluster runs on this machine; start one with `ray start --head --port=6379`, "
+        "give HOST:PORT of its head, or leave the word out to use this machine alone"
+    )
+    monkeypatch.setattr(cluster.services, "canonicalize_bootstrap_address", lambda address: deaf)
+    said = refused_by(monkeypatch, "Ray was asked", "auto")
+    assert said.startswith(f"nobody answers at cluster.address=auto, which is {deaf}, (")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "head:", "head:port", ":6379", "head:65536", "ray://h:1"])
+def test_an_address_without_host_or_port_is_refused_by_its_words(address: str) -> None:
+    complaint = (
+        f"cluster.address={address}: give HOST:PORT of the cluster's head, as 10.0.0.1:6379, 'auto' for the cluster "
+        f"that this machine belongs to, or 'local'"
+    )
+    with pytest.raises(ConfigError) as refused:
+        Cluster(address=address)
+    assert str(refused.value) == complaint
+    with pytest.raises(ConfigError) as refused:
+        read_words([f"cluster.address={address}"])  # which an automatic budget asks for its GPUs
+    assert str(refused.value) == complaint
+
+
+def test_a_head_may_have_an_address_of_the_newer_kind() -> None:
+    assert host_and_port("[::1]:6379") == ("::1", 6379)
 
 
 def test_a_ray_that_a_busy_machine_keeps_from_coming_up_is_started_again(

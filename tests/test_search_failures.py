@@ -2,31 +2,23 @@
 
 import json
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from sqlalchemy import event
 from torch import nn
 
 import datasets
 import zoo
 from datasets import DatasetError
-from search import data, failures, files, ledger, run, spaces, training
-from search.attempts import Attempt, Limit
-from search.deciding import Decider
-from search.halting import Halt, Leave
-from search.job import Job
-from search.placing import Desk
+from search import failures, files, training
 from search.process import TrialProcess
 from search.settings import Cluster, ConfigError, SearchError, Training, TrialSettings
 from search.team import ALONE
 from search.training import Fit
 from search.trial import Trial
-from search.words import read_words
 
 NETWORK = "samplecnn_m3_n3_s729"
 SMALL = Training(learning_rates=(0.05, 0.01), epochs_per_stage=1, batch_size=8, multiply_adds_per_epoch=1.3e8)
@@ -75,7 +67,7 @@ def failure_of(trial: TrialSettings) -> dict[str, str]:
     process = a_process(trial)
     while not (row := process.step())["done"]:
         pass
-    assert process.trial is None, "the trial was not let go of"
+    assert process.group is None, "the trial was not let go of"
     return row["failure"]
 
 
@@ -265,8 +257,8 @@ def test_a_checkpoint_without_room_leaves_what_was_there(monkeypatch: pytest.Mon
     """The file that is written beside is /dev/full here: the system itself says that there is no room."""
     process = a_process(settings(training=replace(SMALL, epochs_per_stage=2)))
     process.step()
-    assert process.trial is not None
-    folder = process.trial.folder
+    assert process.group is not None
+    folder = process.group.trials[0].folder
     before = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
     part = folder / f"{files.STATE}.{os.getpid()}.part"
     part.symlink_to("/dev/full")
@@ -283,117 +275,12 @@ def test_an_error_of_a_library_is_known_as_a_full_disk_whatever_its_words() -> N
     assert failures.kind_of(OSError(13, "denied")) is failures.ERROR
 
 
-def a_desk(*words: str) -> tuple[Desk, list[str]]:
-    """The driver's end without Ray, and what it tells a person."""
-    typed = ["dataset=demo", "budget=small", "space=smoke", *words]
-    read = read_words(typed)
-    job = Job.of(read, spaces.load(read.space), data.find(read), typed)
-    told: list[str] = []
-    return Desk(Decider(ledger.open_study(job), job), [], {}, Halt(told.append)), told
-
-
-ROW = {"epoch": 1, "valid_roc_auc": 0.5, "stage": 0}
-
-
-def fill(desk: Desk, trial_id: str) -> None:
-    """Write epochs into the ledger until there is no room for more."""
-    for epoch in range(1, 10_000):
-        desk.should_stop(trial_id, {**ROW, "epoch": epoch})
-
-
-@pytest.mark.usefixtures("fresh_home")
-def test_a_ledger_without_room_ends_the_search_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    desk, _ = a_desk()
-    config = desk.assign("a")
-    assert config
-    engine = desk.decider.study._storage._database.engine
-    engine.dispose()
-
-    def no_page_more(connection: Any, record: object) -> None:
-        connection.execute("PRAGMA max_page_count = 1")  # as many as there are is the least that it takes
-
-    event.listen(engine, "connect", no_page_more)
-    with pytest.raises(Leave):
-        fill(desk, "a")
-    engine.dispose()
-    error = desk.halt.error
-    assert error is not None
-    assert failures.is_storage_full(error)
-
-    def fails(typed: object) -> int:
-        raise error
-
-    monkeypatch.setattr(run, "_run", fails)
-    assert run.main(["space=smoke"]) == 2
-    said = capsys.readouterr().err
-    assert re.fullmatch(
-        r"there is no room left on the disk: make room under .*; then the same command goes on\n", said
-    )
-    again, _ = a_desk()  # with room: the same command
-    assert again.assign("b")["signature"] == config["signature"]
-    assert desk.decider.study.get_trials()[0].state.name == "RUNNING"
-
-
-@pytest.mark.usefixtures("fresh_home")
-@pytest.mark.parametrize("kind", ["data", "storage full"])
-def test_a_trouble_of_the_whole_search_is_no_failure_of_the_trial(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    desk, told = a_desk()
-    monkeypatch.setattr(Halt, "_pause", lambda self, why: told.append(why))
-    desk.assign("a")
-    desk.tell("a", {"done": True, "failure": {"kind": kind, "why": "as it is"}})
-    desk.end("a", lost=False)
-    assert str(desk.halt.error) == f"the search stops, {kind}: as it is; then the same command goes on"
-    assert desk.assign("b") is None, "another trial was started"
-    assert desk.decider.failures() == []
-    assert [trial.state.name for trial in desk.decider.study.get_trials()] == ["RUNNING"]
-
-
-@pytest.mark.usefixtures("fresh_home")
-def test_a_failure_goes_to_the_ledger_by_its_kind() -> None:
-    desk, _ = a_desk()
-    desk.assign("a")
-    desk.tell("a", {"done": True, "failure": {"kind": "out of GPU memory", "why": "2 GB asked for"}})
-    desk.end("a", lost=False)
-    assert desk.decider.study.get_trials()[0].user_attrs["failure"]["kind"] == "out of GPU memory"
-
-
-@pytest.mark.usefixtures("fresh_home")
-def test_a_trial_lost_too_often_has_the_kind_of_its_last_loss() -> None:
-    desk, _ = a_desk("cluster.epoch_minutes=5")
-    config = desk.assign("a")
-    assert config
-    folder = files.trial_folder(config["signature"])
-    folder.mkdir(parents=True)
-    limit = Limit(**config["limit"])
-    assert limit.minutes == 5
-    assert limit.guess_seconds > 0
-    attempt = Attempt(folder, limit)
-    attempt._stacks.write(b"Timeout!")
-    attempt._stacks.close()
-    desk.end("a", lost=True)
-    assert desk.decider.study.get_trials()[0].user_attrs["failure"]["kind"] == "hang"
-
-
 def test_a_time_limit_that_is_none_is_refused() -> None:
     for wrong in (0, -1, "long"):
         with pytest.raises(
             ConfigError, match=f"cluster.epoch_minutes={wrong}: give 'auto', or a number above 0"
         ):
             Cluster(epoch_minutes=wrong)
-
-
-@pytest.mark.usefixtures("fresh_home")
-def test_the_stage_of_an_epoch_reaches_the_ledger_with_it() -> None:
-    """No trial has a folder here in which it could be looked up."""
-    desk, _ = a_desk("pruner=median", "pruner.rungs=stage", "budget.epochs_per_stage=2")
-    assert desk.assign("a")
-    for epoch, stage in ((1, 0), (2, 0), (3, 1)):
-        desk.should_stop("a", {"epoch": epoch, "valid_roc_auc": 0.5, "stage": stage})
-    assert desk.decider.study.get_trials()[0].user_attrs["stage_starts"] == [1, 3]
 
 
 def test_errors_of_the_project_that_are_nothing_else_are_refusals() -> None:

@@ -96,6 +96,13 @@ def test_the_file_tells_command_protocol_and_budget() -> None:
         assert word in text
 
 
+def test_each_row_gives_the_signature_to_type_of_its_best_seed() -> None:
+    trials = [a_trial(seed=0, valid=0.6), a_trial(seed=1, valid=0.7)]
+    board, best = leaderboard.rows(trials, None), trials[1][1].signature()
+    assert leaderboard.cells(board)[0][leaderboard.COLUMNS.index("trial")] == best
+    assert f" | {best} |" in leaderboard.as_markdown(board, trials[0][0]["protocol"], "paper", "go")
+
+
 NETWORKS = ("samplecnn_m3_n4_s729", "samplecnn_m3_n5_s243", "samplecnn_m2_n6_s256", "melcnn_m3_n4_s729_w729")
 
 

@@ -4,12 +4,14 @@ import math
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import chain, count, islice
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import zoo
+from search import training
 from search.failures import Diverged
 from search.feed import Feed, open_feed
 from search.replicates import fit_together
@@ -198,3 +200,51 @@ def test_other_networks_go_together_and_have_their_own_layers_afterwards() -> No
         found[i].append(epoch.train_loss)
     assert found == wanted
     assert all(type(fit.network.dropout) is torch.nn.Dropout for fit in together)
+
+
+def test_what_one_training_does_where_it_is_left_the_others_do_too() -> None:
+    """As saving themselves: one that is asked a moment before another may still have wanted to go on."""
+    fits, asked = [a_fit(1), a_fit(2)], list[int]()
+    for i, fit in enumerate(fits):
+        fit.network.float()
+        fit.between = lambda i=i: asked.append(i)
+
+    def leave_second() -> None:
+        asked.append(1)
+        raise Left
+
+    fits[1].between = leave_second
+    with pytest.raises(Left):
+        next(fit_together(fits))
+    assert asked == [0, 1, 0]
+
+
+def test_an_epoch_that_has_ended_is_not_lost_when_the_next_training_is_left() -> None:
+    """Left while the second one looks at the validation clips: the first has had its look."""
+    fits = [a_fit(1), a_fit(2)]
+    for fit in fits:
+        fit.network.float()
+
+    def leave_in_evaluation() -> None:
+        if not fits[1].network.training:
+            raise Left
+
+    fits[1].between = leave_in_evaluation
+    ends = fit_together(fits)
+    i, epoch = next(ends)
+    assert (i, isinstance(epoch, Epoch)) == (0, True)
+    with pytest.raises(Left):
+        next(ends)
+    assert (fits[0].in_epoch, fits[1].in_epoch) == (False, True)
+
+
+def test_each_counts_its_share_of_the_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = count()
+    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    fits = [a_fit(seed) for seed in (1, 2, 3, 4)]
+    for fit in fits:
+        fit.network.float()
+    ends = fit_together(fits)
+    # Begun at 0, 1, 2 and 3, ended at 4, 5, 6 and 7.
+    assert [next(ends)[1].seconds for _ in fits] == [1.0] * 4
+    assert [fit.share for fit in fits] == [1.0] * 4

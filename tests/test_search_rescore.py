@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import optuna
@@ -12,7 +12,8 @@ from clip_scores import a_network, leave_trial
 
 from search import compare, files, named, rescore, scores
 from search.ledger import About
-from search.settings import SearchError, TrialSettings
+from search.settings import SearchError, Training, TrialSettings
+from search.told import REPLACED
 from search.tracking import SIGNATURE, STUDY, client
 
 ONE, OTHER = "samplecnn_m3_n4_s729", "samplecnn_m3_n5_s243"
@@ -94,6 +95,86 @@ def test_a_search_stands_for_its_best_network_with_all_its_seeds(
         named.find("demo-on")
 
 
+def test_a_network_of_a_search_is_named_with_its_search(
+    fresh_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = [leave_trial(ONE, a_network(4.0, seed), seed) for seed in (1, 2)]
+    worse, settings = leave_trial(OTHER, a_network(0.5))
+    a_study(fresh_home, "demo-one", [*(settings for _, settings in best), settings])
+    found = named.find(f"demo-one/{OTHER}")
+    assert (found.title, [each.signature for each in found.trainings]) == (
+        f"of demo-one: {OTHER}, 1 seed",
+        [worse["signature"]],
+    )
+    assert len(named.find(f"demo-one/{ONE}").trainings) == 2
+    assert compare.main([f"demo-one/{ONE}", f"demo-one/{OTHER}"]) == 0
+    assert "A is better than B" in said(capsys)
+    with pytest.raises(SearchError, match=f"demo-one has no network '{ONE}2'; did you mean {ONE}"):
+        named.find(f"demo-one/{ONE}2")
+    with pytest.raises(SearchError, match=f"nothing is called '{ONE}'; did you mean demo-one/{ONE}"):
+        named.find(ONE)
+
+
+def test_networks_of_one_name_are_told_apart_by_what_was_varied(
+    fresh_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result, plain = leave_trial(ONE, a_network())
+    varied = replace(plain, training=Training(batch_size=8))
+    folder = shutil.copytree(files.trial_folder(result["signature"]), files.trial_folder(varied.signature()))
+    files.write_json(folder / files.SETTINGS, varied.to_json())
+    files.write_json(folder / files.RESULT, {**result, "signature": varied.signature()})
+    a_study(fresh_home, "demo-one", [plain, varied])
+    full = f"demo-one/{ONE} batch_size=8"
+    assert named.find(full).trainings[0].signature == varied.signature()
+    with pytest.raises(
+        SearchError, match=f"demo-one has 2 trainings of {ONE}: give one of 'demo-one/{ONE} batch_size="
+    ):
+        named.find(f"demo-one/{ONE}")
+    assert compare.main([full, f"demo-one/{ONE} batch_size=23"]) == 0
+    assert f"A of demo-one: {ONE} batch_size=8, 1 seed B of" in said(capsys)
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_the_first_digits_of_a_signature_name_a_trial_where_no_other_begins_so() -> None:
+    result, _ = leave_trial(ONE, a_network())
+    signature = result["signature"]
+    assert named.find(signature[:6]).trainings[0].signature == signature
+    twin = files.trial_folder(signature[:8] + "0" * 8)
+    shutil.copytree(files.trial_folder(signature), twin)
+    with pytest.raises(
+        SearchError, match=f"^{signature[:7]} begins 2 signatures: .*{signature}.*; give more digits$"
+    ):
+        named.find(signature[:7])
+    shutil.rmtree(twin)
+    wrong = signature[:-1] + ("0" if signature[-1] != "0" else "1")
+    with pytest.raises(
+        SearchError, match=f"there is no trial that has ended in .*; did you mean {signature}\\?"
+    ):
+        named.find(wrong)
+    with pytest.raises(SearchError, match=f"nothing is called '{signature[:5]}'"):
+        named.find(signature[:5])
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_training_compared_with_itself_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    result, _ = leave_trial(ONE, a_network())
+    assert compare.main([result["signature"], result["signature"][:8]]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"A and B are the same: {ONE} seed 0 (trial {result['signature']}), and ")
+    assert told.endswith("; there is nothing to compare\n")
+    assert told.count("\n") == 1
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_verdict_says_that_a_pair_by_itself_is_tested_with_less_caution(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    one, _ = leave_trial(ONE, a_network(4.0))
+    other, _ = leave_trial(OTHER, a_network(0.5))
+    assert compare.main([one["signature"], other["signature"]]) == 0
+    assert "tested by itself, with less caution than a leaderboard's pairs" in said(capsys)
+
+
 def test_a_run_of_mlflow_and_a_registered_model_name_the_same_trial(
     mlflow_uri: str, fresh_home: Path
 ) -> None:
@@ -117,6 +198,13 @@ def test_a_run_of_mlflow_and_a_registered_model_name_the_same_trial(
         (far,) = named.find(word).trainings
         assert (far.network, far.seed, far.signature) == (ONE, 0, result["signature"])
         assert rescore.rescored(far)[1] == []
+    again, _ = leave_trial(
+        ONE, a_network(0.3)
+    )  # trained anew: what a model was made of is no longer in the folder
+    mlflow.set_tag(run, REPLACED, result["signature"])
+    mlflow.delete_tag(run, SIGNATURE)
+    (before,) = named.find("models:/demo-x@champion").trainings
+    assert before.recorded["test_roc_auc"] == result["test"]["roc_auc"] != again["test"]["roc_auc"]
     parent = mlflow.create_run(experiment, tags={STUDY: "demo-gone"}).info.run_id
     with pytest.raises(SearchError, match="nothing is called 'demo-gone'"):
         named.find(parent)

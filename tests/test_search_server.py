@@ -14,6 +14,8 @@ from postgres import postgres
 from test_search_tracking import ONE, OTHER, a_search, a_trial
 
 from search import files, score_table
+from search import password as password_of_mlflow
+from search.settings import SearchError
 from search.tracking import SIGNATURE, Tracker, client
 
 pytestmark = pytest.mark.slow
@@ -47,6 +49,17 @@ def password(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nobody_comes_in_without_the_password(server: Server) -> None:
     assert server.answer("/api/2.0/mlflow/experiments/search?max_results=1") == 401
     assert client(server.url).search_experiments()
+
+
+def test_a_wrong_password_is_refused_before_a_search_starts(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    password_of_mlflow.check(server.url)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "another")
+    with pytest.raises(
+        SearchError, match=r"does not let this search in \(401 Unauthorized\): set MLFLOW_TRACK"
+    ):
+        password_of_mlflow.check(server.url)
 
 
 @pytest.mark.usefixtures("fresh_home")

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -168,11 +169,32 @@ def test_notes_of_usage_survive_a_line_that_was_never_finished(fresh_home: Path)
     usage.Usage().note("gone", 1)  # whose folder is not there: nothing stops
 
 
-def test_a_changed_tree_is_warned_of_and_a_clean_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = {"rev-parse": "abcdef0123456789", "status": " M search/run.py"}
-    monkeypatch.setattr(environment, "_git", lambda *words: answers[words[0]])
-    assert environment.warning() == (
-        "warning: the code was changed since commit abcdef0123, so the commit alone will not give these numbers again"
-    )
-    answers["status"] = ""
+def test_changed_code_is_warned_of_and_what_lies_beside_it_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*words: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        return subprocess.run(
+            ["git", "-C", str(tmp_path), *who, *words], capture_output=True, text=True, check=True
+        ).stdout
+
+    monkeypatch.setattr(environment, "checkout", lambda: tmp_path)
+    assert environment.commit() == {"git_commit": "", "git_dirty": False}, "no checkout"
+    git("init")
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / "run.py").write_text("pass\n")
+    git("add", ".")
+    git("commit", "-m", "first")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "depth.png").touch()
+    (tmp_path / "basic_auth.db").touch()
     assert environment.warning() == ""
+    for changed in ("run.py", "mine.py"):
+        (tmp_path / "search" / changed).write_text("1\n")
+        assert environment.warning() == (
+            f"warning: the code was changed since commit {git('rev-parse', 'HEAD')[:10]}, so the commit alone will "
+            f"not give these numbers again"
+        )
+        git("add", ".")
+        git("commit", "-m", changed)
+        assert environment.warning() == ""

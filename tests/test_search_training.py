@@ -21,7 +21,7 @@ from search.failures import Diverged
 from search.feed import open_feed
 from search.metrics import score
 from search.optimizer import Optimizer
-from search.settings import SearchError, Training, TrialSettings
+from search.settings import Training, TrialSettings
 from search.training import Fit, copied
 from search.trial import Paused, Trial
 
@@ -339,12 +339,6 @@ def test_what_a_killed_writer_left_is_removed() -> None:
     with Trial(settings(seed=6), "cpu", {}):
         pass
     assert not list(folder.glob("*.part"))
-
-
-@pytest.mark.usefixtures("fresh_home")
-def test_data_that_have_changed_since_the_search_began_are_refused() -> None:
-    with pytest.raises(SearchError, match=r"demo has fingerprint .* here, 0123 where the search was started"):
-        Trial(replace(settings(), fingerprint="0123"), "cpu", {})
 
 
 @pytest.mark.usefixtures("demo")

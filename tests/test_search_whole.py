@@ -15,6 +15,7 @@ import optuna
 import pytest
 import soundfile
 import torch
+from commands import finish, start, workers
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 from safetensors.torch import load_file
@@ -30,26 +31,6 @@ SMALL = (
     "budget.epochs_per_stage=3",
     "budget.multiply_adds_per_epoch=5e8",
 )
-
-
-def start(home: Path, *words: str) -> "subprocess.Popen[str]":
-    """The command in a process group of its own, so that a test ends all of it and nothing else."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "search.run", *words],
-        env={**os.environ, "WAVEZOO_HOME": str(home), "MLFLOW_TRACKING_URI": ""},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def finish(home: Path, *words: str, code: int = 0) -> str:
-    """The command to its end: what it said."""
-    process = start(home, *words)
-    said, _ = process.communicate(timeout=400)
-    assert process.returncode == code, said
-    return said
 
 
 def studies(home: Path) -> list[optuna.Study]:
@@ -267,23 +248,6 @@ def test_a_search_whose_trials_fail_names_them_and_ends_with_1(home: Path, tmp_p
     assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED", "FINISHED"]
 
 
-def workers(home: Path) -> list[int]:
-    """The processes that train for the search in this home, and for no other."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            title, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
-        except OSError:  # it has ended meanwhile, or is not ours to look at
-            continue
-        if (
-            title.startswith(b"ray::")
-            and b"Trainable" in title
-            and f"WAVEZOO_HOME={home}\0".encode() in environment
-        ):
-            found.append(int(process.name))
-    return found
-
-
 def test_a_trial_whose_process_is_killed_goes_on_in_another(home: Path) -> None:
     process = start(home, *SMALL)
     watchdog = threading.Timer(300, process.kill)
@@ -319,7 +283,8 @@ def sample(trial):
 def test_a_search_goes_on_and_ends_while_mlflow_is_away(home: Path, tmp_path: Path) -> None:
     space = tmp_path / "one.py"
     space.write_text(ONE)
-    small = (f"space={space}", *SMALL[1:], "budget.epochs_per_stage=1")
+    shorter = (word.replace("epochs_per_stage=3", "epochs_per_stage=1") for word in SMALL[1:])
+    small = (f"space={space}", *shorter)
     code = "import sys; from search import run; run.DELIVERY_SECONDS = 1.0\nsys.exit(run.main(sys.argv[1:]))"
     words = (*small, "tracking=http://127.0.0.1:9")
     environment = {**os.environ, "WAVEZOO_HOME": str(home)}

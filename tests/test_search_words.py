@@ -12,6 +12,7 @@ import soundfile
 import zoo
 from datasets.build import build
 from search import spaces
+from search.records import no_ledger_yet, storage_url
 from search.run import main
 from search.settings import ConfigError, Training, without_password
 from search.words import read_words
@@ -70,6 +71,7 @@ def test_arguments_of_a_sampler_are_its_own() -> None:
     ("words", "said"),
     [
         (["spce=table2"], "no word is called 'spce'; did you mean space?"),
+        (["networks=a,"], "networks=a,: give names or shell patterns, as melcnn*,samplecnn_m3*"),
         (["table2"], "'table2' is not key=value (python -m search.run --help lists the words)"),
         (
             ["budget=papre"],
@@ -191,6 +193,73 @@ def test_the_study_of_filters_varies_the_first_layer_and_the_plan() -> None:
         zoo.entry(point.network).with_options(**point.options)
 
 
+def test_fewer_networks_are_a_search_of_their_own(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["space=table3", "plan=true", "budget=small", "dataset=demo"]
+
+    def plan(*more: str) -> tuple[str, str]:
+        assert main([*words, *more]) == 0
+        said = capsys.readouterr().out
+        return said.split()[1], said
+
+    whole, _ = plan()
+    mel, said = plan("networks=melcnn*")
+    assert mel != whole
+    assert "trials   5, of which 0 are done" in said
+    assert "samplecnn" not in said
+    one, said = plan("networks=melcnn*,samplecnn_m3_n9_s3")
+    assert one not in (whole, mel)
+    assert "trials   6, of which" in said
+    assert plan("networks=samplecnn_m3_n9_s3,melcnn*")[0] == one  # the points count, not the words
+    assert plan("networks=*")[0] == whole
+
+
+def test_what_the_sampler_does_not_choose_can_be_fewer() -> None:
+    tuned = spaces.load("tuned")
+    fewer = tuned.only(["samplecnn_m3*"])
+    assert [each["network"] for each in fewer.architectures] == ["samplecnn_m3_n9_s3"]
+    assert fewer.identity != tuned.identity
+    assert fewer.only(["samplecnn_m3*"]) is fewer
+    with pytest.raises(ConfigError) as refused:
+        spaces.load("joint").only(["melcnn*"])
+    assert str(refused.value) == (
+        "networks=melcnn*: space joint has no list of networks, a sampler chooses them; give a space that is a grid, "
+        "such as table3"
+    )
+
+
+def test_a_pattern_that_matches_nothing_is_answered_with_what_there_is() -> None:
+    smoke = spaces.load("smoke")
+    with pytest.raises(ConfigError) as refused:
+        smoke.only(["samplecnn*", "melcnn_m3_n4_s729_w730"])
+    assert str(refused.value) == (
+        "networks=melcnn_m3_n4_s729_w730: no network of space smoke is called so; did you mean "
+        "networks=melcnn_m3_n4_s729_w729?"
+    )
+    with pytest.raises(
+        ConfigError, match="no network of space smoke is called so; known: melcnn_m3_n4_s729_w729, "
+    ):
+        smoke.only(["?"])
+
+
+def test_a_word_that_is_given_twice_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["space=table2", "seeds=2", "space=table3", "seeds=2", "plan=true"]) == 2
+    assert (
+        capsys.readouterr().err
+        == "seeds= is given twice; once is enough; space= is given twice; once is enough\n"
+    )
+
+
+@pytest.mark.usefixtures("demo")
+def test_a_number_of_trials_is_refused_where_all_points_are_trained(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["space=table3", "dataset=demo", "plan=true", "trials=5"]) == 2
+    assert capsys.readouterr().err == (
+        "trials=5: space table3 is a grid of 13 points, all of which are trained; trials= is for spaces that sample "
+        "(networks=PATTERN takes fewer of a grid)\n"
+    )
+
+
 def test_a_plan_tells_apart_what_differs_in_options_only(
     demo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -244,6 +313,54 @@ def test_passwords_are_in_nothing_that_is_shown() -> None:
     assert shown == "storage=postgresql://...@db/x tracking=http://...@host"
 
 
+@pytest.mark.parametrize("password", ["secret", "se/cret", "se:cret", "se@cret", "se%40cret"])
+def test_a_password_is_left_out_whatever_is_in_it(password: str) -> None:
+    assert without_password(f"postgresql+psycopg://me:{password}@db:5432/x") == (
+        "postgresql+psycopg://...@db:5432/x"
+    )
+    assert without_password(f"postgresql://db/x?user=me&password={password}&sslmode=on") == (
+        "postgresql://db/x?user=me&password=...&sslmode=on"
+    )
+
+
+def test_an_address_without_a_password_is_shown_as_it_is() -> None:
+    for text in ("http://127.0.0.1:5000/x model=models:/demo@champion", "sqlite:////a/b.db", "s3://bucket/x"):
+        assert without_password(text) == text
+
+
+def test_a_password_is_not_in_the_words_to_go_on_with(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(typed: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("search.run._run", interrupted)
+    assert main(["space=smoke", "storage=postgresql://me:secret@db/x"]) == 130
+    assert capsys.readouterr().err.strip() == (
+        "interrupted; nothing that was finished is lost. To go on: python -m search.run space=smoke "
+        "storage=postgresql://...@db/x (with the password that is left out here; WAVEZOO_STORAGE=URL keeps the "
+        "ledger's off the command line)"
+    )
+    assert main(["space=smoke"]) == 130
+    assert capsys.readouterr().err.endswith("To go on: python -m search.run space=smoke\n")
+
+
+def test_a_wrong_word_is_shown_without_its_password(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["storage=[postgresql://me:secret@db/x"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("can't read the words: ")
+    assert "secret" not in said
+
+
+def test_the_ledger_may_be_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path))
+    here, there = f"sqlite:///{tmp_path / 'studies.db'}", "postgresql://me:secret@db/x"
+    assert (storage_url(None), no_ledger_yet(None)) == (here, True)
+    monkeypatch.setenv("WAVEZOO_STORAGE", there)
+    assert (storage_url(None), no_ledger_yet(None)) == (there, False)
+    assert (storage_url(here), no_ledger_yet(here)) == (here, True)  # what is typed comes first
+
+
 def test_a_search_finds_the_users_own_music_by_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -268,6 +385,7 @@ def test_a_precision_that_this_machine_does_not_have_is_refused_before_the_start
         f"budget.precision={precision}: there is no GPU here, and the processor has no instructions for it; "
         f"take budget.precision=float32"
     )
+    assert refusal(*typed, "plan=true") == refusal(*typed)
     assert read_words([*typed, "cluster.gpus=8", "plan=true"]).training.precision == precision
 
 

@@ -19,6 +19,10 @@ class Handler(BaseHTTPRequestHandler):
         act = self.server.acts.pop(0) if self.server.acts else well
         act(self, self.server.files.get(self.path, b""))
 
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.do_GET()
+
     def answer(self, status: int, body: bytes, length: int | None = None, **headers: str) -> None:
         """Send `body` under a Content-Length that need not be its own; -1 leaves it out."""
         self.send_response(status)

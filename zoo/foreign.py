@@ -132,7 +132,10 @@ def read_tags(path: str | Path) -> list[str]:
         raise ZooError(f"{file} is no list of tags: {error}") from error
     if not all(isinstance(tag, str) for tag in tags):
         raise ZooError(f"{file} is no list of tags: JSON must be a list of words")
-    return [tag.strip() for tag in tags if tag.strip()]
+    found = [tag.strip() for tag in tags if tag.strip()]
+    if not found:
+        raise ZooError(f"{file} is no list of tags: it is empty")
+    return found
 
 
 def _words(wanted: Entry, tags: Sequence[str]) -> str:

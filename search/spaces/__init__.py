@@ -7,13 +7,14 @@ and the sampler chooses the rest: `trials=` is how many there are in all. With a
 the parameters at which `sample` makes the network of that name as the paper trained it (or None), `prior=table2` works.
 """
 
+import fnmatch
 import importlib
 import importlib.util
 import inspect
 import json
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,38 @@ class Space:
     def points(self) -> list[Point]:
         """The points of the grid, in its order; none where a sampler chooses."""
         return [self.at(Fixed(params)) for params in self.grid or ()]
+
+    def only(self, patterns: Sequence[str]) -> "Space":
+        """The same question about fewer networks: those that match a shell pattern. All of them, and it is this space.
+
+        raises: ConfigError for a pattern that matches none, and where the space has no list of networks.
+        """
+        listed = self.architectures if self.grid is None else self.grid
+        names = [self._network(params) for params in listed]
+        if not any(names):
+            raise ConfigError(
+                f"networks={','.join(patterns)}: space {self.name} has no list of networks, a sampler chooses them; "
+                f"give a space that is a grid, such as table3"
+            )
+        for pattern in patterns:
+            if not fnmatch.filter(names, pattern):
+                near = nearest(pattern, set(names), most=1, key="networks=")
+                raise ConfigError(f"networks={pattern}: no network of space {self.name} is called so; {near}")
+        wanted = [any(fnmatch.fnmatchcase(name, each) for each in patterns) for name in names]
+        if all(wanted):
+            return self
+        kept = tuple(params for params, is_wanted in zip(listed, wanted, strict=True) if is_wanted)
+        grid, each = (kept, ()) if self.grid is not None else (None, kept)
+        return replace(self, grid=grid, architectures=each, identity=_identity(self.sample, grid, each))
+
+    def _network(self, params: Mapping[str, Any]) -> str:
+        """The network of a point, or of what is fixed of several; "" where that leaves it open."""
+        if self.grid is None:
+            return str(params.get("network", ""))
+        try:
+            return self.at(Fixed(params)).network
+        except ConfigError:  # a point that can't be trained, which a plan says
+            return str(params.get("network", ""))
 
     def at(self, trial: "optuna.trial.BaseTrial | Fixed") -> Point:
         """The point that a trial stands for. raises: ConfigError if the space's own code fails."""

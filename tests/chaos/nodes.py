@@ -76,7 +76,8 @@ def _trainers() -> Iterator[tuple[int, int]]:
             title, status = (process / "cmdline").read_bytes(), (process / "stat").read_text()
         except OSError:  # it has ended meanwhile
             continue
-        if title.startswith(b"ray::") and b"Trainable" in title:
+        # Between two steps a process is called as its class is.
+        if title.startswith(b"ray::") and (b"Trainable" in title or b"TrialProcess" in title):
             yield int(process.name), int(status.rpartition(")")[2].split()[1])
 
 
