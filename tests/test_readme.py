@@ -64,6 +64,15 @@ ELSEWHERE = {
         "tests/test_zoo_served.py",
         '"models", "serve"',
     ),
+    "export MLFLOW_TRACKING_URI=sqlite:///$PWD/wavezoo-data/mlflow.db": (
+        "tests/test_zoo_served.py",
+        '"MLFLOW_TRACKING_URI"',
+    ),
+    'curl http://127.0.0.1:5001/invocations -H "Content-Type: application/json" '
+    """-d '{"dataframe_records": [{"samples": [0.0, 0.5, -0.5], "rate": 44100}]}'""": (
+        "tests/test_zoo_served.py",
+        "readme_question()",
+    ),
     "uv run python -m zoo export model=models:/demo-table2@champion format=onnx out=tagger.onnx": (
         "tests/test_zoo_export.py",
         'main(["export"',

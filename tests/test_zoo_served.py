@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import socket
@@ -18,7 +19,7 @@ import pytest
 import soundfile
 import torch
 from mlflow.exceptions import MlflowException
-from test_readme import answers
+from test_readme import README, answers
 
 import zoo
 from datasets.audio import decode, resample
@@ -221,6 +222,24 @@ def test_mlflow_loads_the_champion_without_a_pickle(registered, checkpoint):
     assert unpicklers == "[]"
 
 
+def test_the_readme_loads_a_registered_model_and_leaves_no_other_store_behind(registered, tmp_path):
+    store, _ = registered
+    (tmp_path / "wavezoo-data").symlink_to(store)
+    (block,) = [code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "pyfunc" in code]
+    code = f"wave = [0.25] * 500\n{block.replace('demo-table2', 'demo-x')}"
+    words = [sys.executable, "-c", code]
+    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["wavezoo-data"]
+
+
+def readme_question() -> dict:
+    """What the README's curl sends."""
+    (body,) = re.findall(r"^curl .* -d '(.*)'$", README, re.MULTILINE)
+    return json.loads(body)
+
+
 @pytest.mark.slow
 def test_mlflow_serves_the_champion(registered, checkpoint, folder, wave):
     store, _ = registered
@@ -258,6 +277,8 @@ def test_mlflow_serves_the_champion(registered, checkpoint, folder, wave):
         wanted = zoo.load(checkpoint)(folder / "song.wav")
         assert code == 200
         assert json.loads(said)["predictions"] == [pytest.approx(wanted, abs=1e-4)] * 2
+        code, said = ask(port, readme_question())
+        assert (code, set(json.loads(said)["predictions"][0])) == (200, set(TAGS))
         code, said = ask(port, {"inputs": {"samples": wave.tolist(), "rate": 44100}})
         assert (code, json.loads(said)["predictions"]) == (200, [pytest.approx(wanted, abs=1e-4)])
         code, said = ask(port, {"dataframe_records": [{"path": "../secret.wav"}]})
