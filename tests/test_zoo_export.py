@@ -237,7 +237,10 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_loaded(
         (["out=x.onnx"], "export needs model=: python -m zoo export model="),
         (["model=x"], "export needs out=: python -m zoo export model="),
         (["x", "model=x"], "export takes words such as model= only, not 'x': python -m zoo export"),
-        (["model=nowhere", "out=x.onnx"], "nowhere is not a checkpoint: it has no card.json"),
+        (
+            ["model=nowhere", "out=x.onnx"],
+            "there is no folder nowhere; if it is a registered model, did you mean models:/nowhere@champion?",
+        ),
         (["model=x", "fromat=onnx"], "'fromat=onnx' is not understood; did you mean format?"),
     ],
 )

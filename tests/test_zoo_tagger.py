@@ -87,7 +87,10 @@ def test_a_song_gets_a_probability_for_each_tag(tagger, song):
 @pytest.mark.parametrize(
     ("uri", "words"),
     [
-        ("nowhere", "nowhere is not a checkpoint: it has no card.json"),
+        (
+            "nowhere",
+            r"there is no folder nowhere; if it is a registered model, did you mean models:/nowhere@champion\?",
+        ),
         ("s3://bucket/model", "'s3://bucket/model' is none of a folder, runs:/<run>/checkpoint, models:/"),
         (
             "models:/x@champion",
@@ -269,7 +272,10 @@ def test_a_file_that_cannot_be_tagged_is_named_and_the_others_go_on(checkpoint, 
         (["tag", "a.mp3", "model=x", "format=cvs"], "format=cvs is not known; did you mean csv?"),
         (["tag", "a.mp3", "model=x", "format=9"], "format=9 is not known; known: table, csv, json"),
         (["tag", "a.mp3", "model=x", "timeline=yes"], "timeline=yes is not known; known: false, true"),
-        (["tag", "a.mp3", "model=nowhere"], "nowhere is not a checkpoint: it has no card.json"),
+        (
+            ["tag", "a.mp3", "model=nowhere"],
+            "there is no folder nowhere; if it is a registered model, did you mean models:/nowhere@champion?",
+        ),
     ],
 )
 def test_wrong_words_are_answered_in_one_line(words, error, capsys):

@@ -14,11 +14,11 @@
     python -m zoo import network=samplecnn_m3_n9_s3 weights=theirs.pth tags=tags.txt out=adopted
                                                   a checkpoint with the weights of another program
 
-Words for `tag`: any number of files and folders; model=, a checkpoint folder, runs:/<run>/checkpoint,
-models:/<name>@<alias> or models:/<name>/<version>; top=, how many tags to show (10), the likeliest of the whole file;
-timeline=true, their probability in each segment, with where it starts; format=, table (the default), csv or json;
-device= (cpu). A file may be of any length and rate: it is read in blocks. One that is broken is named, and costs no
-other file anything.
+Words for `tag`: any number of files and folders; model=, models:/<name>@<alias>, models:/<name>/<version>,
+runs:/<run>/checkpoint, a folder of a checkpoint or of a trial, or a trial's signature; top=, how many tags to show
+(10), the likeliest of the whole file; timeline=true, their probability in each segment, with where it starts; format=,
+table (the default), csv or json; device= (cpu). A file may be of any length and rate: it is read in blocks. One that is
+broken is named, and costs no other file anything.
 Words for `export`: model=, as above; out=, the file; format=, onnx (the default; the file ends in .onnx) or
 torch-export (.pt2). The file is run before it gets its name, and its logits are compared with the network's.
 Words for `import`: network=, a name of the zoo; weights=, .safetensors, .pt, .pth, .bin or .ckpt with a state dict, or
@@ -39,6 +39,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from datasets.errors import DatasetError
 from zoo.commands import (
     EXPORT_WORDS,
     IMPORT_WORDS,
@@ -67,7 +68,11 @@ def main(words: Sequence[str]) -> int:
     run, known = COMMANDS[command]
     try:
         return run(*_split(rest, known))
-    except (ZooError, OSError) as error:  # such as a disk that is full, or a folder that must not be written
+    except (
+        ZooError,
+        DatasetError,
+        OSError,
+    ) as error:  # such as a disk that is full, or a folder that must not be written
         return _wrong(str(error))
 
 

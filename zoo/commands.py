@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from zoo.entry import Entry, Option
 from zoo.errors import ZooError, did_you_mean
 from zoo.facts import Value
-from zoo.locate import facts, fetched, is_address
+from zoo.here import is_here
+from zoo.locate import check, facts, fetched, is_address
 from zoo.registry import entry, names
+from zoo.targets import check_target
 
 __all__ = [
     "EXPORT_WORDS",
@@ -66,7 +67,8 @@ def info_command(wanted: Sequence[str], settings: Mapping[str, str]) -> int:
 
     if len(wanted) != 1:
         raise ZooError("info takes the name of one network: python -m zoo info samplecnn_m3_n9_s3")
-    if is_address(wanted[0]) or Path(wanted[0]).is_dir():
+    if is_address(wanted[0]) or is_here(wanted[0]):
+        check(wanted[0])
         console().print("\n".join(_model_lines(wanted[0])))
         return 0
     console().print("\n".join(info_lines(entry(wanted[0]), whole_number(settings, "n_tags", 50))))
@@ -113,10 +115,11 @@ def export_command(others: Sequence[str], settings: Mapping[str, str]) -> int:
     """Write a trained network for other programs, and say how they use it."""
     _need("export", ("model", "out"), others, settings, EXPORT_EXAMPLE)
     kind = settings.get("format", "onnx")
-    import zoo
-    from zoo.exporting import check_target, export
-
     check_target(settings["out"], kind)
+    check(settings["model"])
+    import zoo
+    from zoo.exporting import export
+
     tagger = zoo.load(settings["model"])
     print(f"exporting {tagger.card.network}, and checking what comes out of it ...", file=sys.stderr)
     print(export(tagger, settings["out"], kind))

@@ -22,13 +22,13 @@ from torch import Tensor, nn
 
 from datasets.whole import written_whole
 from zoo.card import Card
-from zoo.errors import ZooError, did_you_mean
+from zoo.errors import ZooError
 from zoo.frontends import Spectrogram
 from zoo.tagger import Tagger, load
+from zoo.targets import ENDINGS, check_target
 
 __all__ = ["ENDINGS", "Exported", "check_target", "export"]
 
-ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2"}
 TOLERANCE = 1e-4  # of a logit; a probability then moves by 0.000025 at most
 DIGITS = 1e-5  # of the largest logit, where that is over 10: float32 has no more to give after so many layers
 HINTS = {
@@ -100,22 +100,6 @@ def export(model: str | Path | Tagger, out: str | Path, format: str = "onnx") ->
             raise ZooError(f"{tagger.card.network} cannot be exported as {format}: {reason}") from error
         size_bytes = part.stat().st_size
     return Exported(file, size_bytes, format, opset, difference, tagger.card)
-
-
-def check_target(out: str | Path, format: str) -> Path:
-    """The file to write. Raises ZooError if there is no such format, or no such file can be written."""
-    if format not in ENDINGS:
-        raise ZooError(f"format={format} is not one of {', '.join(ENDINGS)}{did_you_mean(format, ENDINGS)}")
-    file = Path(out)
-    if file.is_dir():
-        raise ZooError(
-            f"out={out} is a folder; name the file to write, such as {file / 'model'}{ENDINGS[format]}"
-        )
-    if file.suffix != ENDINGS[format]:
-        raise ZooError(f"out={out} must end in {ENDINGS[format]}, as format={format} is called")
-    if not file.parent.is_dir():
-        raise ZooError(f"out={out} cannot be written: there is no folder {file.parent}; make it first")
-    return file
 
 
 class _Outputs(nn.Module):

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.errors import ZooError, did_you_mean
+from zoo.here import checkpoint_here
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-__all__ = ["ARTIFACT", "Registered", "facts", "fetched", "is_address", "registered", "tracking_uri"]
+__all__ = ["ARTIFACT", "Registered", "check", "facts", "fetched", "is_address", "registered", "tracking_uri"]
 
 ARTIFACT = "checkpoint"  # the name of the folder among the artifacts of a run
 NOTES = {
@@ -29,7 +30,7 @@ NOTES = {
     "forced": "forced",
     "git": "trained by",
 }  # of search.publish, in tags
-FORMS = "a folder, runs:/<run>/checkpoint, models:/<name>@<alias> or models:/<name>/<version>"
+FORMS = "a folder, runs:/<run>/checkpoint, models:/<name>@<alias>, models:/<name>/<version> or a trial's signature"
 
 
 def tracking_uri() -> str:
@@ -120,28 +121,44 @@ def registered(most: int = 200) -> list[Registered]:
     ]
 
 
+def check(uri: str | Path) -> None:
+    """Refuse what can be known to be no checkpoint before torch and MLflow, which take seconds, are loaded.
+
+    raises: ZooError as `fetched`.
+    """
+    address = str(uri)
+    if not is_address(address):
+        checkpoint_here(uri)
+        return
+    if not address.startswith(("runs:/", "models:/")):
+        raise ZooError(f"{address!r} is none of {FORMS}")
+    if address.startswith("models:/"):
+        _parts(address)
+    _check_store(tracking_uri(), address)
+
+
 @contextmanager
 def fetched(uri: str | Path) -> Iterator[tuple[Path, str]]:
     """Make a checkpoint available as a folder; what was copied is gone when the context ends.
 
-    uri:    a folder, runs:/<run>/<path>, models:/<name>@<alias> or models:/<name>/<version>.
+    uri:    a folder of a checkpoint or a trial, a trial's signature, runs:/<run>/<path>, models:/<name>@<alias> or
+            models:/<name>/<version>.
     yields: the folder, and one line saying where it comes from.
     raises: ZooError if the address has another form, or MLflow has no such thing.
     """
+    check(uri)
     address = str(uri)
     if not is_address(address):
-        yield Path(address), str(Path(address).absolute())
+        folder = checkpoint_here(uri)
+        yield folder, str(folder.absolute())
         return
-    if not address.startswith(("runs:/", "models:/")):
-        raise ZooError(f"{address!r} is none of {FORMS}")
-    with tempfile.TemporaryDirectory(prefix="wavezoo-") as folder:
-        path, source = _download(address, folder)
+    with tempfile.TemporaryDirectory(prefix="wavezoo-") as copies:
+        path, source = _download(address, copies)
         yield path, source
 
 
 def _download(address: str, folder: str) -> tuple[Path, str]:
     store = tracking_uri()
-    _check_store(store, address)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # two small files need none
     from mlflow import MlflowClient, artifacts
@@ -165,17 +182,25 @@ def _resolve(client: MlflowClient, address: str) -> tuple[str, str]:
     return str(version.source), words
 
 
-def _version(client: MlflowClient, address: str) -> ModelVersion:
-    from mlflow.exceptions import MlflowException
-
-    found = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/([0-9]+))", address)
+def _parts(address: str) -> tuple[str, str | None, str | None]:
+    """Name, alias and number of models:/..., one of the last two being None."""
+    found = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/([0-9]+))?", address)
     if found is None:
         raise ZooError(f"{address!r} is none of {FORMS}")
     name, alias, number = found.groups()
+    if not (alias or number):
+        raise ZooError(f"{address} says no version; did you mean {address}@champion?")
+    return name, alias, number
+
+
+def _version(client: MlflowClient, address: str) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    name, alias, number = _parts(address)
     try:
         if alias:
             return client.get_model_version_by_alias(name, alias)
-        return client.get_model_version(name, number)
+        return client.get_model_version(name, str(number))
     except MlflowException as error:
         known = [model.name for model in client.search_registered_models(max_results=1000)]
         near = (

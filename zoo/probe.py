@@ -4,7 +4,8 @@
     python -m zoo.probe network=samplecnn_m3_n9_s3 layers=1..6 out=untrained
 
 Words (key=value):
-    model=    a checkpoint folder, runs:/<run>/checkpoint, models:/<name>@<alias> or models:/<name>/<version>
+    model=    models:/<name>@<alias>, models:/<name>/<version>, runs:/<run>/checkpoint, a folder of a checkpoint or of a
+              trial, or a trial's signature
     network=  instead of model=, a name of the zoo, with the weights it begins with: for comparison
     out=      the folder to write to
     layers=   1..6 (the default; fewer where there are fewer), 2, or names such as front.activation,body.3.activation
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING
 
 from zoo.commands import whole_number
 from zoo.errors import ZooError, did_you_mean
+from zoo.locate import check
 
 if TYPE_CHECKING:
     from zoo.filters import Answers
@@ -74,6 +76,8 @@ def _parsed(words: Sequence[str]) -> dict[str, str]:
 
 
 def _probe(given: Mapping[str, str]) -> None:
+    if "model" in given:
+        check(given["model"])
     from rich.console import Console
     from rich.progress import Progress
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from datasets.audio import SUFFIXES
 from zoo.commands import whole_number
 from zoo.errors import ZooError, did_you_mean
+from zoo.locate import check
 
 if TYPE_CHECKING:
     from zoo.tagging import Song
@@ -34,6 +35,7 @@ def tag_command(words: Sequence[str], settings: Mapping[str, str]) -> int:
     top = whole_number(settings, "top", 10)
     timeline = _one_of(settings, "timeline", ("false", "true")) == "true"
     style = _one_of(settings, "format", FORMATS)
+    check(settings["model"])
     import zoo
     from zoo.tag_output import WRITERS
     from zoo.tagging import tag_files

@@ -157,8 +157,9 @@ def cut(blocks: Iterable[NDArray[np.float32]], length: int) -> Iterator[NDArray[
 def load(uri: str | Path, device: str = "cpu") -> Tagger:
     """Load a trained network.
 
-    uri:    a checkpoint folder, runs:/<run>/checkpoint, models:/<name>@<alias> or models:/<name>/<version>;
-            the last three from MLFLOW_TRACKING_URI or the project's own store.
+    uri:    a folder of a checkpoint or of a trial, a trial's signature, runs:/<run>/checkpoint,
+            models:/<name>@<alias> or models:/<name>/<version>; the last three from MLFLOW_TRACKING_URI or the project's
+            own store.
     device: where the network is to run, such as "cuda".
     raises: ZooError if there is no such thing, CheckpointError (one of them) if it is damaged.
     """
