@@ -2,7 +2,7 @@
 
     python -m datasets.build name=folder source=/my/music csv=/my/tags.csv called=mymusic
 
-The CSV (UTF-8) has a line of column names, then one row a clip:
+The CSV (UTF-8) has a line of column names, then one row a clip, separated by commas, semicolons or tabs:
     path    where the file lies below source, such as jazz/song.flac; links are followed, a backslash is
             taken for / where only that is found, and an absolute path is taken where it leads below source
     tags    separated by ; or | (or by commas, where no cell has either), as many as hold, none too; what differs in

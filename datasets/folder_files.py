@@ -15,6 +15,7 @@ from datasets.recipe import SPLITS
 
 NEEDED, OPTIONAL = ("path", "tags"), ("split", "artist", "rate")
 MOST_SAID = 20
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,15 @@ def read_table(file: Path, source: Path) -> Table:
     """Rows of the CSV; DatasetError naming file and line if it is no table of clips at all.
 
     source: the folder that paths start from; absolute ones below it are taken as if they did.
-    UTF-8 with or without a mark at its beginning, comma separated, fields quoted where they have to be.
+    UTF-8 with or without a mark at its beginning, columns separated as `_separator` finds, fields quoted where they
+    have to be.
     """
-    problems = Problems(file)
-    lines = _lines(_text(file), problems)
+    problems, text = Problems(file), _text(file)
+    lines = _lines(text, separator := _separator(text), problems)
     _, header = next(lines, (1, []))
     names = [name.strip().lower() for name in header]
     _check_header(names, file)
-    found = list(_cells(lines, names, problems))
+    found = list(_cells(lines, names, separator, problems))
     tag_cells = [cells["tags"] for _, cells in found]
     between = between_tags(tag_cells)
     rows = _rows(found, source, between, problems)
@@ -96,14 +98,15 @@ def read_table(file: Path, source: Path) -> Table:
 
 
 def _cells(
-    lines: Iterator[tuple[int, list[str]]], names: list[str], problems: Problems
+    lines: Iterator[tuple[int, list[str]]], names: list[str], separator: str, problems: Problems
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """(line, cells by column) of each row that has as many as the first line."""
     for line, cells in lines:
         if len(cells) == len(names):
             yield line, dict(zip(names, map(str.strip, cells), strict=True))
             continue
-        problems.add(line, f"{_columns(cells)}, the first line has {len(names)} (quote a field with a comma)")
+        hint = f"quote a field with a {SEPARATORS[separator]}"
+        problems.add(line, f"{_columns(cells)}, the first line has {len(names)} ({hint})")
 
 
 def _rows(
@@ -132,9 +135,22 @@ def _text(file: Path) -> str:
         raise DatasetError(f"{file} line {line}: not UTF-8; save the file as CSV in UTF-8") from problem
 
 
-def _lines(text: str, problems: Problems) -> Iterator[tuple[int, list[str]]]:
+def _separator(text: str) -> str:
+    """What stands between columns: the comma, unless only another makes the first line one with the columns needed.
+
+    Spreadsheets write ; where the comma is the decimal mark, as in much of Europe, and tabs on request.
+    """
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    for separator in SEPARATORS:
+        names = next(csv.reader([first], delimiter=separator), [])
+        if set(NEEDED) <= {name.strip().lower() for name in names}:
+            return separator
+    return ","
+
+
+def _lines(text: str, separator: str, problems: Problems) -> Iterator[tuple[int, list[str]]]:
     """(number of its first line, cells) of each row; a quoted field may go over several lines."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     while True:
         line = reader.line_num + 1
         try:
@@ -153,9 +169,8 @@ def _check_header(names: list[str], file: Path) -> None:
     for name in NEEDED:
         if name not in names:
             found = ", ".join(names) or "nothing"
-            other = len(names) == 1 and any(mark in found for mark in ";\t")
-            hint = "separate columns by commas" if other else f"wanted {', '.join(NEEDED)}; {_may()}"
-            raise DatasetError(f"{file} line 1: no column {name}; found {found}; {hint}")
+            wanted = f"wanted {', '.join(NEEDED)}; {_may()}"
+            raise DatasetError(f"{file} line 1: no column {name}; found {found}; {wanted}")
     for name in NEEDED + OPTIONAL:
         if names.count(name) > 1:
             raise DatasetError(f"{file} line 1: the column {name} is there twice")

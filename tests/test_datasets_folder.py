@@ -191,6 +191,36 @@ def test_a_mark_at_the_beginning_capitals_quotes_and_empty_lines_are_no_problem(
     assert plan(tmp_path, 22_050).clips[0].artist == 'Ann "A" Lee'
 
 
+@pytest.mark.parametrize(
+    ("separator", "tags"), [(";", "rock|slow"), ("\t", "rock;slow"), (";", "rock, slow")]
+)
+def test_a_table_separated_by_semicolons_or_tabs_is_read_as_spreadsheets_write_it(
+    tmp_path: Path, separator: str, tags: str
+) -> None:
+    rows = (
+        ["a.wav", tags, "train", "Ann"],
+        ["b.wav", tags, "valid", "Bob"],
+        ["sub/c.wav", "", "test", "Lee, C"],
+    )
+    lines = [separator.join(row) for row in rows]
+    table(
+        tree(tmp_path),
+        *lines,
+        header=separator.join(("Path", "Tags", "split", "artist")),
+        encoding="utf-8-sig",
+    )
+    found = plan(tmp_path, 22_050)
+    assert found.tags == ("rock", "slow")
+    assert found.labels.tolist() == [[1, 1], [1, 1], [0, 0]]
+    assert found.clips[2].artist == "Lee, C"
+
+
+def test_a_row_with_a_mark_too_many_is_told_which_mark_to_quote(tmp_path: Path) -> None:
+    rows = [row.replace(";", "|").replace(",", ";") for row in ROWS]
+    said = refused_rows(tmp_path, *rows, "d.wav;rock;slow;train;Ann", header=HEADER.replace(",", ";"))
+    assert said == "line 5: 5 columns, the first line has 4 (quote a field with a semicolon)"
+
+
 def test_the_order_of_the_rows_changes_nothing(tmp_path: Path) -> None:
     table(tree(tmp_path), *ROWS)
     first = plan(tmp_path, 22_050)
@@ -247,7 +277,7 @@ def test_a_wrong_row_is_named_by_its_line(tmp_path: Path, row: str, said: str) -
             "path,split,artist",
             "line 1: no column tags; found path, split, artist; wanted path, tags; split, artist",
         ),
-        ("path;tags", "line 1: no column path; found path;tags; separate columns by commas"),
+        ("path;tag", "line 1: no column path; found path;tag; wanted path, tags; split, artist and rate may"),
         ("path,tags,tags", "line 1: the column tags is there twice"),
         ("path,tags", "has no rows below its first line"),
     ],
