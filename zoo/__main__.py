@@ -51,6 +51,7 @@ from zoo.commands import (
 )
 from zoo.errors import ZooError, did_you_mean
 from zoo.tag_command import TAG_WORDS, tag_command
+from zoo.targets import reason
 
 Settings = dict[str, str]
 
@@ -73,7 +74,7 @@ def main(words: Sequence[str]) -> int:
         DatasetError,
         OSError,
     ) as error:  # such as a disk that is full, or a folder that must not be written
-        return _wrong(str(error))
+        return _wrong(reason(error))
 
 
 ANY = "option"  # among the words of a command: it takes the options of a network, whatever they are called

@@ -12,7 +12,7 @@ from zoo.facts import Value
 from zoo.here import is_here
 from zoo.locate import check, facts, fetched, is_address
 from zoo.registry import entry, names
-from zoo.targets import check_target
+from zoo.targets import check_folder, check_target
 
 __all__ = [
     "EXPORT_WORDS",
@@ -134,6 +134,7 @@ def import_command(others: Sequence[str], settings: Mapping[str, str]) -> int:
         name: _option(wanted, name, text) for name, text in settings.items() if name not in IMPORT_WORDS
     }
     epsilon = settings.get("epsilon")
+    check_folder(settings["out"])
     import zoo
     from zoo.foreign import adopt, read_tags
 

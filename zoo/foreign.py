@@ -129,7 +129,8 @@ def read_tags(path: str | Path) -> list[str]:
         text = file.read_text("utf-8-sig").strip()  # some editors put a mark in front
         tags = json.loads(text) if text.startswith("[") else text.splitlines()
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ZooError(f"{file} is no list of tags: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ZooError(f"{file} is no list of tags: {why}") from error
     if not all(isinstance(tag, str) for tag in tags):
         raise ZooError(f"{file} is no list of tags: JSON must be a list of words")
     found = [tag.strip() for tag in tags if tag.strip()]

@@ -27,9 +27,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datasets.errors import DatasetError
 from zoo.commands import whole_number
 from zoo.errors import ZooError, did_you_mean
 from zoo.locate import check
+from zoo.registry import entry
+from zoo.targets import check_folder, reason
 
 if TYPE_CHECKING:
     from zoo.filters import Answers
@@ -46,8 +49,8 @@ def main(words: Sequence[str]) -> int:
         return 0
     try:
         _probe(_parsed(words))
-    except (ZooError, OSError) as error:
-        print(error, file=sys.stderr)
+    except (ZooError, DatasetError, OSError) as error:
+        print(reason(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command begins again", file=sys.stderr)
@@ -76,8 +79,12 @@ def _parsed(words: Sequence[str]) -> dict[str, str]:
 
 
 def _probe(given: Mapping[str, str]) -> None:
+    out = check_folder(given["out"])
+    samples = whole_number(given, "samples", 1) if "samples" in given else None
     if "model" in given:
         check(given["model"])
+    else:
+        entry(given["network"])
     from rich.console import Console
     from rich.progress import Progress
 
@@ -85,8 +92,6 @@ def _probe(given: Mapping[str, str]) -> None:
 
     network, title = _network(given)
     chosen = _layers(network, given.get("layers", LAYERS))
-    samples = whole_number(given, "samples", 1) if "samples" in given else None
-    out = Path(given["out"])
     out.mkdir(parents=True, exist_ok=True)
     found = []
     console = Console(stderr=True)
