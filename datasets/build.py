@@ -48,6 +48,7 @@ from datasets.home import folder_of, made_home
 from datasets.making import Means, announcement, make_all
 from datasets.progress import progress
 from datasets.recipe import Plan, Recipe, Skipped
+from datasets.report import doubts, replacing, report
 from datasets.shards import Task, shard_folder, tasks
 from datasets.whole import written_whole
 from datasets.workers import SECONDS_PER_CLIP
@@ -104,23 +105,35 @@ def build(
     with _only_builder(folder, wait):
         if wait and out is None and is_built(name):
             return card(name)
-        todo = tasks(plan, folder, _checksums(folder), try_again=seconds_per_clip is not None)
+        before = _earlier(folder)
+        finished = {shard.file: shard.sha256 for shard in before.shards} if before else {}
+        todo = tasks(plan, folder, finished, try_again=seconds_per_clip is not None)
         means = Means(workers, address, seconds_per_clip or SECONDS_PER_CLIP, protected)
         _remove_parts(folder)
+        for line in replacing(plan, before):
+            say(line)
         say(announcement(todo, means))
         with progress(f"building {name}", len(plan.clips)) as done:
             shards = make_all(todo, means, done)
-        built = _finish(recipe, plan, folder, todo, shards)
-    for line in _report(plan, built, folder):
+        columns, labels, skipped = _collect(plan, todo, shards)
+        built = _finish(recipe, plan, folder, shards, columns, labels, skipped)
+    for line in (*report(plan, before, built, folder), *doubts(plan, columns, labels)):
         say(line)
     return built
 
 
-def _finish(recipe: Recipe, plan: Plan, folder: Path, todo: list[Task], shards: list[StoredFile]) -> Card:
+def _finish(
+    recipe: Recipe,
+    plan: Plan,
+    folder: Path,
+    shards: list[StoredFile],
+    columns: dict[str, list],
+    labels: np.ndarray,
+    skipped: list[Skipped],
+) -> Card:
     """Index, list of the skipped, card; then what an earlier build left behind is removed."""
     from datasets import store
 
-    columns, labels, skipped = _collect(plan, todo, shards)
     index_file = folder / shard_folder(plan.id) / INDEX_FILE
     metadata = {"plan": plan.id, "sample_rate_hz": str(plan.sample_rate_hz), "tags": "\n".join(plan.tags)}
     store.write_index(index_file, columns, labels, metadata)
@@ -208,27 +221,6 @@ def _skipped_csv(skipped: list[Skipped]) -> str:
     return text.getvalue()
 
 
-def _report(plan: Plan, built: Card, folder: Path) -> Iterator[str]:
-    """What is there now, what is not and why, and how far each convention is complete."""
-    untagged = int((plan.labels.sum(axis=1) == 0).sum())
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in built.skipped.items()) or "nothing"
-    yield (
-        f"{built.name}: {built.clips:,} clips, {built.hours:.2f} hours at {built.sample_rate_hz} Hz, "
-        f"{len(built.tags)} tags ({untagged:,} without any of them), fingerprint {built.fingerprint}, in {folder}"
-    )
-    yield (
-        f"skipped: {reasons}; each is named in {folder / SKIPPED_FILE}"
-        if built.skipped
-        else "skipped: nothing"
-    )
-    if built.clipped_clips:
-        yield f"clips with peaks beyond full scale, which were clipped to it: {built.clipped_clips:,}"
-    for convention, listed in plan.listed.items():
-        stored = built.conventions[convention]
-        parts = ", ".join(f"{split} {stored[split]:,} of {listed[split]:,}" for split in recipes.SPLITS)
-        yield f"split {convention}: {parts}"
-
-
 @contextmanager
 def _only_builder(folder: Path, wait: bool) -> Iterator[None]:
     """Hold the target while building: of two builds at once, one waits or is refused."""
@@ -242,13 +234,13 @@ def _only_builder(folder: Path, wait: bool) -> Iterator[None]:
         yield
 
 
-def _checksums(folder: Path) -> dict[str, str]:
-    """Checksum by path of the shards that the last finished build wrote."""
+def _earlier(folder: Path) -> Card | None:
+    """The card of the last finished build; None if there is none, or one that nobody can read."""
     file = folder / CARD_FILE
     try:
-        return {shard.file: shard.sha256 for shard in parse(file.read_text(encoding="utf-8"), file).shards}
+        return parse(file.read_text(encoding="utf-8"), file)
     except (FileNotFoundError, UnicodeDecodeError, DatasetError):
-        return {}  # no finished build, or a card that nobody can read: shards are judged by themselves
+        return None  # then shards are judged by themselves
 
 
 def _remove_parts(folder: Path) -> None:

@@ -159,7 +159,7 @@ def test_a_file_that_is_not_audio_costs_that_clip_alone_and_is_reported(
     ]
     folder = tmp_path / "datasets" / "mtat"
     built = parse((folder / "card.json").read_text(), folder)
-    assert capsys.readouterr().err.splitlines()[-6:] == [
+    assert capsys.readouterr().err.splitlines()[-8:] == [
         f"mtat: 3 clips, 0.00 hours at 22050 Hz, 50 tags (1 without any of them), "
         f"fingerprint {built.fingerprint}, in {folder}",
         f"skipped: 1 empty, 1 missing, 1 undecodable; each is named in {folder / 'skipped.csv'}",
@@ -167,6 +167,8 @@ def test_a_file_that_is_not_audio_costs_that_clip_alone_and_is_reported(
         "split paper: train 1 of 2, valid 0 of 1, test 1 of 2",
         "split all: train 1 of 2, valid 0 of 1, test 2 of 3",
         "split tagged: train 1 of 2, valid 0 of 1, test 1 of 2",
+        "warning: valid has 0 clips; 0 of 50 tags have both classes there: it can't tell networks apart",
+        "warning: test has 1 clip; 0 of 50 tags have both classes there: it can't tell networks apart",
     ]
 
 
