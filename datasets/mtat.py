@@ -12,13 +12,14 @@ mp3 that are empty in the distribution:
 """
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from datasets.audio import decode
 from datasets.errors import DatasetError
-from datasets.mtat_files import Annotations, ClipInfo, read_annotations, read_clip_info
+from datasets.mtat_files import CLIP_INFO, Annotations, ClipInfo, read_annotations, read_clip_info
 from datasets.mtat_parts import audio_folder
 from datasets.recipe import SPLITS, Plan, PlannedClip, Published, Recipe, Skipped
 
@@ -81,7 +82,7 @@ def plan(source: Path | None, rate_hz: int) -> Plan:
         read=read_clip,
         listed=listed,
         skipped=tuple(_skipped(i, path, n) for i, path, n, _ in rows if not n),
-        notes=(note,),
+        notes=(note, *_lacking(source, known)),
     )
 
 
@@ -128,6 +129,14 @@ def _check(annotations: Annotations, listed: dict[str, dict[str, int]]) -> str:
     if listed != PUBLISHED:
         raise DatasetError(f"{annotations.file}: splits of {listed}; published are {PUBLISHED}")
     return f"{annotations.file} is the complete original; vocabulary and split counts are the published ones"
+
+
+def _lacking(source: Path, known: Mapping[str, ClipInfo]) -> Iterator[str]:
+    if not known:
+        yield (
+            f"there is no {CLIP_INFO} in {source}, so artists are not known: no interval by artist, no scores on "
+            "artists that training never heard; put it there (datasets/addresses.toml has its address) and build again"
+        )
 
 
 def _size(file: Path) -> int | None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from datasets.errors import DatasetError
 
+CLIP_INFO = "clip_info_final.csv"
 CLIP_PATH = re.compile(r"[0-9a-f]/[^/]+\.mp3")
 
 
@@ -80,7 +81,7 @@ class ClipInfo:
 
 def read_clip_info(folder: Path) -> dict[str, ClipInfo]:
     """What is known of the clips by clip id, from clip_info_final.csv or its .gz; empty if the folder has neither."""
-    file = _find(folder, "clip_info_final.csv")
+    file = _find(folder, CLIP_INFO)
     if file is None:
         return {}
     header, *rows = _rows(_content(file), file)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from mtat_tree import music, wav
+from mtat_tree import Clip, music, wav, write_tree
 
 from datasets.build import build
 from datasets.cards import Card
@@ -112,3 +112,22 @@ def test_a_tag_that_all_clips_of_a_split_carry_has_one_class_there(source: Path,
         said[-1]
         == "warning: valid has 4 clips; 0 of 1 tags have both classes there: it can't tell networks apart"
     )
+
+
+def test_magnatagatune_without_its_clip_info_says_what_is_not_known_and_which_file_would_tell(
+    tmp_path: Path,
+) -> None:
+    tree = write_tree(tmp_path, [Clip(2, "0/a.mp3", ("rock",), music(2_000))])
+    said: list[str] = []
+    build("mtat", tree, workers=1, out=tmp_path, say=said.append)
+    assert said[1] == (
+        f"there is no clip_info_final.csv in {tree}, so artists are not known: no interval by artist, no scores on "
+        "artists that training never heard; put it there (datasets/addresses.toml has its address) and build again"
+    )
+    header = "clip_id\tartist\toriginal_url\tsegmentStart\n"
+    (tree / "clip_info_final.csv").write_text(
+        f"{header}2\tAnn\thttp://x/01-Song-Ann.mp3\t0\n", encoding="utf-8"
+    )
+    said.clear()
+    build("mtat", tree, workers=1, out=tmp_path, say=said.append)
+    assert "artists are not known" not in "\n".join(said)
