@@ -162,7 +162,7 @@ READERS: dict[str, tuple[Callable[[Path], Path], Read]] = {
         an_audio("flac"),
         lambda file: sum(len(block) for block in decode_blocks(file, 22_050)),
     ),
-    "csv": (a_text("tags.csv", CSV), folder_files.read_table),
+    "csv": (a_text("tags.csv", CSV), lambda file: folder_files.read_table(file, file.parent)),
     "annotations": (
         a_text("annotations_final.csv", ANNOTATIONS),
         lambda file: mtat_files.read_annotations(file.parent),
