@@ -101,6 +101,10 @@ def test_files_and_tables_are_taken_too(model, wave, folder):
         ([{"samples": [0.0], "rate": 22050.5}], "clip 1: rate 22050.5 is no whole number of Hz"),
         ([{"samples": "loud", "rate": 22050}], "clip 1: samples are no list of numbers"),
         ([{"samples": [[0.0], [0.0, 1.0]], "rate": 22050}], "clip 1: samples are no list of numbers"),
+        ([{"samples": [10**400], "rate": 22050}], "clip 1: samples are no list of numbers"),
+        ([{"samples": [0.0], "rate": 10**400}], "clip 1: a clip of samples needs its rate in Hz"),
+        ([{"samples": [1e39], "rate": 22050}], "clip 1: samples hold values that are not numbers"),
+        ([{"samples": [[3e38, 3e38]], "rate": 22050}], "clip 1: samples hold values that are not numbers"),
         ([{"samples": [], "rate": 22050}], "clip 1: samples have shape (0,)"),
         ([{"samples": [[[0.0]]], "rate": 22050}], "clip 1: samples have shape (1, 1, 1)"),
         (

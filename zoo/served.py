@@ -140,12 +140,13 @@ def _is_missing(value: Any) -> bool:
 
 def _samples(given: Any) -> NDArray[np.float32]:
     """(samples,), the mean of the channels."""
-    try:
-        wave = np.asarray(given, dtype=np.float32)
-    except (ValueError, TypeError) as error:
-        raise ZooError("samples are no list of numbers") from error
-    if wave.ndim == 2 and wave.shape[1] <= MOST_CHANNELS:
-        wave = wave.mean(axis=1, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused below
+        try:
+            wave = np.asarray(given, dtype=np.float32)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ZooError("samples are no list of numbers") from error
+        if wave.ndim == 2 and wave.shape[1] <= MOST_CHANNELS:
+            wave = wave.mean(axis=1, dtype=np.float32)
     if wave.ndim != 1 or not wave.size:
         raise ZooError(f"samples have shape {wave.shape}; (samples,) or (samples, channels) is wanted")
     if not np.isfinite(wave).all():
@@ -158,7 +159,7 @@ def _samples(given: Any) -> NDArray[np.float32]:
 def _rate(given: Any) -> int:
     try:
         rate_hz = float(given)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise ZooError('a clip of samples needs its rate in Hz, as "rate": 44100') from error
     if rate_hz != rate_hz // 1 or not SLOWEST_HZ <= rate_hz <= FASTEST_HZ:
         raise ZooError(f"rate {rate_hz:g} is no whole number of Hz from {SLOWEST_HZ} to {FASTEST_HZ}")
