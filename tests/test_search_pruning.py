@@ -11,6 +11,7 @@ from datasets.home import home
 from search import data, files, ledger, pruning, spaces
 from search.deciding import Assignment, Decider
 from search.job import Job
+from search.records import ledger_file
 from search.settings import ConfigError
 from search.words import group_names, read_words
 
@@ -86,8 +87,7 @@ def test_a_driver_that_is_started_again_stops_what_the_one_before_would_have(wor
     job = a_job("study=one", "seeds=2", *words)
     straight = play(job, restarts=False)
     shutil.rmtree(home() / "trials")
-    ledger_file = ledger.ledger_file()
-    ledger_file.unlink()
+    ledger_file().unlink()
     assert play(job, restarts=True) == straight
     assert {TrialState.PRUNED, TrialState.COMPLETE} == {state for state, _ in straight}
 
