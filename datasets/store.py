@@ -148,9 +148,8 @@ def _map_batch(file: Path) -> tuple[pa.RecordBatch, int]:
     # a thousand shards would pass the usual limit of open files.
     with pa.memory_map(str(file)) as source:
         batch, address = pa.ipc.open_file(source).get_batch(0), source.read_buffer().address
-    batch.validate(
-        full=True
-    )  # offsets, lengths and texts; of numbers there is nothing to check, so no sample is read
+    # Offsets, lengths and texts; of numbers there is nothing to check, so no sample is read.
+    batch.validate(full=True)
     return batch, address
 
 

@@ -23,7 +23,11 @@ def parse(words: Sequence[str], known: Iterable[str]) -> dict[str, str]:
     return given
 
 
+def begun_with() -> str:
+    """What stands before every command in the shell that this one was typed in: `uv run `, or nothing."""
+    return "uv run " if "UV" in os.environ else ""  # uv tells what it runs
+
+
 def command(module: str, words: Iterable[str] = ()) -> str:
-    """A command to type, as it works in the shell that this one was typed in."""
-    run = ["uv", "run"] if "UV" in os.environ else []  # uv tells what it runs
-    return shlex.join([*run, "python", "-m", module, *words])
+    """A command to type, as it works in that shell."""
+    return begun_with() + shlex.join(["python", "-m", module, *words])

@@ -28,7 +28,6 @@ names is named by nobody here. Runs deleted in MLflow's own pages keep their fil
 exit codes: 0 done, 2 wrong words, or a ledger or MLflow that can't be asked
 """
 DONE, WRONG_WORDS = 0, 2
-DAY_SECONDS = 86_400.0
 
 
 def main(typed: Sequence[str]) -> int:
@@ -61,7 +60,7 @@ def _clean(given: Mapping[str, str]) -> None:
     days = _days(given.get("days", "1"))
     with console.status("looking at what there is"):
         named = leftovers.references(given.get("storage"), given.get("tracking"))
-        found = leftovers.find(named, days * DAY_SECONDS)
+        found = leftovers.find(named, days * leftovers.DAY_SECONDS)
         table = _usage()
     console.print(table)
     console.print()
@@ -73,7 +72,8 @@ def _clean(given: Mapping[str, str]) -> None:
     doomed = [each for each in found if each.kind in chosen]
     if not chosen:
         kinds = ",".join(dict.fromkeys(each.kind for each in found))
-        console.print(f"nothing has been deleted; to delete: python -m search.clean delete={kinds}")
+        again = words.command("search.clean", [f"delete={kinds}"])
+        console.print(f"nothing has been deleted; to delete: {again}")
         return
     _remove(doomed, console)
 

@@ -1,10 +1,10 @@
 """The end of a search: its leaderboard, its winner in the registry, what failed, and what to type next."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from datasets.words import begun_with
 from search import files, leaderboard, objectives, plan
 from search.deciding import Assignment, Decider
 from search.environment import environment
@@ -124,7 +124,7 @@ def _next_steps(
     winner = board[0]
     uri = tracking_uri(job.settings.tracking)
     shown = without_password(uri)
-    run = "uv run " if "UV" in os.environ else ""  # uv tells what it runs
+    run = begun_with()
     served = f"{run}mlflow server --host 127.0.0.1 --backend-store-uri {shown}"
     elsewhere = f"MLFLOW_TRACKING_URI={shown} " if job.settings.tracking else ""
     storage = f" storage={without_password(job.settings.storage)}" if job.settings.storage else ""

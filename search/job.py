@@ -1,12 +1,12 @@
 """One command's job: its settings, space and data together, and the trainings that follow from them."""
 
 import random
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import zoo
+from datasets import words as typed
 from search import files
 from search.answers import Drawn, Fixed
 from search.data import Data
@@ -219,4 +219,4 @@ class Job:
 
 def command(words: Sequence[str]) -> str:
     """The command of these words, without their passwords, as it is shown and recorded."""
-    return shlex.join(["python", "-m", "search.run", *map(without_password, words)])
+    return typed.command("search.run", map(without_password, words))

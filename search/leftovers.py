@@ -16,8 +16,9 @@ from datasets.errors import nearest
 from datasets.home import home
 from search import files
 from search.records import Record, Records
-from search.settings import SearchError
-from search.tracking import SIGNATURE, SQLITE, client, tracking_uri
+from search.settings import SearchError, without_password
+from search.told import Told
+from search.tracking import SQLITE, client, tracking_uri
 
 DAY_SECONDS = 86_400.0
 
@@ -77,21 +78,17 @@ def _runs(uri: str) -> frozenset[str]:
     """Signatures of the trials that MLflow holds; the registry's models are of its runs."""
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
         return frozenset()
+    found: set[str] = set()
     try:
         mlflow = client(uri)
-        found: set[str] = set()
-        experiments = [each.experiment_id for each in mlflow.search_experiments()]
-        for at in experiments:
-            token = None
-            while True:
-                page = mlflow.search_runs([at], page_token=token)
-                found |= {run.data.tags[SIGNATURE] for run in page if SIGNATURE in run.data.tags}
-                token = page.token
-                if not token:
-                    break
+        for experiment in mlflow.search_experiments():
+            told = Told()  # of one experiment
+            told.learn(mlflow, experiment.experiment_id)
+            found |= told.signatures
     except Exception as error:  # whatever a server can do
+        said = " ".join(str(error).split())[:200]
         raise SearchError(
-            f"MLflow at {uri} can't be asked which trials it names: {' '.join(str(error).split())[:200]}"
+            without_password(f"MLflow at {uri} can't be asked which trials it names: {said}")
         ) from error
     return frozenset(found)
 
@@ -161,9 +158,9 @@ def _held(path: Path) -> Iterator[bool]:
 
 def size(path: Path) -> int:
     """Bytes of a file, or of all files below a folder; links count as what they are, not as what they lead to."""
-    if path.is_dir() and not path.is_symlink():
-        return sum(size(each) for each in path.iterdir())
     try:
+        if path.is_dir() and not path.is_symlink():
+            return sum(size(each) for each in path.iterdir())
         return path.lstat().st_size
     except FileNotFoundError:  # gone meanwhile
         return 0
@@ -172,7 +169,10 @@ def size(path: Path) -> int:
 def _changed(path: Path) -> float:
     """When anything of it was last changed, in seconds since 1970."""
     inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
-    return max(each.lstat().st_mtime for each in (path, *inside))
+    try:
+        return max(each.lstat().st_mtime for each in (path, *inside))
+    except FileNotFoundError:  # whose writer has just taken it away
+        return time.time()
 
 
 def kinds(words: str) -> list[str]:

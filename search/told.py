@@ -53,6 +53,11 @@ class Told:
                 break
         self._known_until_ms = now
 
+    @property
+    def signatures(self) -> set[str]:
+        """Of the trials that have runs, as far as that was learned."""
+        return set(self._runs)
+
     def run(self, signature: str) -> Run | None:
         """The trial's run; None where none is known."""
         return self._runs.get(signature)

@@ -36,6 +36,12 @@ def test_importing_it_loads_nothing_heavy(tmp_path: Path) -> None:
     assert not loaded_after("import datasets", tmp_path) & set(HEAVY)
 
 
+def test_labels_load_no_torch(demo_home: Path) -> None:
+    found = loaded_after("import datasets; assert datasets.labels('demo', 'test').any()", demo_home)
+    assert "pyarrow" in found
+    assert "torch" not in found
+
+
 def test_names_home_and_cards_load_nothing_heavy(demo_home: Path) -> None:
     statements = (
         "import datasets; datasets.home(); datasets.names(); "

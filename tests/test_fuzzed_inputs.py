@@ -1,7 +1,7 @@
 """All that comes from outside, broken in many ways: a reader takes it or refuses it in the project's own words.
 
 What a file is broken by follows from its seed. `WAVEZOO_FUZZ=1000 pytest tests/test_fuzzed_inputs.py` tries a thousand
-of each; a seed that is found then goes into SEEDS.
+of each.
 """
 
 import contextlib

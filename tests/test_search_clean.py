@@ -9,7 +9,7 @@ import pytest
 from made_searches import Made, a_search, failed, leave_epochs, settings
 from optuna.trial import TrialState
 
-from search import clean, files
+from search import clean, files, leftovers
 from search.settings import TrialSettings
 from search.tracking import SIGNATURE, client
 
@@ -69,11 +69,14 @@ def test_a_trial_that_a_search_names_stays_and_one_that_nobody_names_goes(
 
 
 def test_a_trial_that_mlflow_names_stays(mlflow_uri: str, capsys: pytest.CaptureFixture[str]) -> None:
-    recorded, lost = a_trial(0), a_trial(1)
+    recorded, lost = [a_trial(0), a_trial(1)], a_trial(2)
     mlflow = client(mlflow_uri)
-    mlflow.create_run(mlflow.create_experiment("mine"), tags={SIGNATURE: recorded.signature()})
+    for name, each in zip(("mine", "other"), recorded, strict=True):
+        long_ago_ms = int(1000 * LONG_AGO)
+        place = mlflow.create_experiment(name)
+        mlflow.create_run(place, start_time=long_ago_ms, tags={SIGNATURE: each.signature()})
     told(capsys, "delete=trials", f"tracking={mlflow_uri}")
-    assert folder_of(recorded).is_dir()
+    assert all(folder_of(each).is_dir() for each in recorded)
     assert not folder_of(lost).exists()
 
 
@@ -159,6 +162,28 @@ def test_an_mlflow_that_cannot_be_asked_costs_nothing(capsys: pytest.CaptureFixt
     said = told(capsys, "delete=trials", "tracking=http://127.0.0.1:1")
     assert "MLflow at http://127.0.0.1:1 can't be asked which trials it names" in said
     assert folder_of(lost).is_dir()
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_password_is_in_no_complaint(capsys: pytest.CaptureFixture[str]) -> None:
+    said = told(capsys, "tracking=http://me:secret@127.0.0.1:1")
+    assert "MLflow at http://...@127.0.0.1:1 can't be asked" in said
+    assert "secret" not in said
+
+
+def test_what_a_search_takes_away_meanwhile_is_no_trouble(
+    fresh_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = fresh_home / "leaderboards" / "a.md.4711.part"
+    part.parent.mkdir()
+    part.write_text("half")
+
+    def its_writer_ends(path: Path) -> int:
+        path.unlink()
+        return 4
+
+    monkeypatch.setattr(leftovers, "size", its_writer_ends)
+    assert leftovers.find(leftovers.References({}, frozenset())) == []
 
 
 @pytest.mark.usefixtures("fresh_home")

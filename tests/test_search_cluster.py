@@ -12,7 +12,7 @@ from ray_head import ray_head
 
 from search import cluster
 from search.rooms import LOOK_SECONDS, Places, gpu_types, room_of
-from search.settings import Cluster, ConfigError, SearchError, host_and_port
+from search.settings import LOCAL, Cluster, ConfigError, SearchError, host_and_port
 from search.words import read_words
 
 
@@ -251,3 +251,27 @@ def test_gpus_that_trials_share_have_places_for_more_of_them() -> None:
 def test_the_kinds_of_gpu_are_those_that_ray_names() -> None:
     nodes = [{"CPU": 1.0, "accelerator_type:H200": 1.0}, {"accelerator_type:A100": 1.0}, {"CPU": 2.0}]
     assert gpu_types(nodes) == ["A100", "H200"]
+
+
+def test_tune_gives_its_trials_the_processes_that_a_local_ray_has_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray starts other processes for trials with variables of their own, and Tune gives them some."""
+    from ray.air._internal import usage
+    from ray.tune.execution import class_cache
+
+    from search import placing
+
+    monkeypatch.setattr(class_cache.ray, "remote", lambda **how: lambda trainable: how)
+
+    def asked_for() -> dict[str, object]:
+        return class_cache._ActorClassCache().get(placing.TrialProcess)
+
+    before = asked_for()
+    assert before["runtime_env"]["env_vars"]  # type: ignore[index]
+    with placing._without_delays("10.0.0.1:6379"):
+        assert asked_for() == before, "on other machines they inherit none"
+    with placing._without_delays(LOCAL):
+        assert asked_for() == {"runtime_env": {"env_vars": {}}}
+        assert usage.tag_callbacks([placing.StudyCallback]) is False  # type: ignore[list-item]
+    assert asked_for() == before

@@ -9,7 +9,8 @@ import pytest
 
 from zoo import ZooError, probe, recount
 from zoo.__main__ import main
-from zoo.targets import check_folder, reason
+from zoo.errors import reason
+from zoo.targets import check_folder
 
 
 def test_a_file_is_no_folder_to_write_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,9 +49,8 @@ from zoo.commands import (
     info_command,
     list_command,
 )
-from zoo.errors import ZooError, did_you_mean
+from zoo.errors import ZooError, did_you_mean, reason
 from zoo.tag_command import TAG_WORDS, tag_command
-from zoo.targets import reason
 
 Settings = dict[str, str]
 

@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING
 
 from datasets.errors import DatasetError
 from zoo.commands import whole_number
-from zoo.errors import ZooError, did_you_mean
+from zoo.errors import ZooError, did_you_mean, reason
 from zoo.locate import check
 from zoo.registry import entry
-from zoo.targets import check_folder, reason
+from zoo.targets import check_folder
 
 if TYPE_CHECKING:
     from zoo.filters import Answers

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from zoo.errors import ZooError, did_you_mean
 
-__all__ = ["ENDINGS", "check_folder", "check_target", "reason"]
+__all__ = ["ENDINGS", "check_folder", "check_target"]
 
 ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2"}
 
@@ -36,10 +36,3 @@ def check_folder(out: str | Path) -> Path:
     if not os.access(there, os.W_OK | os.X_OK):
         raise ZooError(f"out={out} cannot be written: {there} must not be written to; give another folder")
     return Path(out)
-
-
-def reason(error: Exception) -> str:
-    """What an error says, for a person: of the system's, the file and why, without their number."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)
