@@ -1,4 +1,4 @@
-"""Shards as tasks of a Ray cluster whose nodes see the same source and home folders. The only file with Ray.
+"""Shards as tasks of a Ray cluster whose nodes see the same source and home folders.
 
 Each task keeps a worker process of its own beside it, as a local build does, so a clip that hangs or crashes
 costs itself alone there too. Bytes do not depend on where a shard is made.
@@ -20,6 +20,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")  # whoever can reach Ray's port 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from datasets import head
 from datasets.cards import StoredFile
 from datasets.errors import DatasetError
 from datasets.shards import Task
@@ -63,9 +64,11 @@ def _collect(task: Task, ready: ray.ObjectRef) -> tuple[Task, StoredFile]:
 
 @contextmanager
 def _connected(address: str) -> Iterator[None]:
-    _knock(address)
     try:
+        head.knock(address, "address")
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    except head.HeadError as problem:
+        raise DatasetError(str(problem)) from problem
     except (ConnectionError, RuntimeError, ValueError, RayError) as problem:
         raise DatasetError(f"can't reach Ray at address={address}: {problem}") from problem
     try:
@@ -73,20 +76,7 @@ def _connected(address: str) -> Iterator[None]:
             raise DatasetError(f"the cluster at address={address} has no core to build with; add a node")
         yield
     finally:
-        ray.shutdown()
-
-
-def _knock(address: str) -> None:
-    """Refuse an address where nobody listens: Ray itself would go on trying for many minutes."""
-    if address == "auto":
-        return
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise DatasetError(f"address={address}: give HOST:PORT of the cluster's head, or auto")
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, OverflowError) as problem:
-        raise DatasetError(f"can't reach Ray at address={address}: {problem}") from problem
+        head.leave()
 
 
 _SHARE = "all nodes must see the same source= and the same home (WAVEZOO_HOME or out=), on a shared disk"

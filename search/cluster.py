@@ -5,7 +5,6 @@ Imports Ray alone, so that Tune can be imported while Ray starts.
 
 import logging
 import os
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,18 +26,17 @@ os.environ.update(
 os.environ.setdefault("RAY_AUTH_MODE", "token")  # whoever can reach Ray's port can run code: never without
 
 import ray
-from ray._private import services  # what ray.init itself asks where a cluster is; nothing public tells
 
+from datasets import head
 from search.machine import local_cpus
 from search.rooms import Nodes, Room, room_of
-from search.settings import AUTO, LOCAL, Cluster, SearchError, host_and_port
+from search.settings import LOCAL, Cluster, SearchError
 
 # Nothing is kept in Ray's own store, so it shall not take a third of the memory.
 LOCAL_RAY: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 128 << 20}
 # On a busy machine a process of Ray's own may need more than its fixed 15 s to tell its port, and then the start fails
 # (ray-project/ray#65983). Another start finds its files in memory.
 STARTS, START_TIMED_OUT = 3, "timed out during startup"
-KNOCK_SECONDS = 5.0  # how long a head that is there may take to answer
 NO_ENTRY = "Unauthenticated", "InvalidAuthToken"  # what Ray says to a token that is not the cluster's
 A_TOKEN = (
     "the cluster takes another token: give RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) the one that its head was started "
@@ -78,48 +76,21 @@ def _connected(address: str, tell: Callable[[str], None] = lambda line: None) ->
     try:
         yield
     finally:
-        ray.shutdown()
+        head.leave()
 
 
 def _init(address: str) -> None:
-    if address != LOCAL:
-        _knock(address)
+    try:
+        if address != LOCAL:
+            head.knock(address, "cluster.address")
+    except head.HeadError as error:
+        raise SearchError(str(error)) from error
     local = {**LOCAL_RAY, "num_cpus": local_cpus()} if address == LOCAL else {}
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
     except Exception as error:  # bare Exceptions among it, as when a busy machine takes too long
         what = "start Ray on this machine" if address == LOCAL else f"reach Ray at cluster.address={address}"
         raise SearchError(f"can't {what}: {_why(error, address)}") from error
-
-
-def _knock(address: str) -> None:
-    """Refuse an address where nobody listens: Ray would try for minutes there, deaf to Ctrl-C.
-
-    raises: SearchError if nobody answers, ConfigError if the address has no port.
-    """
-    named, asked = f"cluster.address={address}", address
-    if address == AUTO:
-        asked = _head_of_this_machine()
-        named += f", which is {asked},"
-    host, port = host_and_port(asked)
-    try:
-        socket.create_connection((host, port), timeout=KNOCK_SECONDS).close()
-    except OSError as error:
-        raise SearchError(
-            f"nobody answers at {named} ({error}); start one with `ray start --head --port={port}`, or leave "
-            f"the word out to use this machine"
-        ) from error
-
-
-def _head_of_this_machine() -> str:
-    """What `auto` stands for: Ray's own answer, which may be of a head that has ended since."""
-    try:
-        return str(services.canonicalize_bootstrap_address(AUTO))
-    except ConnectionError as error:
-        raise SearchError(
-            "cluster.address=auto: no Ray cluster runs on this machine; start one with `ray start --head "
-            "--port=6379`, give HOST:PORT of its head, or leave the word out to use this machine alone"
-        ) from error
 
 
 def _why(error: Exception, address: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard
 
 from datasets.errors import nearest
+from datasets.head import host_and_port
 
 AUTO = "auto"
 A_NAME = "give up to 100 letters, digits, '.', '_' and '-', a letter or digit first"
@@ -159,8 +160,7 @@ class Cluster:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        if self.address not in (LOCAL, AUTO):
-            host_and_port(self.address)
+        check_address(self.address)
         if self.storage is not None:
             check_storage(self.storage)
         cpus = self.cpus_per_trial
@@ -362,17 +362,13 @@ def without_password(text: str) -> str:
     return re.sub(r"([?&](?:ssl)?password=)[^&\s]+", r"\1...", without)
 
 
-def host_and_port(address: str) -> tuple[str, int]:
-    """Of the head of a Ray cluster. raises: ConfigError unless it is HOST:PORT."""
-    host, _, port = address.rpartition(":")
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]", host) or not (
-        port.isdecimal() and 0 < int(port) < 2**16
-    ):
+def check_address(address: str) -> None:
+    """raises: ConfigError unless a cluster can have it."""
+    if address not in (LOCAL, AUTO) and host_and_port(address) is None:
         raise ConfigError(
             f"cluster.address={address}: give HOST:PORT of the cluster's head, as 10.0.0.1:6379, 'auto' for the "
             f"cluster that this machine belongs to, or 'local'"
         )
-    return host.strip("[]"), int(port)
 
 
 def check_storage(address: str) -> None:

@@ -26,6 +26,7 @@ from search.settings import (
     Settings,
     Stopping,
     Training,
+    check_address,
     is_number,
 )
 
@@ -185,6 +186,7 @@ def _gpus(words: Sequence[str]) -> float:
         return int(said["cluster.gpus"])
     if planned or address == LOCAL:  # a plan asks nobody, and says what it takes the cluster for
         return local_gpus()
+    check_address(address)  # before Ray is imported for it
     from search.cluster import cluster_gpus
 
     return cluster_gpus(address)

@@ -25,6 +25,7 @@ HOMES = {
         "search/companions.py",
         "search/halting.py",
         "datasets/cluster.py",
+        "datasets/head.py",
     },
     "optuna": {
         "search/ledger.py",

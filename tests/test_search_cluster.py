@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray._private import services
 from ray_head import ray_head
 
 from search import cluster
 from search.rooms import LOOK_SECONDS, Places, gpu_types, room_of
-from search.settings import LOCAL, Cluster, ConfigError, SearchError, host_and_port
+from search.settings import LOCAL, Cluster, ConfigError, SearchError
 from search.words import read_words
 
 
@@ -108,12 +109,12 @@ def test_auto_without_a_cluster_and_with_one_that_has_ended_are_one_line_each(
     def nowhere(address: str) -> str:
         raise ConnectionError("Could not find any running Ray instance.")
 
-    monkeypatch.setattr(cluster.services, "canonicalize_bootstrap_address", nowhere)
+    monkeypatch.setattr(services, "canonicalize_bootstrap_address", nowhere)
     assert refused_by(monkeypatch, "Ray was asked", "auto") == (
         "cluster.address=auto: no Ray cluster runs on this machine; start one with `ray start --head --port=6379`, "
         "give HOST:PORT of its head, or leave the word out to use this machine alone"
     )
-    monkeypatch.setattr(cluster.services, "canonicalize_bootstrap_address", lambda address: deaf)
+    monkeypatch.setattr(services, "canonicalize_bootstrap_address", lambda address: deaf)
     said = refused_by(monkeypatch, "Ray was asked", "auto")
     assert said.startswith(f"nobody answers at cluster.address=auto, which is {deaf}, (")
 
@@ -130,10 +131,6 @@ def test_an_address_without_host_or_port_is_refused_by_its_words(address: str) -
     with pytest.raises(ConfigError) as refused:
         read_words([f"cluster.address={address}"])  # which an automatic budget asks for its GPUs
     assert str(refused.value) == complaint
-
-
-def test_a_head_may_have_an_address_of_the_newer_kind() -> None:
-    assert host_and_port("[::1]:6379") == ("::1", 6379)
 
 
 def test_a_ray_that_a_busy_machine_keeps_from_coming_up_is_started_again(

@@ -1,0 +1,36 @@
+"""The head of a Ray cluster: its address, and how a process parts from it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from datasets.head import host_and_port
+
+LEAVING = Path(__file__).with_name("leaving_ray.py")
+
+
+def test_an_address_has_a_host_and_a_port() -> None:
+    assert host_and_port("10.0.0.1:6379") == ("10.0.0.1", 6379)
+    assert host_and_port("[::1]:6379") == ("::1", 6379)
+
+
+@pytest.mark.parametrize("address", ["", "head", "head:", ":6379", "head:port", "head:65536", "ray://h:1"])
+def test_what_is_no_address_has_none(address: str) -> None:
+    assert host_and_port(address) is None
+
+
+def left(how: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, str(LEAVING), how]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.slow
+def test_what_dies_in_another_thread_while_a_process_leaves_ray_does_not_end_it() -> None:
+    """Ray's own way ends it with exit code 1 and a line that says so; where that no longer happens, `leave` can go."""
+    rays_own = left("ray.shutdown")
+    assert (rays_own.returncode, rays_own.stdout) == (1, ""), rays_own.stderr
+    assert "The core worker has already been shutdown" in rays_own.stderr
+    ours = left("leave")
+    assert (ours.returncode, ours.stdout) == (0, "still here\n"), ours.stderr
