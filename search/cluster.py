@@ -6,7 +6,7 @@ Imports Ray alone, so that Tune can be imported while Ray starts.
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 # Ray and Tune read these when they are imported.
@@ -26,6 +26,7 @@ os.environ.update(
 os.environ.setdefault("RAY_AUTH_MODE", "token")  # whoever can reach Ray's port can run code: never without
 
 import ray
+from ray._private.node import Node
 
 from datasets import head
 from search.machine import local_cpus
@@ -34,6 +35,9 @@ from search.settings import LOCAL, Cluster, SearchError
 
 # Nothing is kept in Ray's own store, so it shall not take a third of the memory.
 LOCAL_RAY: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 128 << 20}
+# Processes that Ray starts beside a head, whatever it is told: one that asks a cloud for machines, one that copies the
+# workers' logs to the driver, and one for statistics, for which it waits. No search asks any of them for anything.
+SPARED = "start_monitor", "start_log_monitor", "start_api_server"
 # On a busy machine a process of Ray's own may need more than its fixed 15 s to tell its port, and then the start fails
 # (ray-project/ray#65983). Another start finds its files in memory.
 STARTS, START_TIMED_OUT = 3, "timed out during startup"
@@ -87,10 +91,24 @@ def _init(address: str) -> None:
         raise SearchError(str(error)) from error
     local = {**LOCAL_RAY, "num_cpus": local_cpus()} if address == LOCAL else {}
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
+        with _sparing() if address == LOCAL else nullcontext():
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
     except Exception as error:  # bare Exceptions among it, as when a busy machine takes too long
         what = "start Ray on this machine" if address == LOCAL else f"reach Ray at cluster.address={address}"
         raise SearchError(f"can't {what}: {_why(error, address)}") from error
+
+
+@contextmanager
+def _sparing() -> Iterator[None]:
+    """Start no process of Ray's that no search needs: nothing public tells it so."""
+    kept = {name: getattr(Node, name) for name in SPARED}
+    for name in SPARED:
+        setattr(Node, name, lambda node, **words: None)
+    try:
+        yield
+    finally:
+        for name, start in kept.items():
+            setattr(Node, name, start)
 
 
 def _why(error: Exception, address: str) -> str:
