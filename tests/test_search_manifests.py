@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import ray
 import yaml
 
 from search.files import TRIALS
+from search.records import STORAGE
 from search.words import read_words
 
 MANIFESTS = Path(__file__).parent.parent / "search" / "manifests"
@@ -130,13 +130,19 @@ def test_kubernetes_takes_the_job() -> None:
 
 @pytest.mark.parametrize("name", ["cluster.yaml", "rayjob.yaml"])
 def test_the_search_in_a_manifest_is_one_that_the_command_line_knows(name: str) -> None:
-    text = re.sub(r"\n[ #]*", " ", (MANIFESTS / name).read_text("utf-8"))
-    (found,) = re.findall(r"search\.run ([^'&]*?)(?= Every|'|$| wait)", text)
-    words = [word for word in shlex.split(found) if not word.startswith("cluster.address")]
-    settings = read_words([*words, "cluster.address=local"])
+    (found,) = re.findall(r"search\.run ((?:[a-z_.]+=\S+\s+)+)", (MANIFESTS / name).read_text("utf-8"))
+    words = found.replace("'", "").split()
+    assert "cluster.address=auto" in words
+    settings = read_words([word for word in words if not word.startswith("cluster.address")])
     assert (settings.space, settings.dataset, settings.budget) == ("table2", "mtat", "paper")
-    assert settings.storage  # on a cluster the ledger is a server's, and so are the runs
-    assert settings.tracking
+
+
+@pytest.mark.parametrize("name", ["cluster.yaml", "rayjob.yaml"])
+def test_a_cluster_s_ledger_and_runs_are_a_server_s_by_variables_that_are_read(name: str) -> None:
+    text = (MANIFESTS / name).read_text("utf-8")
+    read = {STORAGE, TRIALS, "WAVEZOO_HOME", "MLFLOW_TRACKING_URI"}
+    assert read <= set(re.findall(r"[A-Z]+(?:_[A-Z]+)+", text))
+    assert not set(re.findall(r"WAVEZOO_[A-Z_]+", text)) - read
 
 
 def test_every_process_of_the_job_knows_where_trials_lie_and_who_may_read_them() -> None:
