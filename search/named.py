@@ -72,9 +72,18 @@ def find(word: str, storage: str | None = None, tracking: str | None = None) -> 
     run = re.fullmatch(r"(?:runs:/)?([0-9a-f]{32})", word)
     if run or word.startswith("models:/"):
         mlflow = _client(tracking)
-        return _of_run(mlflow, run[1] if run else _run_of_model(mlflow, word), storage)
-    search, slash, network = word.partition("/")
-    return _of_search(search, storage, network if slash else None)
+        return _of_run(mlflow, run[1] if run else run_of_model(mlflow, word), storage)
+    return _of_search(word, storage)
+
+
+def signature_of(word: str, storage: str | None = None) -> str:
+    """The trial that the first digits of a signature mean, or the best one of a search or of SEARCH/NETWORK.
+
+    raises: SearchError if nothing is called that.
+    """
+    if re.fullmatch(r"[0-9a-f]{6,15}", word) and (signature := _begun(word)):
+        return signature
+    return _row_of(word, storage)[0].signature
 
 
 def _begun(digits: str) -> str | None:
@@ -108,24 +117,30 @@ def _of_folder(folder: Path) -> Trained:
     return Trained(settings["network"], settings["seed"], result["signature"], said, scores.numbers(result))
 
 
-def _of_search(word: str, storage: str | None, network: str | None = None) -> Named:
+def _of_search(word: str, storage: str | None) -> Named:
+    row, which = _row_of(word, storage)
+    trainings = [_of_folder(files.trial_folder(signature)) for signature in row.signatures]
+    seeds = "1 seed" if len(trainings) == 1 else f"{len(trainings)} seeds"
+    return Named(f"{which}: {row.name}, {seeds}", trainings)
+
+
+def _row_of(word: str, storage: str | None) -> "tuple[Row, str]":
     """A network of a search, with all of its seeds; its best one by the validation clips where none is named."""
     from search import leaderboard, ledger
 
+    search, slash, network = word.partition("/")
     studies = {recorded.name: recorded for recorded in ledger.read_studies(storage)}
-    if word not in studies:
-        known = [*studies, *_with_this_network(word, studies.values())]
-        near = f"; {nearest(word, known)}" if studies else "; there is no search here yet"
-        raise SearchError(f"nothing is called '{word}'{near} (give {FORMS})")
-    ended = leaderboard.ended(studies[word].trials)
+    if search not in studies:
+        known = [*studies, *_with_this_network(search, studies.values())]
+        near = f"; {nearest(search, known)}" if studies else "; there is no search here yet"
+        raise SearchError(f"nothing is called '{search}'{near} (give {FORMS})")
+    ended = leaderboard.ended(studies[search].trials)
     if not ended:
-        raise SearchError(f"no trial of {word} has ended yet")
-    board = leaderboard.rows(ended, studies[word].about.paper_table)
-    row = board[0] if network is None else _row(word, network, board)
-    trainings = [_of_folder(files.trial_folder(signature)) for signature in row.signatures]
-    seeds = "1 seed" if len(trainings) == 1 else f"{len(trainings)} seeds"
-    which = f"of {word}" if network is not None else f"the best of {len(board)} networks of {word}"
-    return Named(f"{which}: {row.name}, {seeds}", trainings)
+        raise SearchError(f"no trial of {search} has ended yet")
+    board = leaderboard.rows(ended, studies[search].about.paper_table)
+    if slash:
+        return _row(search, network, board), f"of {search}"
+    return board[0], f"the best of {len(board)} networks of {search}"
 
 
 def _with_this_network(network: str, studies: "Iterable[Recorded]") -> list[str]:
@@ -154,7 +169,8 @@ def _client(tracking: str | None) -> "MlflowClient":
     return reader(tracking_uri(tracking))
 
 
-def _run_of_model(mlflow: "MlflowClient", word: str) -> str:
+def run_of_model(mlflow: "MlflowClient", word: str) -> str:
+    """The id of the run that models:/NAME@ALIAS or models:/NAME/VERSION is of. raises: SearchError if there is none."""
     form = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/([0-9]+))", word)
     if form is None:
         raise SearchError(f"'{word}' is none of {FORMS}")

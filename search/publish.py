@@ -4,7 +4,8 @@
     python -m search.publish RUN alias=challenger
     python -m search.publish RUN force=true reason="the old one was trained on the wrong labels"
 
-RUN is the id of a run in MLflow, the signature of a trial, or its folder.
+RUN is the id of a run in MLflow; the signature of a trial (or its first 6 digits or more), or its folder; the name of a
+search, which means its best network, or SEARCH/NETWORK; or another model, models:/NAME@ALIAS or models:/NAME/VERSION.
 
 Its weights are read from the store and score the test clips again, which must give the stored scores bit for bit. The
 first model of a name becomes its champion. A later one does so if, on the same protocol, tag list and data set, it is
@@ -14,6 +15,7 @@ alias=NAME      give it this alias instead, without a comparison
 force=true      make it the champion whatever the comparison says; needs reason=, which is recorded
 model=NAME      the model's name; by default that of the run's experiment, <dataset>-<space>
 tracking=URI    MLflow's store or server; by default MLFLOW_TRACKING_URI, else the file in WAVEZOO_HOME
+storage=URL     the ledger with the search; by default WAVEZOO_STORAGE, else the file in WAVEZOO_HOME
 
 Exit codes: 0 it is registered, 1 it is not, 2 the words were wrong, 130 interrupted.
 """
@@ -26,13 +28,13 @@ from typing import TYPE_CHECKING
 
 from datasets.words import parse
 from search import files
+from search.named import FORMS, run_of_model, signature_of
 from search.settings import A_NAME, ConfigError, SearchError, is_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-WORDS = ("alias", "force", "reason", "model", "tracking")
-FORMS = "the id of a run in MLflow (32 digits and letters), a trial's signature (16), or a trial's folder"
+WORDS = ("alias", "force", "reason", "model", "tracking", "storage")
 DONE, REFUSED, WRONG_WORDS, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -55,7 +57,7 @@ def _read_words(typed: Sequence[str]) -> tuple[str, dict[str, str]]:
     runs = [word for word in typed if "=" not in word]
     given = parse([word for word in typed if "=" in word], WORDS)
     if len(runs) != 1:
-        raise ConfigError(f"publish takes one RUN, not {len(runs)}: {FORMS}")
+        raise ConfigError(f"publish takes one RUN, not {len(runs)}: give {FORMS}")
     for key in ("alias", "model"):
         if key in given and not is_name(given[key]):
             raise ConfigError(f"{key}={given[key]}: {A_NAME}")
@@ -83,7 +85,7 @@ def _publish(run: str, given: dict[str, str]) -> int:
         mlflow = (
             client(uri) if "model" in given else reader(uri)
         )  # with a name, a folder may be the first of a store
-        run_id = find_run(mlflow, run, given.get("model"))
+        run_id = find_run(mlflow, run, given.get("model"), given.get("storage"))
         model = given.get("model") or _model_of(mlflow, run_id)
         made = publish(uri, model, run_id, given.get("alias", CHAMPION), given.get("reason"))
     except (SearchError, ZooError) as error:
@@ -103,24 +105,27 @@ def _publish(run: str, given: dict[str, str]) -> int:
     return DONE
 
 
-def find_run(mlflow: "MlflowClient", run: str, model: str | None) -> str:
+def find_run(mlflow: "MlflowClient", run: str, model: str | None, storage: str | None = None) -> str:
     """The id of the MLflow run that a word means. raises: SearchError if there is none.
 
-    model: the name under which a folder is recorded in MLflow where it is not yet.
+    model: the name under which a folder is recorded in MLflow where it is not yet. storage: as in the words.
     """
     folder = Path(run)
     if (folder / files.RESULT).is_file():
         signature = str(files.read_json(folder / files.RESULT)["signature"])
         return _run_of(mlflow, signature) or _recorded(mlflow, folder, signature, model)
-    if re.fullmatch(r"[0-9a-f]{16}", run):
-        if found := _run_of(mlflow, run):
-            return found
-        if (files.trial_folder(run) / files.RESULT).is_file():
-            return _recorded(mlflow, files.trial_folder(run), run, model)
-        raise SearchError(f"no run in MLflow and no folder of a trial that has ended has the signature {run}")
-    if not re.fullmatch(r"[0-9a-f]{32}", run):
-        raise SearchError(f"it is none of {FORMS}")
-    return run
+    if written := re.fullmatch(r"(?:runs:/)?([0-9a-f]{32})", run):
+        return written[1]
+    if run.startswith("models:/"):
+        return run_of_model(mlflow, run)
+    signature = run if re.fullmatch(r"[0-9a-f]{16}", run) else signature_of(run, storage)
+    if found := _run_of(mlflow, signature):
+        return found
+    if (files.trial_folder(signature) / files.RESULT).is_file():
+        return _recorded(mlflow, files.trial_folder(signature), signature, model)
+    raise SearchError(
+        f"no run in MLflow and no folder of a trial that has ended has the signature {signature}"
+    )
 
 
 def _run_of(mlflow: "MlflowClient", signature: str) -> str | None:

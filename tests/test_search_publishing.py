@@ -5,11 +5,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from made_searches import a_search, trained
 from published_runs import TAGS, a_folder, a_run, scores
 
 import datasets
 from search import files, restored, score_table
-from search.publish import main
+from search.publish import find_run, main
 from search.publishing import Published, publish
 from search.score_table import ClipScores
 from search.settings import SearchError
@@ -230,6 +231,30 @@ def test_a_run_is_found_by_its_id_its_signature_and_its_folder(
 
 
 @pytest.mark.usefixtures("same_bits")
+def test_a_run_is_found_by_what_a_leaderboard_and_a_registry_call_it(
+    mlflow_uri: str, fresh_home: Path, tmp_path: Path, capsys
+) -> None:
+    good, better = trained("samplecnn_m3_n5_s243", ear=1.0), trained("samplecnn_m3_n9_s3", ear=3.0)
+    a_search(fresh_home, "mtat-x-123456", [good, better])
+    its, best = (
+        a_run(mlflow_uri, a_folder(tmp_path / each.signature(), scores(0.5), each.signature()))
+        for each in (good, better)
+    )
+    mlflow = client(mlflow_uri)
+    assert find_run(mlflow, good.signature()[:6], None) == its
+    assert find_run(mlflow, "mtat-x-123456", None) == best
+    assert find_run(mlflow, f"mtat-x-123456/{good.network}", None) == its
+    assert find_run(mlflow, f"runs:/{its}", None) == its
+    assert main([f"mtat-x-123456/{good.network}", f"tracking={mlflow_uri}"]) == 0
+    assert capsys.readouterr().out.startswith("version 1 of demo-x is its champion")
+    assert find_run(mlflow, "models:/demo-x@champion", None) == its
+    assert main(["mtat-x-123456/fcn4", f"tracking={mlflow_uri}"]) == 1
+    assert capsys.readouterr().err.startswith(
+        "mtat-x-123456/fcn4 is not registered: mtat-x-123456 has no network 'fcn4'"
+    )
+
+
+@pytest.mark.usefixtures("same_bits")
 def test_a_folder_that_mlflow_does_not_know_is_recorded_there(
     mlflow_uri: str, tmp_path: Path, capsys, monkeypatch
 ) -> None:
@@ -246,7 +271,7 @@ def test_a_folder_that_mlflow_does_not_know_is_recorded_there(
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        ([], "publish takes one RUN, not 0: the id of a run in MLflow"),
+        ([], "publish takes one RUN, not 0: give a trial's signature"),
         (["a", "b"], "publish takes one RUN, not 2"),
         (["a", "alais=x"], "'alais=x' is no word of this command; did you mean alias"),
         (["a", "alias=../x"], "alias=../x: give up to 100 letters"),
@@ -268,7 +293,7 @@ def test_runs_that_are_not_there_are_named(mlflow_uri: str, capsys) -> None:
     for word, error in (
         (
             "nonsense",
-            "it is none of the id of a run in MLflow (32 digits and letters), a trial's signature (16), or",
+            "nothing is called 'nonsense'; there is no search here yet (give a trial's signature (16 hexadecimal",
         ),
         ("7" * 16, f"no run in MLflow and no folder of a trial that has ended has the signature {'7' * 16}"),
         ("7" * 32, f"MLflow says: Run with id={'7' * 32} not found"),
