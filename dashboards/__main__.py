@@ -78,8 +78,7 @@ def _serve(given: Mapping[str, str]) -> int:
     from dashboards.running import address_of, bound, serve, whole
 
     host = given.get("host", "127.0.0.1")
-    place = bound(host, int(port))
-    with whole(given, host) as app:
+    with bound(host, int(port)) as place, whole(given, host) as app:
         print(f"the dashboards are at {address_of(place)} ; Ctrl-C ends them", flush=True)
         serve(app, place)
     return 0

@@ -142,12 +142,20 @@ def driven(name: str) -> bool:
 class Records:
     """The searches of a storage. What has ended is read once; nothing is read where there is no ledger yet.
 
-    storage: as in the words.
+    storage: as in the words. raises: SearchError if it is no address.
     """
 
     def __init__(self, storage: str | None = None) -> None:
-        import sqlalchemy  # noqa: F401  (a second, which would else be added to the first page)
+        from sqlalchemy import make_url
+        from sqlalchemy.exc import ArgumentError
 
+        try:
+            make_url(storage_url(storage))
+        except ArgumentError as error:
+            raise SearchError(
+                f"storage={without_password(storage_url(storage))}: give an address, such as "
+                f"sqlite:////folder/studies.db or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+            ) from error
         self.storage, self._ended = storage, dict[int, Record | str | None]()
         self._engine: Any = None
 

@@ -161,6 +161,11 @@ def test_the_script_that_draws_comes_from_this_machine(server: Server) -> None:
         (["port=1", "port=2"], "port= wants one value, once"),
         (["port=http"], "port=http: give a whole number up to 65535, or 0 for any that is free"),
         (["port=70000"], "port=70000: give a whole number up to 65535, or 0 for any that is free"),
+        (
+            ["port=0", "storage=foo"],
+            "storage=foo: give an address, such as sqlite:////folder/studies.db or "
+            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE",
+        ),
     ],
 )
 def test_wrong_words_are_answered(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,6 +46,14 @@ def test_a_trial_is_loaded_by_its_folder_its_signature_and_the_first_digits_of_t
     assert zoo.create(NAME, n_tags=2, weights=SIGNATURE).entry.name == NAME
 
 
+def test_info_of_a_model_s_bare_name_says_how_one_asks(capsys: pytest.CaptureFixture) -> None:
+    assert main(["info", "demo-table2"]) == 2
+    assert capsys.readouterr().err == (
+        "no network is called 'demo-table2'; a trained model is asked for by its address, such as "
+        "models:/demo-table2@champion\n"
+    )
+
+
 def test_info_shows_a_trial_by_its_signature(trial: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["info", SIGNATURE]) == 0
     assert NAME in capsys.readouterr().out

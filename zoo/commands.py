@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from zoo.entry import Entry, Option
 from zoo.errors import ZooError, did_you_mean
 from zoo.facts import Value
-from zoo.here import is_here
+from zoo.here import EXAMPLE, is_here
 from zoo.locate import check, facts, fetched, is_address
 from zoo.registry import entry, names
 from zoo.targets import check_folder, check_target
@@ -71,7 +71,11 @@ def info_command(wanted: Sequence[str], settings: Mapping[str, str]) -> int:
         check(wanted[0])
         console().print("\n".join(_model_lines(wanted[0])))
         return 0
-    console().print("\n".join(info_lines(entry(wanted[0]), whole_number(settings, "n_tags", 50))))
+    try:
+        network = entry(wanted[0])
+    except ZooError as error:
+        raise ZooError(f"{error}; a trained model is asked for by its address, such as {EXAMPLE}") from error
+    console().print("\n".join(info_lines(network, whole_number(settings, "n_tags", 50))))
     return 0
 
 

@@ -9,7 +9,7 @@ from datasets.home import home
 from zoo.errors import ZooError, did_you_mean
 from zoo.registry import entry
 
-__all__ = ["checkpoint_here", "is_here"]
+__all__ = ["EXAMPLE", "checkpoint_here", "is_here"]
 
 CARD, SETTINGS = "card.json", "settings.json"  # what a checkpoint has, and what a trial begins with
 CHECKPOINT = "checkpoint"  # the folder of it in a trial's
