@@ -76,9 +76,11 @@ def _no_room(error: Exception) -> int:
 def _help() -> str:
     import datasets
 
-    groups = {f"{group}s": words.group_names(group) for group in ("budget", "sampler", "pruner")}
-    known = {"spaces": spaces.names(), "datasets": datasets.names(), **groups}
-    return words.HELP.format(**{name: ", ".join(choices) for name, choices in known.items()})
+    groups = "budget", "sampler", "pruner"
+    known = {f"{group}s": words.group_names(group) for group in groups}
+    known |= {"spaces": spaces.names(), "datasets": datasets.names()}
+    choices = "\n".join(line for group in groups for line in words.choices(group))
+    return words.HELP.format(choices=choices, **{name: ", ".join(each) for name, each in known.items()})
 
 
 def _run(typed: Sequence[str]) -> int:

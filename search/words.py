@@ -50,7 +50,7 @@ words:
   networks=PATTERN,...  of a space with a list of networks only those of these names, such as "melcnn*"
   dataset=NAME          auto (mtat if built, else demo), {datasets}
   convention=NAME       which clips count (mtat: paper, tagged, all)
-  budget=NAME           auto (paper with a GPU, else small), {budgets}
+  budget=NAME           auto (paper with a GPU, else small), {budgets}: how long to train
   seed=N seeds=N        the first seed, and how many trainings of each network
   trials=N              how many settings a sampled space tries
   sampler=NAME          {samplers}
@@ -72,6 +72,9 @@ words:
   budget.precision=float32|tf32|bf16    of products of matrices; tf32 and bf16 are for GPUs, and several times as fast
   cluster.epoch_minutes=auto|N          after this an epoch is taken to hang (auto: ten times the longest before it)
 
+choices:
+{choices}
+
 Data, ledgers, checkpoints and MLflow's store lie under WAVEZOO_HOME (default ./wavezoo-data). WAVEZOO_STORAGE and
 MLFLOW_TRACKING_URI stand for storage= and tracking= where those are not typed, as for an address with a password.
 exit codes: 0 done, 1 some trials failed, 2 wrong words, 130 interrupted
@@ -81,6 +84,20 @@ exit codes: 0 done, 1 some trials failed, 2 wrong words, 130 interrupted
 def group_names(group: str) -> list[str]:
     """The choices of a config group: its files."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def choices(group: str) -> list[str]:
+    """Lines for a person: each choice of a config group with the first sentence of what its file says of it."""
+    return [
+        f"  {group + '=' + name:<28} {_sentence(CONF / group / f'{name}.yaml')}"
+        for name in group_names(group)
+    ]
+
+
+def _sentence(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    said = " ".join(line.removeprefix("# ") for line in lines if line.startswith("# "))
+    return said.partition(". ")[0].partition(" (")[0].rstrip(".")
 
 
 def check_typed(typed: Sequence[str]) -> None:

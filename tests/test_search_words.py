@@ -1,6 +1,7 @@
 """The command line: what the words mean, and what is said of those that mean nothing."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from datasets.build import build
 from search import spaces
 from search.run import main
 from search.settings import ConfigError, Training
-from search.words import read_words
+from search.words import choices, group_names, read_words
 
 
 def refusal(*words: str) -> str:
@@ -345,3 +346,14 @@ def test_a_precision_that_is_none_is_refused_with_the_nearest() -> None:
     assert refusal("budget=small", "budget.precision=bf61") == (
         "budget.precision=bf61 is not known; did you mean budget.precision=bf16?"
     )
+
+
+@pytest.mark.parametrize("group", ["budget", "sampler", "pruner"])
+def test_help_tells_what_each_choice_is(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    said = capsys.readouterr().out
+    lines = choices(group)
+    assert len(lines) == len(group_names(group)) >= 4
+    for line in lines:
+        assert re.fullmatch(rf"  {group}=\w+ +[A-Z].{{25,}}[a-z0-9]", line)
+        assert line in said.splitlines()

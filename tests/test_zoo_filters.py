@@ -157,6 +157,10 @@ def test_the_command_writes_pictures_and_arrays(tmp_path: Path, capsys: pytest.C
         ),
         (["network=samplecnn_m3_n3_s81", "out={}", "layers=front.activatoin"], "no layer 'front.activatoin'"),
         (
+            ["network=samplecnn_m3_n3_s81", "out={}", "layers=front.activation,bdy.1.activation"],
+            "no layer 'bdy.1.activation'; did you mean body.1.activation",
+        ),
+        (
             ["network=samplecnn_m3_n3_s81", "out={}", "layers=3..2"],
             "layers=3..2: give 1..6, a number, or names",
         ),
@@ -176,3 +180,4 @@ def test_wrong_words_are_answered_in_a_line(
     said = capsys.readouterr().err
     assert answer in said
     assert said.count("\n") == 1
+    assert not list(tmp_path.rglob("*.npz"))

@@ -81,7 +81,7 @@ class WaveNetwork(nn.Module):
         if isinstance(layers, str):
             raise ZooError(f"layers={layers!r} is one name, not a list; write [{layers!r}]")
         self._check_form(wave)
-        wanted = {name: self._layer(name) for name in layers}
+        wanted = {name: self.layer(name) for name in layers}
         if not wanted:
             raise ZooError(f"features needs the name of a layer; {self.name} has {', '.join(self._stages)}")
         found: dict[str, Tensor] = {}
@@ -131,7 +131,8 @@ class WaveNetwork(nn.Module):
                 f"give segments of {self.input_samples} samples, or ask for layers before"
             ) from error
 
-    def _layer(self, name: str) -> nn.Module:
+    def layer(self, name: str) -> nn.Module:
+        """A layer by its name. raises: ZooError for an unknown one, with the nearest."""
         known = dict(self.named_modules())
         if name not in known or not name:
             near = did_you_mean(name, known) or f"; its stages are {', '.join(self._stages)}"

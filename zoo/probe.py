@@ -129,12 +129,15 @@ def _network(given: Mapping[str, str]) -> tuple[WaveNetwork, str]:
 
 
 def _layers(network: WaveNetwork, wanted: str) -> list[str]:
-    """The names of the layers that the words mean. raises: ZooError for a number that the network does not have."""
+    """The names of the layers that the words mean. raises: ZooError for one that the network does not have."""
     from zoo.filters import climbable, layers_of
 
     known = layers_of(network)
     if not wanted[0].isdigit():
-        return wanted.split(",")
+        names = wanted.split(",")
+        for name in names:  # all of them before the first is looked at, which takes its time
+            network.layer(name)
+        return names
     first, dots, last = wanted.partition("..")
     if not first.isdigit() or (dots and not last.isdigit()) or not 1 <= int(first) <= int(last or first):
         raise ZooError(f"layers={wanted}: give 1..6, a number, or names such as {known[0]}")
