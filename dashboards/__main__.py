@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 
 from datasets import DatasetError
-from datasets.errors import nearest
+from datasets.errors import nearest, reason
 from search.settings import SearchError
 from zoo import ZooError
 
@@ -50,7 +50,7 @@ def main(typed: Sequence[str]) -> int:
             os.environ["MLFLOW_TRACKING_URI"] = given["mlflow"]  # for all that reads MLflow's store
         return _export(given) if action == "export" else _serve(given)
     except (SearchError, DatasetError, ZooError, OSError) as error:
-        print(error, file=sys.stderr)
+        print(reason(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -43,7 +43,7 @@ from datasets.cards import (
     parse,
     tag_hash,
 )
-from datasets.errors import DatasetError, nearest
+from datasets.errors import DatasetError, nearest, reason
 from datasets.home import folder_of, made_home
 from datasets.making import Means, announcement, make_all
 from datasets.progress import progress
@@ -299,7 +299,7 @@ def _trouble(problem: OSError) -> str:
         place = f" for {problem.filename}" if problem.filename else ""
         why = os.strerror(problem.errno or 0)
         return f"there is no room left{place} ({why}); free some: nothing half-written was kept, and"
-    return f"{problem}; when that is put right,"
+    return f"{reason(problem)}; when that is put right,"
 
 
 def main(words: list[str]) -> int:

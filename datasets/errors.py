@@ -29,3 +29,10 @@ def nearest(word: str, known: Iterable[str], most: int = 3, key: str = "") -> st
     options = sorted(known)
     close = [key + option for option in difflib.get_close_matches(word, options, n=most, cutoff=0.5)]
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(options)}"
+
+
+def reason(error: Exception) -> str:
+    """What an error says, for a person: of the system's, the file and why, without their number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)

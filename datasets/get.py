@@ -19,7 +19,7 @@ from pathlib import Path
 
 from datasets import words as typed
 from datasets.download import Remote, check_url, fetch, sha256_of
-from datasets.errors import DatasetError, nearest
+from datasets.errors import DatasetError, nearest, reason
 from datasets.home import home
 from datasets.lock import only_one
 from datasets.mtat_parts import audio_folder
@@ -122,7 +122,7 @@ def main(words: list[str]) -> int:
         print(problem, file=sys.stderr)
         return 2 if isinstance(problem, WordError) else 1
     except OSError as problem:
-        print(f"{problem}; when that is put right, the same command goes on", file=sys.stderr)
+        print(f"{reason(problem)}; when that is put right, the same command goes on", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"interrupted; to go on: {again}", file=sys.stderr)

@@ -8,6 +8,8 @@ import gc
 import re
 import socket
 
+from datasets.errors import reason
+
 AUTO = "auto"  # the cluster that this machine belongs to
 KNOCK_SECONDS = 5.0  # how long a head that is there may take to answer
 PORT = 6379  # Ray's own
@@ -43,8 +45,8 @@ def knock(address: str, word: str) -> None:
         socket.create_connection(place, timeout=KNOCK_SECONDS).close()
     except OSError as error:
         raise HeadError(
-            f"nobody answers at {named} ({error}); start one with `ray start --head --port={place[1]}`, or leave "
-            f"the word out to use this machine"
+            f"nobody answers at {named} ({reason(error)}); start one with `ray start --head --port={place[1]}`, "
+            f"or leave the word out to use this machine"
         ) from error
 
 

@@ -43,7 +43,7 @@ def test_a_build_on_a_cluster_gives_the_bytes_of_a_local_one_whatever_its_clips_
     [
         (
             "127.0.0.1:1",
-            "nobody answers at address=127.0.0.1:1 ([Errno 111] Connection refused); start one with",
+            "nobody answers at address=127.0.0.1:1 (Connection refused); start one with",
         ),
         ("head", "address=head: give HOST:PORT of the cluster's head, or auto"),
     ],

@@ -138,7 +138,7 @@ def fails(*words: object) -> None:
     ("fault", "code", "said"),
     [
         (interrupts, 130, "interrupted; to go on: python -m datasets.get name=mtat out={out}"),
-        (fails, 1, "[Errno 13] Permission denied: '/out'; when that is put right, the same command goes on"),
+        (fails, 1, "/out: Permission denied; when that is put right, the same command goes on"),
     ],
 )
 def test_an_interruption_and_the_systems_errors_are_one_line(

@@ -39,7 +39,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from datasets.errors import DatasetError
+from datasets.errors import DatasetError, reason
 from zoo.commands import (
     EXPORT_WORDS,
     IMPORT_WORDS,
@@ -49,7 +49,7 @@ from zoo.commands import (
     info_command,
     list_command,
 )
-from zoo.errors import ZooError, did_you_mean, reason
+from zoo.errors import ZooError, did_you_mean
 from zoo.tag_command import TAG_WORDS, tag_command
 
 Settings = dict[str, str]

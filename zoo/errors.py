@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["CheckpointError", "ZooError", "did_you_mean", "reason"]
+__all__ = ["CheckpointError", "ZooError", "did_you_mean"]
 
 
 class ZooError(ValueError):
@@ -23,10 +23,3 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """
     near = get_close_matches(word, list(known), n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(near)}?" if near else ""
-
-
-def reason(error: Exception) -> str:
-    """What an error says, for a person: of the system's, the file and why, without their number."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)

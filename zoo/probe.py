@@ -27,9 +27,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasets.errors import DatasetError
+from datasets.errors import DatasetError, reason
 from zoo.commands import whole_number
-from zoo.errors import ZooError, did_you_mean, reason
+from zoo.errors import ZooError, did_you_mean
 from zoo.locate import check
 from zoo.registry import entry
 from zoo.targets import check_folder
