@@ -28,9 +28,8 @@ def left(how: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.slow
 def test_what_dies_in_another_thread_while_a_process_leaves_ray_does_not_end_it() -> None:
-    """Ray's own way ends it with exit code 1 and a line that says so; where that no longer happens, `leave` can go."""
+    """Ray's own way ends it with exit code 1; where that no longer happens, `leave` can go."""
     rays_own = left("ray.shutdown")
     assert (rays_own.returncode, rays_own.stdout) == (1, ""), rays_own.stderr
-    assert "The core worker has already been shutdown" in rays_own.stderr
     ours = left("leave")
     assert (ours.returncode, ours.stdout) == (0, "still here\n"), ours.stderr
