@@ -9,7 +9,7 @@ from typing import Any
 
 from dashboards import figures
 from dashboards.blocks import Figure
-from search.leaderboard import Row
+from search.results.leaderboard import Row
 
 MOST_COLUMNS = 30  # of the heat map: of more, none could be read
 LONGEST = 44  # characters of a row's name beside an axis

@@ -8,9 +8,9 @@ from typing import Any
 from dashboards import figures
 from dashboards.blocks import Figure
 from dashboards.tables import Half
-from search.intervals import Interval
-from search.leaderboard import Row
-from search.published import TEST_CLIPS
+from search.results.leaderboard import Row
+from search.scoring.intervals import Interval
+from search.scoring.published import TEST_CLIPS
 
 COLUMNS, GAP_X, GAP_Y = 2, 0.1, 0.14  # of the whole picture
 

@@ -11,9 +11,9 @@ from dashboards import figures
 from dashboards.blocks import Figure
 from dashboards.measured import entry_of
 from dashboards.reading import Trial
-from search import scores
-from search.objectives import unbeaten
-from search.resamples import ARTIST, CLIP
+from search.scoring import scores
+from search.scoring.resamples import ARTIST, CLIP
+from search.study.objectives import unbeaten
 
 MOST_BARS = 60
 

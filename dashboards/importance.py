@@ -11,7 +11,7 @@ from search.settings import SearchError
 BEST = 0.2  # the share of the points that are called good
 FEWEST = 25  # points: Optuna asks for five good ones or more
 
-Params = Mapping[str, tuple[float, str]]  # as in search.records.Record
+Params = Mapping[str, tuple[float, str]]  # as in search.study.records.Record
 
 
 def points(trained: Sequence[tuple[Params, float]]) -> list[tuple[Params, float]]:

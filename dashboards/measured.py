@@ -9,10 +9,10 @@ from typing import Any
 
 import zoo
 from dashboards.reading import Reading, Trial
-from search.leaderboard import Ended
-from search.protocol import protocol_id
-from search.records import Search
+from search.results.leaderboard import Ended
+from search.scoring.protocol import protocol_id
 from search.settings import TrialSettings, digest
+from search.study.records import Search
 
 
 @dataclass(frozen=True)

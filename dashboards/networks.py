@@ -13,7 +13,7 @@ import zoo
 from dashboards.models import Models
 from dashboards.reading import Reading
 from search import files
-from search.records import Search
+from search.study.records import Search
 from zoo import ZooError
 
 if TYPE_CHECKING:

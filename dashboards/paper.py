@@ -11,10 +11,11 @@ from dashboards.depth import figure
 from dashboards.measured import Group, by_budget, chosen, entry_of, measured
 from dashboards.reading import Reading
 from dashboards.tables import Half, Line, System
-from search import leaderboard, published
-from search.intervals import Interval
-from search.leaderboard import Row
-from search.protocol import describe
+from search.results import leaderboard
+from search.results.leaderboard import Row
+from search.scoring import published
+from search.scoring.intervals import Interval
+from search.scoring.protocol import describe
 from zoo import PaperRow
 
 NAME, TITLE = "paper", "Paper"

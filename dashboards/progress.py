@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dashboards.reading import Reading, Trial
-from search.plan import duration
-from search.records import RUNNING, Search
+from search.planning.plan import duration
+from search.study.records import RUNNING, Search
 
 Fact = tuple[str, str]
 

@@ -10,9 +10,9 @@ from dashboards import duel
 from dashboards.blocks import Block, Cell, Choice, Facts, Heading, Link, Page, Table, Text
 from dashboards.measured import Group, by_protocol, chosen, measured
 from dashboards.reading import Reading
-from search import leaderboard
-from search.leaderboard import Row
-from search.protocol import describe
+from search.results import leaderboard
+from search.results.leaderboard import Row
+from search.scoring.protocol import describe
 
 NAME, TITLE = "leaderboard", "Leaderboard"
 SIZES = (50, 200)  # rows on the page; all pairs of them are tested at once, so more take long

@@ -17,11 +17,13 @@ from typing import Any
 from dashboards.aside import Aside
 from dashboards.blocks import Link
 from dashboards.runs import Runs
-from search import files, records, resamples, score_table
-from search.records import RUNNING, Record, Search
-from search.resamples import Resampled
-from search.score_table import ClipScores
+from search import files
+from search.scoring import resamples, score_table
+from search.scoring.resamples import Resampled
+from search.scoring.score_table import ClipScores
 from search.settings import SearchError
+from search.study import records
+from search.study.records import RUNNING, Record, Search
 
 FRESH_SECONDS = 1.0  # the ledger is asked again after so long, however many look on
 AWAY_SECONDS = 10.0  # the same for the storage of machines that share no disk

@@ -11,13 +11,13 @@ from dashboards.blocks import Block, Cell, Choice, Facts, Heading, Link, Page, T
 from dashboards.columns import columns, names
 from dashboards.measured import unknown
 from dashboards.reading import Reading, Trial
-from search import scores
 from search.failures import KINDS
-from search.plan import duration
-from search.protocol import describe, protocol_id
-from search.records import Search
-from search.resamples import ARTIST, CLIP
+from search.planning.plan import duration
+from search.scoring import scores
+from search.scoring.protocol import describe, protocol_id
+from search.scoring.resamples import ARTIST, CLIP
 from search.settings import TrialSettings, digest
+from search.study.records import Search
 
 NAME, TITLE = "search", "Search"
 ALL = "all"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from search.leftovers import Leftover
+    from search.results.leftovers import Leftover
 
 HELP = """\
 Show what takes room under WAVEZOO_HOME and what of it nothing needs any more; delete that where it is asked for.
@@ -44,7 +44,7 @@ def main(typed: Sequence[str]) -> int:
 
 
 def _help() -> str:
-    from search.leftovers import KINDS
+    from search.results.leftovers import KINDS
 
     rows = [f"  {each.name:8} {each.what}; lost with them: {each.loses}" for each in KINDS]
     return HELP.format(kinds="\n".join(rows))
@@ -53,7 +53,7 @@ def _help() -> str:
 def _clean(given: Mapping[str, str]) -> None:
     from rich.console import Console
 
-    from search import leftovers
+    from search.results import leftovers
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
     chosen = leftovers.kinds(given["delete"]) if "delete" in given else []
@@ -93,7 +93,7 @@ def _usage() -> "Table":
     from rich.table import Table
 
     from datasets.home import home
-    from search.leftovers import size
+    from search.results.leftovers import size
 
     table = Table(box=None, pad_edge=False)
     table.add_column(str(home()), overflow="fold")
@@ -108,7 +108,7 @@ def _usage() -> "Table":
 def _table(found: Sequence["Leftover"]) -> "Table":
     from rich.table import Table
 
-    from search.leftovers import KINDS
+    from search.results.leftovers import KINDS
 
     table = Table(box=None, pad_edge=False)
     for title in ("left over", "number", "GB", "what", "lost with it"):
@@ -121,7 +121,7 @@ def _table(found: Sequence["Leftover"]) -> "Table":
 
 
 def _remove(doomed: Sequence["Leftover"], console: "Console") -> None:
-    from search.leftovers import remove
+    from search.results.leftovers import remove
 
     gone: list[Leftover] = []
     try:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from datasets import words
 from datasets.errors import DatasetError
-from search import protocol, published, scores
-from search.comparing import (
+from search.scoring import protocol, published, scores
+from search.scoring.comparing import (
     Compared,
     Comparison,
     TagDifference,
@@ -16,7 +16,7 @@ from search.comparing import (
     compare_seeds,
     tag_differences,
 )
-from search.intervals import TIE, Difference
+from search.scoring.intervals import TIE, Difference
 from search.settings import SearchError
 from zoo import ZooError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from search.named import Named
+    from search.results.named import Named
 
 __all__ = ["Comparison", "compare_scores", "compare_seeds", "main", "screen"]
 
@@ -67,7 +67,7 @@ def _compare(typed: Sequence[str]) -> int:
         raise SearchError(f"tags={most}: give a whole number")
     from rich.console import Console
 
-    from search.named import find
+    from search.results.named import find
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
     a, b = (find(word, given.get("storage"), given.get("tracking")) for word in named)

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from datasets.words import parse
 from search import files
-from search.named import FORMS, run_of_model, signature_of
+from search.results.named import FORMS, run_of_model, signature_of
 from search.settings import A_NAME, ConfigError, SearchError, is_name
 
 if TYPE_CHECKING:
@@ -75,9 +75,9 @@ def _read_words(typed: Sequence[str]) -> tuple[str, dict[str, str]]:
 
 
 def _publish(run: str, given: dict[str, str]) -> int:
-    from search.gate import CHAMPION
-    from search.publishing import publish
-    from search.tracking import client, reader, tracking_uri
+    from search.recording.gate import CHAMPION
+    from search.recording.publishing import publish
+    from search.recording.tracking import client, reader, tracking_uri
     from zoo import ZooError
 
     try:
@@ -130,7 +130,7 @@ def find_run(mlflow: "MlflowClient", run: str, model: str | None, storage: str |
 
 def _run_of(mlflow: "MlflowClient", signature: str) -> str | None:
     """The run of a trial that has ended well."""
-    from search.tracking import SIGNATURE
+    from search.recording.tracking import SIGNATURE
 
     places = [experiment.experiment_id for experiment in mlflow.search_experiments()]
     words = f"tags.`{SIGNATURE}` = '{signature}' and attributes.status = 'FINISHED'"
@@ -140,7 +140,7 @@ def _run_of(mlflow: "MlflowClient", signature: str) -> str | None:
 
 def _recorded(mlflow: "MlflowClient", folder: Path, signature: str, model: str | None) -> str:
     """A new run for a trial that no search has recorded, as of another machine."""
-    from search.tracking import SIGNATURE
+    from search.recording.tracking import SIGNATURE
 
     if model is None:
         raise SearchError(

@@ -12,7 +12,7 @@ from search.settings import SearchError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from search.named import Trained
+    from search.results.named import Trained
 
 HELP = """\
 Compute all numbers of a training anew from the scores of its clips, and compare them with what was recorded.
@@ -42,7 +42,8 @@ def main(typed: Sequence[str]) -> int:
 def _rescore(word: str, given: Mapping[str, str]) -> int:
     from rich.console import Console
 
-    from search import files, named
+    from search import files
+    from search.results import named
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
     found = named.find(word, given.get("storage"), given.get("tracking"))
@@ -61,7 +62,7 @@ def _rescore(word: str, given: Mapping[str, str]) -> int:
 
 def rescored(trained: "Trained") -> tuple[dict[str, Any], list[str]]:
     """The summary made anew, and in words each number that is not the one that was recorded."""
-    from search import resamples, scores
+    from search.scoring import resamples, scores
 
     summary = scores.summary(trained.scores, resamples.of(trained.scores))
     now = scores.numbers(summary)
@@ -78,7 +79,7 @@ def _screen(
 ) -> list["RenderableType"]:
     from rich.table import Table
 
-    from search import protocol, scores
+    from search.scoring import protocol, scores
 
     numbers = Table(box=None, pad_edge=False)
     for title in ("", "now", "recorded"):

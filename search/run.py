@@ -9,21 +9,22 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from search import files, plan, spaces, words
-from search.budgets import Meter, Reached, check
-from search.estimates import Outlook
+from search import files, spaces, words
 from search.failures import EndNow, is_storage_full, storage_full
-from search.hardware import machines
-from search.job import Job, command
-from search.records import STORAGE
+from search.planning import plan
+from search.planning.budgets import Meter, Reached, check
+from search.planning.estimates import Outlook
+from search.planning.hardware import machines
+from search.planning.job import Job, command
 from search.settings import ConfigError, SearchError, without_password
+from search.study.records import STORAGE
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from search.deciding import Decider
-    from search.leaderboard import Row
-    from search.tracking import Tracker
+    from search.recording.tracking import Tracker
+    from search.results.leaderboard import Row
+    from search.study.deciding import Decider
 
 DONE, SOME_FAILED, WRONG_WORDS, INTERRUPTED = 0, 1, 2, 130
 DELIVERY_SECONDS, INTERRUPTED_SECONDS = 120.0, 5.0  # how long the end of a search waits for MLflow
@@ -87,7 +88,7 @@ def _run(typed: Sequence[str]) -> int:
     from rich.console import Console
 
     from datasets.home import made_home
-    from search import data
+    from search.planning import data
 
     console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, markup=False)
     began = time.monotonic()
@@ -119,10 +120,13 @@ def _run(typed: Sequence[str]) -> int:
 
 def _search(job: Job, console: "Console", began: float) -> int:
     """From the ledger to the leaderboard. began: when the command did, by the clock of Meter."""
-    from search import conclusion, environment, ledger, password
-    from search.deciding import Decider
-    from search.driving import only_driver
-    from search.tracking import Tracker, tracking_uri
+    from search import environment
+    from search.recording import password
+    from search.recording.tracking import Tracker, tracking_uri
+    from search.results import conclusion
+    from search.study import ledger
+    from search.study.deciding import Decider
+    from search.study.driving import only_driver
 
     if (storage := files.storage()) is not None:
         storage.check()
@@ -175,12 +179,12 @@ def _reached(job: Job, decider: "Decider", meter: Meter, reached: Reached) -> Re
 
 def _train(job: Job, decider: "Decider", tracker: "Tracker", meter: Meter, console: "Console") -> None:
     import datasets
-    from search.board import Board
-    from search.cluster import cluster
     from search.environment import commit
-    from search.metrics import check_scorable
+    from search.running.board import Board
+    from search.running.cluster import cluster
+    from search.scoring.metrics import check_scorable
 
-    _import_meanwhile("search.placing")
+    _import_meanwhile("search.running.placing")
     for split in ("valid", "test"):
         labels = datasets.labels(job.data.name, split, job.data.convention)
         check_scorable(labels, f"{split} clips of {job.data.name}")
@@ -188,7 +192,7 @@ def _train(job: Job, decider: "Decider", tracker: "Tracker", meter: Meter, conso
     to_do = [work for work in job.grid() if not work.done]
     guess = sum(plan.rough_seconds(work) for work in to_do) if job.space.grid is not None else None
     with cluster(job.settings.cluster, console.print) as room:
-        from search.placing import run_trials
+        from search.running.placing import run_trials
 
         board = Board(
             console,
@@ -214,7 +218,7 @@ def _import_meanwhile(module: str) -> None:
 
 def _deliver(tracker: "Tracker", complete: bool, patience_seconds: float, console: "Console") -> None:
     """Let MLflow catch up, and say so where it can't."""
-    from search import conclusion
+    from search.results import conclusion
 
     with console.status("telling MLflow") as status:
         tell = status.update if console.is_terminal else console.print

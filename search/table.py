@@ -11,8 +11,8 @@ from statistics import mean
 from datasets import words
 from datasets.errors import DatasetError, nearest
 from datasets.whole import written_whole
-from search.leaderboard import Ended, Row
-from search.protocol import describe
+from search.results.leaderboard import Ended, Row
+from search.scoring.protocol import describe
 from search.settings import SearchError
 
 HELP = """\
@@ -73,7 +73,8 @@ def table(name: str, given: Mapping[str, str]) -> str:
 
 def _found(name: str, storage: str | None) -> tuple[list[Ended], list[Row]]:
     """The trainings of a search that have ended, and its rows in the order of the paper's table."""
-    from search import leaderboard, ledger
+    from search.results import leaderboard
+    from search.study import ledger
 
     studies = {recorded.name: recorded for recorded in ledger.read_studies(storage)}
     if name not in studies:

@@ -204,7 +204,7 @@ def _gpus(words: Sequence[str]) -> float:
     if planned or address == LOCAL:  # a plan asks nobody, and says what it takes the cluster for
         return local_gpus()
     check_address(address)  # before Ray is imported for it
-    from search.cluster import cluster_gpus
+    from search.running.cluster import cluster_gpus
 
     return cluster_gpus(address)
 

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 import zoo
-from search import files, resamples, score_table, scores
-from search.score_table import ClipScores, SplitScores
+from search import files
+from search.scoring import resamples, score_table, scores
+from search.scoring.score_table import ClipScores, SplitScores
 from search.settings import Training, TrialSettings
 
 TAGS = ("drums", "piano", "sad")

@@ -8,9 +8,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from search import placing, run  # placing before all that imports Ray, as it sets what Ray reads then
-from search import trial as trials
-from search.process import TrialProcess
+from search import run  # placing before all that imports Ray, as it sets what Ray reads then
+from search.running import placing  # placing before all that imports Ray, as it sets what Ray reads then
+from search.running.process import TrialProcess
+from search.trials import trial as trials
 
 
 class Stuck(TrialProcess):

@@ -4,13 +4,15 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from search import data, files, ledger, spaces
-from search.deciding import Assignment, Decider
-from search.desk import Desk
-from search.halting import Halt
-from search.job import Job
-from search.packing import Packer
-from search.rooms import Room
+from search import files, spaces
+from search.planning import data
+from search.planning.job import Job
+from search.planning.packing import Packer
+from search.planning.rooms import Room
+from search.running.desk import Desk
+from search.running.halting import Halt
+from search.study import ledger
+from search.study.deciding import Assignment, Decider
 from search.words import read_words
 
 GB = 10**9

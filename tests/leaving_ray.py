@@ -8,13 +8,13 @@ import gc
 import sys
 import threading
 
-import search.cluster  # noqa: F401  # sets Ray's variables, before Ray is imported
+import search.running.cluster  # noqa: F401  # sets Ray's variables, before Ray is imported
 
 # isort: split
 import ray
 
 from datasets.head import leave
-from search.cluster import LOCAL_RAY
+from search.running.cluster import LOCAL_RAY
 
 CYCLES = 20_000
 WAYS = {"leave": leave, "ray.shutdown": ray.shutdown}

@@ -12,9 +12,10 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 import zoo
-from search import files, resamples
-from search.records import About
+from search import files
+from search.scoring import resamples
 from search.settings import Training, TrialSettings
+from search.study.records import About
 
 ABOUT = About("Does it work?", "table2", "small: 3 epochs", "python -m search.run", planned=9)
 

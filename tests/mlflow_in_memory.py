@@ -9,10 +9,10 @@ import mlflow.entities  # noqa: F401  (takes seconds, before any patience counts
 from benchmarks.instant import result
 
 from search import files
-from search.deciding import Assignment, Ended
-from search.delivering import EPOCH_METRICS
+from search.recording.delivering import EPOCH_METRICS
+from search.recording.tracking import SIGNATURE, STUDY, SearchRun, Tracker
 from search.settings import Training, TrialSettings
-from search.tracking import SIGNATURE, STUDY, SearchRun, Tracker
+from search.study.deciding import Assignment, Ended
 
 PATIENCE_SECONDS = 60.0
 

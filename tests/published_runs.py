@@ -6,9 +6,10 @@ import numpy as np
 
 import datasets
 import zoo
-from search import files, score_table
-from search.score_table import ClipScores, SplitScores
-from search.tracking import SIGNATURE, client
+from search import files
+from search.recording.tracking import SIGNATURE, client
+from search.scoring import score_table
+from search.scoring.score_table import ClipScores, SplitScores
 
 NETWORK, TAGS = "samplecnn_m3_n3_s9", ("guitar", "slow")
 CLIPS = 200

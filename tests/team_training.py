@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import zoo
-from search.optimizer import make
-from search.team import ALONE, Team, join, leave
+from search.trials.optimizer import make
+from search.trials.team import ALONE, Team, join, leave
 
 BATCH, STEPS, TAGS = 7, 3, 5  # a batch that two or three processes can't share evenly
 

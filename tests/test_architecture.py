@@ -16,43 +16,57 @@ MAY_IMPORT = {
     "search": {"datasets", "zoo"},
     "dashboards": {"datasets", "zoo", "search"},
 }
+# The rooms of search/, each of which asks those after it: the commands ask all, and all ask what stands last.
+ROOMS = (
+    "commands",
+    "results",
+    "running",
+    "recording",
+    "study",
+    "trials",
+    "planning",
+    "scoring",
+    "spaces",
+    "shared",
+)
+COMMANDS = {"run", "compare", "rescore", "table", "publish", "clean", "words"}
 # Where each library may be imported; a folder's name means all of its files.
 HOMES = {
     "ray": {
-        "search/cluster.py",
-        "search/placing.py",
-        "search/process.py",
-        "search/companions.py",
-        "search/halting.py",
+        "search/running/cluster.py",
+        "search/running/placing.py",
+        "search/running/process.py",
+        "search/running/companions.py",
+        "search/running/halting.py",
         "datasets/cluster.py",
         "datasets/head.py",
     },
     "optuna": {
-        "search/ledger.py",
-        "search/mirror.py",
-        "search/recall.py",
-        "search/deciding.py",
-        "search/hopes.py",
-        "search/stopping.py",
-        "search/pruning.py",
-        "search/sampling.py",
+        "search/study/ledger.py",
+        "search/study/mirror.py",
+        "search/study/recall.py",
+        "search/study/deciding.py",
+        "search/study/hopes.py",
+        "search/study/stopping.py",
+        "search/study/pruning.py",
+        "search/study/sampling.py",
         "search/spaces",
         "dashboards/importance.py",
     },
-    "sqlalchemy": {"search/records.py", "search/driving.py"},
+    "sqlalchemy": {"search/study/records.py", "search/study/driving.py"},
     "mlflow": {
-        "search/tracking.py",
-        "search/told.py",
-        "search/password.py",
-        "search/delivering.py",
-        "search/publishing.py",
+        "search/recording/tracking.py",
+        "search/recording/told.py",
+        "search/recording/password.py",
+        "search/recording/delivering.py",
+        "search/recording/publishing.py",
         "search/publish.py",
-        "search/named.py",
+        "search/results/named.py",
         "zoo/locate.py",
         "zoo/served.py",
     },
     "sklearn": set(),  # the tests' oracle
-    "pyarrow": {"datasets/store.py", "search/score_table.py", "search/storage.py"},
+    "pyarrow": {"datasets/store.py", "search/scoring/score_table.py", "search/storage.py"},
     "av": {"datasets/m4a.py"},
     "hydra": {"search/words.py"},
     "jinja2": {"dashboards/rendering.py"},
@@ -60,6 +74,13 @@ HOMES = {
     "uvicorn": {"dashboards/running.py"},
     "plotly": set(),  # its script is read where it lies; its Python is the tests' oracle
 }
+
+
+def room(module: str) -> str:
+    """Of a module of search/."""
+    _, _, within = module.partition(".")
+    first = within.split(".")[0]
+    return first if first in ROOMS else "commands" if first in COMMANDS else "shared"
 
 
 def modules() -> dict[str, Path]:
@@ -92,6 +113,15 @@ def test_imports_run_along_the_arrow_only(package: str) -> None:
         if name.split(".")[0] == package:
             others = {other.split(".")[0] for other in imports(file)} & set(MAY_IMPORT) - {package}
             assert others <= MAY_IMPORT[package], f"{name} imports {others - MAY_IMPORT[package]}"
+
+
+def test_a_room_of_the_search_asks_only_those_after_it() -> None:
+    known = modules()
+    for name, file in known.items():
+        if name.startswith("search."):
+            for other in own_imports(file, known):
+                if other.startswith("search."):
+                    assert ROOMS.index(room(name)) <= ROOMS.index(room(other)), f"{name} imports {other}"
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
@@ -135,7 +165,7 @@ def test_a_network_loads_anywhere_torch_does() -> None:
 
 def test_a_worker_imports_nothing_that_it_does_not_use() -> None:
     heavy = {"mlflow", "sklearn", "optuna", "hydra", "sqlalchemy", "torch._dynamo"}
-    assert_lean("import search.process, search.trial, search.worker", heavy)
+    assert_lean("import search.running.process, search.trials.trial, search.trials.worker", heavy)
 
 
 def test_the_imported_datasets_is_ours() -> None:

@@ -8,7 +8,7 @@ from benchmarks import instant, long_search, overhead, reports
 
 from datasets.errors import DatasetError
 from search import files
-from search.tracking import Tracker
+from search.recording.tracking import Tracker
 
 
 @pytest.mark.parametrize(

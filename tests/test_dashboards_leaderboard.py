@@ -12,9 +12,10 @@ from dashboards import duel, ranking
 from dashboards.aside import MOST_KEPT, Aside
 from dashboards.blocks import Cell, Choice, Page
 from dashboards.reading import Reading
-from search import comparing, files, resamples, score_table
+from search import files
 from search.compare import verdict_line
-from search.leaderboard import unranked
+from search.results.leaderboard import unranked
+from search.scoring import comparing, resamples, score_table
 from search.settings import SearchError
 
 NETWORKS = ("samplecnn_m3_n4_s729", "samplecnn_m3_n5_s243", "samplecnn_m2_n6_s256", "melcnn_m3_n4_s729_w729")

@@ -14,10 +14,12 @@ from optuna.trial import TrialState
 from dashboards.blocks import Link
 from dashboards.measured import by_budget, by_protocol, measured
 from dashboards.reading import LATELY_SECONDS, Reading
-from search import files, ledger, records, tracking
-from search.driving import only_driver
-from search.records import Records
+from search import files
+from search.recording import tracking
 from search.settings import SearchError
+from search.study import ledger, records
+from search.study.driving import only_driver
+from search.study.records import Records
 
 ONE, OTHER, THIRD = "samplecnn_m3_n4_s729", "samplecnn_m3_n5_s243", "samplecnn_m3_n3_s729"
 

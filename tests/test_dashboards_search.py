@@ -17,10 +17,10 @@ from dashboards.columns import Column, columns, names
 from dashboards.curves import MOST, STAGE, WITHIN
 from dashboards.reading import Reading
 from search import files
-from search.driving import only_driver
-from search.objectives import unbeaten
-from search.records import ELSEWHERE, GPUS, WORK
 from search.settings import SearchError, TrialSettings
+from search.study.driving import only_driver
+from search.study.objectives import unbeaten
+from search.study.records import ELSEWHERE, GPUS, WORK
 
 ONE, OTHER, THIRD = "samplecnn_m3_n4_s729", "samplecnn_m3_n5_s243", "samplecnn_m2_n6_s256"
 MEL = "melcnn_m3_n4_s729_w729"

@@ -17,7 +17,7 @@ from datasets.build import build, main
 from datasets.errors import DatasetError
 from datasets.folder import plan, split_by_artist
 from datasets.recipe import recipe_names
-from search import data
+from search.planning import data
 from search.words import read_words
 
 

@@ -8,12 +8,12 @@ import torch
 
 import datasets
 import zoo
-from search import worker
-from search.evaluation import evaluate
-from search.feed import Feed
-from search.metrics import score
+from search.scoring.metrics import score
 from search.settings import Training
-from search.training import Fit
+from search.trials import worker
+from search.trials.evaluation import evaluate
+from search.trials.feed import Feed
+from search.trials.training import Fit
 
 NETWORK = "samplecnn_m3_n5_s81"
 SCHEDULE = Training(

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from search import attempts, failures
-from search.attempts import Attempt, Limit, cause
+from search import failures
+from search.trials import attempts
+from search.trials.attempts import Attempt, Limit, cause
 
 
 def test_the_limit_of_an_epoch_follows_from_those_before_it() -> None:
@@ -55,7 +56,7 @@ def test_a_kernel_that_does_not_count_is_believed_nothing(tmp_path: Path, counts
 HANGS = """
 import sys, threading
 from pathlib import Path
-from search.attempts import Attempt, Limit
+from search.trials.attempts import Attempt, Limit
 attempt = Attempt(Path(sys.argv[1]), Limit(0.005, 1.0))
 attempt.begin([])
 attempt.rest()

@@ -7,11 +7,12 @@ import pytest
 
 import datasets
 import zoo
-from search import beginning, files
+from search import files
 from search.failures import DataTrouble
-from search.feed import Feed
 from search.settings import Training, TrialSettings
-from search.trial import Trial
+from search.trials import beginning
+from search.trials.feed import Feed
+from search.trials.trial import Trial
 
 NETWORK = "samplecnn_m3_n3_s729"
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from search import board as boards
-from search.board import Board
-from search.deciding import Assignment
+from search.running import board as boards
+from search.running.board import Board
+from search.study.deciding import Assignment
 
 
 @dataclass

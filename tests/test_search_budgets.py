@@ -11,16 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from search import budgets, data, files, ledger, run, spaces, throughput
-from search.budgets import Meter
-from search.deciding import Decider
-from search.desk import Desk
-from search.estimates import Outlook
-from search.hardware import Machines
-from search.job import Job
+from search import files, run, spaces
 from search.machine import local_device
+from search.planning import budgets, data, throughput
+from search.planning.budgets import Meter
+from search.planning.estimates import Outlook
+from search.planning.hardware import Machines
+from search.planning.job import Job
 from search.run import main
+from search.running.desk import Desk
 from search.settings import ConfigError, Limits
+from search.study import ledger
+from search.study.deciding import Decider
 from search.words import read_words
 
 EIGHT = Machines("NVIDIA H200", 8, None, 141 * 10**9, None)

@@ -9,9 +9,10 @@ import pytest
 from made_searches import Made, a_search, failed, leave_epochs, settings
 from optuna.trial import TrialState
 
-from search import clean, files, leftovers
+from search import clean, files
+from search.recording.tracking import SIGNATURE, client
+from search.results import leftovers
 from search.settings import TrialSettings
-from search.tracking import SIGNATURE, client
 
 NETWORK = "samplecnn_m3_n4_s729"
 LONG_AGO = time.time() - 3 * 86_400

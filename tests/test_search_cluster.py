@@ -11,8 +11,8 @@ import pytest
 from ray._private import services
 from ray_head import ray_head
 
-from search import cluster
-from search.rooms import LOOK_SECONDS, Places, gpu_types, room_of
+from search.planning.rooms import LOOK_SECONDS, Places, gpu_types, room_of
+from search.running import cluster
 from search.settings import LOCAL, Cluster, ConfigError, SearchError
 from search.words import read_words
 
@@ -257,7 +257,7 @@ def test_tune_gives_its_trials_the_processes_that_a_local_ray_has_started(
     from ray.air._internal import usage
     from ray.tune.execution import class_cache
 
-    from search import placing
+    from search.running import placing
 
     monkeypatch.setattr(class_cache.ray, "remote", lambda **how: lambda trainable: how)
 

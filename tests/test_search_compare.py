@@ -7,7 +7,7 @@ import pytest
 from clip_scores import a_network
 
 from search.compare import compare_scores, compare_seeds
-from search.intervals import paired
+from search.scoring.intervals import paired
 
 
 def test_a_better_network_is_better_and_seen_from_the_other_side_worse() -> None:

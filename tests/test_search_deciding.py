@@ -8,13 +8,15 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search import data, files, ledger, spaces
-from search.deciding import Assignment, Decider
-from search.driving import only_driver
-from search.job import Job
-from search.records import About, Records
+from search import files, spaces
+from search.planning import data
+from search.planning.job import Job
 from search.settings import ConfigError, SearchError
 from search.spaces import joint
+from search.study import ledger
+from search.study.deciding import Assignment, Decider
+from search.study.driving import only_driver
+from search.study.records import About, Records
 from search.words import read_words
 
 

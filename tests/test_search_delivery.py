@@ -9,10 +9,10 @@ import mlflow.entities  # noqa: F401  (takes seconds, before any patience counts
 import pytest
 from mlflow_in_memory import PATIENCE_SECONDS, SEARCH, Store, an_assignment, end, once, report
 
-from search import tracking
-from search.conclusion import lacking
-from search.deciding import Ended
-from search.tracking import SIGNATURE, SearchRun, Tracker, client
+from search.recording import tracking
+from search.recording.tracking import SIGNATURE, SearchRun, Tracker, client
+from search.results.conclusion import lacking
+from search.study.deciding import Ended
 
 
 @pytest.fixture

@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from search import data, failures, files, ledger, run, spaces
-from search.attempts import Attempt, Limit
-from search.deciding import Decider
+from search import failures, files, run, spaces
 from search.failures import LOST_TRIES
-from search.halting import Halt, Leave
-from search.job import Job
-from search.placing import Desk
+from search.planning import data
+from search.planning.job import Job
+from search.running.halting import Halt, Leave
+from search.running.placing import Desk
+from search.study import ledger
+from search.study.deciding import Decider
+from search.trials.attempts import Attempt, Limit
 from search.words import read_words
 
 

@@ -13,12 +13,13 @@ from torch import nn
 import datasets
 import zoo
 from datasets import DatasetError
-from search import failures, files, training
-from search.process import TrialProcess
+from search import failures, files
+from search.running.process import TrialProcess
 from search.settings import Cluster, ConfigError, SearchError, Training, TrialSettings
-from search.team import ALONE
-from search.training import Fit
-from search.trial import Trial
+from search.trials import training
+from search.trials.team import ALONE
+from search.trials.training import Fit
+from search.trials.trial import Trial
 
 NETWORK = "samplecnn_m3_n3_s729"
 SMALL = Training(learning_rates=(0.05, 0.01), epochs_per_stage=1, batch_size=8, multiply_adds_per_epoch=1.3e8)

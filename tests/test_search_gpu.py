@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import zoo
-from search import worker
-from search.feed import open_feed
-from search.replicates import fit_together
 from search.settings import Training
-from search.training import Epoch, Fit
+from search.trials import worker
+from search.trials.feed import open_feed
+from search.trials.replicates import fit_together
+from search.trials.training import Epoch, Fit
 
 pytestmark = [
     pytest.mark.gpu,

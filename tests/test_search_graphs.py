@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from search import graphs
-from search.graphs import Stepper
-from search.optimizer import Optimizer, make
+from search.trials import graphs
+from search.trials.graphs import Stepper
+from search.trials.optimizer import Optimizer, make
 
 Stepping = tuple[Stepper, list[Optimizer], list[nn.Linear], list[str]]
 WAVES, TAGS = torch.ones(3, 4), torch.zeros(3, 2)

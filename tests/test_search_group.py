@@ -15,16 +15,18 @@ import torch
 
 import datasets
 import zoo
-from search import files, halting, usage
-from search.attempts import Attempt, Limit, loss
+from search import files
 from search.failures import HOST_MEMORY, LOST
-from search.feed import Feed
-from search.graphs import Stepper
-from search.group import APART
-from search.process import TrialProcess
+from search.running import halting
+from search.running.process import TrialProcess
 from search.settings import Training, TrialSettings
-from search.training import Fit
-from search.trial import Trial
+from search.trials import usage
+from search.trials.attempts import Attempt, Limit, loss
+from search.trials.feed import Feed
+from search.trials.graphs import Stepper
+from search.trials.group import APART
+from search.trials.training import Fit
+from search.trials.trial import Trial
 
 NETWORK = "samplecnn_m3_n3_s729"
 # Three batches an epoch.
@@ -231,8 +233,8 @@ def test_halted_anywhere_each_saves_and_goes_on_to_the_same_numbers(
 DIES = """
 import json, os, sys
 from itertools import islice
-from search.feed import Feed
-from search.process import TrialProcess
+from search.trials.feed import Feed
+from search.running.process import TrialProcess
 clips = Feed.clips
 Feed.clips = lambda feed, team: islice(clips(feed, team), 8)
 process = TrialProcess.__new__(TrialProcess)
@@ -369,7 +371,7 @@ def test_after_a_process_that_was_ended_for_memory_they_go_one_after_the_other(
     trials = [settings(1), settings(2)]
     for cause, together in ((LOST, 2), (HOST_MEMORY, 1)):
         with monkeypatch.context() as patch:
-            patch.setattr("search.attempts.cause", lambda folder, cause=cause: cause)
+            patch.setattr("search.trials.attempts.cause", lambda folder, cause=cause: cause)
             rows = rest(a_process(trials, limit={"minutes": "auto", "guess_seconds": 1.0}))
         assert sum("result" in row for row in rows) == 2
         assert set(steps) == {together}

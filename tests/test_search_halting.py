@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from search import halting
 from search.failures import EndNow
-from search.halting import Halt, Leave, Look
+from search.running import halting
+from search.running.halting import Halt, Leave, Look
 
 
 @pytest.fixture

@@ -7,15 +7,15 @@ import pytest
 from hands import GB, ONE, a_desk, a_job, a_row, numbers, states
 from optuna.trial import TrialState
 
-from search import halting
 from search.failures import LOST_TRIES
-from search.grouping import together_bytes
-from search.halting import Halt
-from search.packing import Packer
-from search.placing import StudyScheduler, StudySearcher
-from search.records import Records
-from search.rooms import room_of
+from search.planning.grouping import together_bytes
+from search.planning.packing import Packer
+from search.planning.rooms import room_of
+from search.running import halting
+from search.running.halting import Halt
+from search.running.placing import StudyScheduler, StudySearcher
 from search.settings import Cluster
+from search.study.records import Records
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from test_search_deciding import a_decider, a_job, run
 
-from search import files, ledger
-from search.deciding import Decider
+from search import files
+from search.study import ledger
+from search.study.deciding import Decider
 
 
 @pytest.fixture

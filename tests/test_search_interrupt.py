@@ -9,7 +9,7 @@ import pytest
 from commands import ONE, end, finish, nothing_left, start, states, until
 
 from search import files
-from search.tracking import SIGNATURE, client
+from search.recording.tracking import SIGNATURE, client
 
 pytestmark = pytest.mark.slow
 

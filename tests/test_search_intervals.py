@@ -8,9 +8,9 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 from test_search_metrics import TAGS, example
 
-from search import intervals
-from search.intervals import BETTER, TIE, WORSE, draw, interval, numbered, paired, student, told_apart
-from search.metrics import score
+from search.scoring import intervals
+from search.scoring.intervals import BETTER, TIE, WORSE, draw, interval, numbered, paired, student, told_apart
+from search.scoring.metrics import score
 
 NORMAL = float(stats.norm.ppf(0.975))
 ORACLES = {"roc_auc": roc_auc_score, "pr_auc": average_precision_score}

@@ -7,7 +7,8 @@ import pytest
 from clip_scores import a_network, leave_trial
 
 import zoo
-from search import files, leaderboard
+from search import files
+from search.results import leaderboard
 from search.settings import SearchError, Training, TrialSettings
 
 

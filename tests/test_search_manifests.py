@@ -11,7 +11,7 @@ import ray
 import yaml
 
 from search.files import TRIALS
-from search.records import STORAGE
+from search.study.records import STORAGE
 from search.words import read_words
 
 MANIFESTS = Path(__file__).parent.parent / "search" / "manifests"

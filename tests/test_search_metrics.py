@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from search.metrics import score, weighted
+from search.scoring.metrics import score, weighted
 
 TAGS = tuple(f"tag{i}" for i in range(5))
 

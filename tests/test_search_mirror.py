@@ -8,8 +8,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.mirror import ONLY, Mirror
 from search.settings import SearchError
+from search.study.mirror import ONLY, Mirror
 
 NAME = "one"
 

@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 import torch
 
-from search.optimizer import Optimizer, make
 from search.settings import OPTIMIZERS
+from search.trials.optimizer import Optimizer, make
 
 TORCHS_OWN = {
     "nesterov": partial(torch.optim.SGD, momentum=0.9, nesterov=True),

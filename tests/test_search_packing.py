@@ -4,13 +4,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from search import data, ledger, packing, spaces, throughput, worker
-from search.deciding import Decider
-from search.desk import Desk
-from search.job import Job
-from search.packing import CONTEXT_BYTES, MARGIN, MOST_ON_ONE, Packer, Seen
-from search.rooms import room_of
+from search import spaces
+from search.planning import data, packing, throughput
+from search.planning.job import Job
+from search.planning.packing import CONTEXT_BYTES, MARGIN, MOST_ON_ONE, Packer, Seen
+from search.planning.rooms import room_of
+from search.running.desk import Desk
 from search.settings import Cluster
+from search.study import ledger
+from search.study.deciding import Decider
+from search.trials import worker
 from search.words import read_words
 
 GB = 10**9

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from wayward_server import Server, says, sends, serving
 
-from search import password
+from search.recording import password
 from search.settings import SearchError
 
 

@@ -12,10 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from search import data, estimates, files, plan, spaces, throughput
-from search.estimates import Outlook
-from search.hardware import KINDS, Machines, kind, machines
-from search.job import Job, Rejected, Work
+from search import files, spaces
+from search.planning import data, estimates, plan, throughput
+from search.planning.estimates import Outlook
+from search.planning.hardware import KINDS, Machines, kind, machines
+from search.planning.job import Job, Rejected, Work
 from search.run import main
 from search.settings import Cluster, ConfigError
 from search.words import read_words
@@ -64,8 +65,8 @@ def test_points_that_are_no_network_are_listed_with_the_reason(
 
 @pytest.mark.usefixtures("fresh_home")
 def test_a_search_trains_what_is_left_when_points_are_rejected(tmp_path: Path) -> None:
-    from search import ledger
-    from search.deciding import Decider
+    from search.study import ledger
+    from search.study.deciding import Decider
 
     (tmp_path / "mixed.py").write_text(MIXED)
     job = a_job(f"space={tmp_path / 'mixed.py'}")
@@ -141,7 +142,7 @@ def test_a_plan_for_another_cluster_says_what_it_takes_for_granted(
 ) -> None:
     said = planned(capsys, "space=smoke", "dataset=demo", "cluster.address=10.0.0.1:6379")
     assert "taken to be like this machine; say what it is with cluster.gpus=N cluster.device=NAME" in said
-    monkeypatch.setattr("search.hardware.local_gpus", lambda: 0)
+    monkeypatch.setattr("search.planning.hardware.local_gpus", lambda: 0)
     said = planned(capsys, "space=smoke", "dataset=demo", "cluster.gpus=4")
     assert "cluster 4 x NVIDIA H200 (taken to be NVIDIA H200; say which with cluster.device=NAME)" in said
     said = planned(capsys, "space=smoke", "dataset=demo", "cluster.gpus=4", "cluster.device=Abacus")

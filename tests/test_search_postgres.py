@@ -10,8 +10,8 @@ import optuna
 import pytest
 from postgres import PASSWORD, postgres
 
-from search.driving import only_driver
 from search.settings import SearchError
+from search.study.driving import only_driver
 
 SPACE = '''"""Two: two small networks."""
 from search.spaces import Point

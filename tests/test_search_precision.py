@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from search.precision import check, computing, full
 from search.settings import SearchError, Training
+from search.trials.precision import check, computing, full
 
 CPU = torch.device("cpu")
 

@@ -8,11 +8,13 @@ import pytest
 from optuna.trial import TrialState
 
 from datasets.home import home
-from search import data, files, ledger, pruning, spaces
-from search.deciding import Assignment, Decider
-from search.job import Job
-from search.records import ledger_file
+from search import files, spaces
+from search.planning import data
+from search.planning.job import Job
 from search.settings import ConfigError
+from search.study import ledger, pruning
+from search.study.deciding import Assignment, Decider
+from search.study.records import ledger_file
 from search.words import group_names, read_words
 
 STAGES, EPOCHS = 2, 3  # of the schedule below, each

@@ -9,12 +9,14 @@ from made_searches import a_search, trained
 from published_runs import TAGS, a_folder, a_run, scores
 
 import datasets
-from search import files, restored, score_table
+from search import files
 from search.publish import find_run, main
-from search.publishing import Published, publish
-from search.score_table import ClipScores
+from search.recording.publishing import Published, publish
+from search.recording.tracking import client
+from search.scoring import score_table
+from search.scoring.score_table import ClipScores
 from search.settings import SearchError
-from search.tracking import client
+from search.trials import restored
 
 
 @pytest.fixture
@@ -313,7 +315,7 @@ def test_publishing_makes_no_store_where_there_is_none(tmp_path: Path, capsys) -
 
 
 def test_a_search_says_what_became_of_its_winner(monkeypatch: pytest.MonkeyPatch) -> None:
-    from search import conclusion
+    from search.results import conclusion
 
     said: list[str] = []
     console = SimpleNamespace(print=lambda text, **more: said.append(text))

@@ -9,7 +9,7 @@ from optuna.samplers import GPSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from search.recall import BEST, MOST, Bounded, Recall, bounded
+from search.study.recall import BEST, MOST, Bounded, Recall, bounded
 
 
 def a_study(sampler: optuna.samplers.BaseSampler | None = None, *directions: str) -> optuna.Study:

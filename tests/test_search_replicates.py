@@ -11,13 +11,13 @@ import pytest
 import torch
 
 import zoo
-from search import training
 from search.failures import Diverged
-from search.feed import Feed, open_feed
-from search.replicates import fit_together
 from search.settings import SearchError, Training
-from search.team import Team
-from search.training import Batch, Epoch, Fit
+from search.trials import training
+from search.trials.feed import Feed, open_feed
+from search.trials.replicates import fit_together
+from search.trials.team import Team
+from search.trials.training import Batch, Epoch, Fit
 
 SMALL = Training(learning_rates=(0.05, 0.01), epochs_per_stage=2, batch_size=8)
 RAW, MEL = "samplecnn_m3_n3_s729", "melcnn_m3_n3_s729_w729"

@@ -10,11 +10,13 @@ import optuna
 import pytest
 from clip_scores import a_network, leave_trial
 
-from search import compare, files, named, rescore, scores
-from search.ledger import About
+from search import compare, files, rescore
+from search.recording.told import REPLACED
+from search.recording.tracking import SIGNATURE, STUDY, client
+from search.results import named
+from search.scoring import scores
 from search.settings import SearchError, Training, TrialSettings
-from search.told import REPLACED
-from search.tracking import SIGNATURE, STUDY, client
+from search.study.ledger import About
 
 ONE, OTHER = "samplecnn_m3_n4_s729", "samplecnn_m3_n5_s243"
 ABOUT = About("Does it work?", "table2", "small", "python -m search.run")

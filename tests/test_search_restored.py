@@ -10,10 +10,12 @@ from safetensors.torch import load_file, save_file
 
 import datasets
 import zoo
-from search import files, restored, score_table
+from search import files
 from search.publish import main
+from search.scoring import score_table
 from search.settings import SearchError, Training, TrialSettings
-from search.trial import Trial
+from search.trials import restored
+from search.trials.trial import Trial
 
 
 @pytest.fixture

@@ -12,11 +12,13 @@ import pytest
 from rich.console import Console
 
 import zoo
-from search import data, files, ledger, objectives, sampling, spaces
-from search.deciding import Assignment, Decider
-from search.job import Job
+from search import files, spaces
+from search.planning import data
+from search.planning.job import Job
 from search.settings import ConfigError
 from search.spaces import Point, Space, joint, tuned
+from search.study import ledger, objectives, sampling
+from search.study.deciding import Assignment, Decider
 from search.words import read_words
 
 MEMORY = "storage=sqlite:///:memory:"  # for tests that start one driver only

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from search.schedule import WARM_SHARE, Progress, learning_rate
 from search.settings import Training
+from search.trials.schedule import WARM_SHARE, Progress, learning_rate
 
 PAPER = Training()
 

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from clip_scores import TAGS, a_network
 
-from search import resamples, score_table, scores
-from search.intervals import interval
-from search.metrics import score
+from search.scoring import resamples, score_table, scores
+from search.scoring.intervals import interval
+from search.scoring.metrics import score
 from search.settings import SearchError
 
 

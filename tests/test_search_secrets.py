@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from search.records import no_ledger_yet, storage_url
 from search.run import main
 from search.settings import without_password
+from search.study.records import no_ledger_yet, storage_url
 
 
 def test_passwords_are_in_nothing_that_is_shown() -> None:

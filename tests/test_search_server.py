@@ -13,10 +13,11 @@ from mlflow_server import PASSWORD, USER, Server
 from postgres import postgres
 from test_search_tracking import ONE, OTHER, a_search, a_trial
 
-from search import files, score_table
-from search import password as password_of_mlflow
+from search import files
+from search.recording import password as password_of_mlflow
+from search.recording.tracking import SIGNATURE, Tracker, client
+from search.scoring import score_table
 from search.settings import SearchError
-from search.tracking import SIGNATURE, Tracker, client
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from commands import ONE, end, finish, nothing_left, start, states, until
 
-from search import files, throughput
+from search import files
+from search.planning import throughput
 
 pytestmark = pytest.mark.slow
 SMALL = ("dataset=demo", "budget=small", "budget.multiply_adds_per_epoch=5e8")

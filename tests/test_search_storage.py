@@ -18,10 +18,10 @@ from test_search_training import settings
 import zoo
 from search import files, storage
 from search.failures import AWAY, StorageAway, kind_of
-from search.process import TrialProcess
+from search.running.process import TrialProcess
 from search.settings import Cluster, ConfigError
 from search.storage import StorageError
-from search.trial import Trial
+from search.trials.trial import Trial
 
 KEY = "0123456789abcdef"
 

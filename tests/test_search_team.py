@@ -13,8 +13,8 @@ from ray_head import ray_head
 from team_training import BATCH, loaded, train
 
 from search.settings import TrialSettings
-from search.team import ALONE, Team, share_layers
-from search.trial import Trial
+from search.trials.team import ALONE, Team, share_layers
+from search.trials.trial import Trial
 from zoo.together import FEWEST_FRAMES, trained_together
 from zoo.tower import ConvBlock
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from search import estimates, plan, throughput
-from search.job import Work
 from search.machine import local_device
+from search.planning import estimates, plan, throughput
+from search.planning.job import Work
 from search.settings import Training, TrialSettings
 
 

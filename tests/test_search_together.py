@@ -10,8 +10,8 @@ import pytest
 from commands import end, finish, nothing_left, start, states, until, workers
 
 from search import files
-from search.process import TrialProcess
-from search.tracking import SIGNATURE, client
+from search.recording.tracking import SIGNATURE, client
+from search.running.process import TrialProcess
 
 pytestmark = pytest.mark.slow
 

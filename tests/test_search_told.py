@@ -7,12 +7,13 @@ import mlflow.entities  # noqa: F401  (takes seconds, before any patience counts
 import pytest
 from mlflow_in_memory import PATIENCE_SECONDS, SEARCH, Store, an_assignment, end, once, report
 
-from search import files, tracking
-from search.conclusion import lacking
-from search.deciding import Ended
+from search import files
+from search.recording import tracking
+from search.recording.told import REPLACED, RESULT
+from search.recording.tracking import SIGNATURE, Tracker
+from search.results.conclusion import lacking
 from search.settings import digest
-from search.told import REPLACED, RESULT
-from search.tracking import SIGNATURE, Tracker
+from search.study.deciding import Ended
 
 
 @pytest.fixture

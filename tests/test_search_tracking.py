@@ -12,9 +12,11 @@ from clip_scores import a_network, leave_trial
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from search import environment, files, notes, usage
-from search.deciding import Assignment
-from search.tracking import SIGNATURE, STUDY, SearchRun, Tracker, client
+from search import environment, files
+from search.recording import notes
+from search.recording.tracking import SIGNATURE, STUDY, SearchRun, Tracker, client
+from search.study.deciding import Assignment
+from search.trials import usage
 
 ONE, OTHER = "samplecnn_m3_n4_s729", "samplecnn_m3_n5_s243"
 CODE = {"git_commit": "abcdef0123456789", "git_dirty": True, "command": "python -m search.run space=table2"}

@@ -14,16 +14,18 @@ import torch
 
 import datasets
 import zoo
-from search import files, named, rescore, worker
-from search import trial as trials
-from search.evaluation import evaluate
+from search import files, rescore
 from search.failures import Diverged
-from search.feed import open_feed
-from search.metrics import score
-from search.optimizer import Optimizer
+from search.results import named
+from search.scoring.metrics import score
 from search.settings import Training, TrialSettings
-from search.training import Fit, copied
-from search.trial import Paused, Trial
+from search.trials import trial as trials
+from search.trials import worker
+from search.trials.evaluation import evaluate
+from search.trials.feed import open_feed
+from search.trials.optimizer import Optimizer
+from search.trials.training import Fit, copied
+from search.trials.trial import Paused, Trial
 
 SMALL = Training(learning_rates=(0.05, 0.01), epochs_per_stage=2, batch_size=8)
 NETWORK = "samplecnn_m3_n3_s729"

@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 from safetensors.torch import load_file
 
-from search.tracking import SIGNATURE, STUDY, client
+from search.recording.tracking import SIGNATURE, STUDY, client
 
 pytestmark = pytest.mark.slow
 
@@ -199,7 +199,7 @@ def test_a_reused_worker_trains_as_a_fresh_one(
     searched: tuple[Path, str], demo_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two trials in this one process, against the same in the search's own, one of them killed and resumed."""
-    from search.process import TrialProcess
+    from search.running.process import TrialProcess
 
     done, _ = searched
     (study,) = studies(done)

@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from search import data, spaces
-from search.job import Job
+from search import spaces
+from search.planning import data
+from search.planning.job import Job
 from search.words import read_words
 
 # Trackers, samplers, metrics, databases, servers and what only drivers and dashboards need.
@@ -16,7 +17,7 @@ UNUSED = {
 }
 WHOLE_TRIAL = """
 import json, sys
-from search.process import TrialProcess
+from search.running.process import TrialProcess
 
 process = TrialProcess.__new__(TrialProcess)  # without Tune around it, which would set it up by itself
 process.setup(json.loads(sys.argv[1]))

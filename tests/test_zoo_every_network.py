@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import zoo
-from search import worker
-from search.optimizer import make
+from search.trials import worker
+from search.trials.optimizer import make
 from zoo.counting import counted
 from zoo.multilevel import accept_untrained
 from zoo.network import WaveNetwork

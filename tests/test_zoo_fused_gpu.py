@@ -171,7 +171,7 @@ def _check_side_by_side(
 
 def in_float32() -> torch.backends.ContextProp:
     """Convolutions and products without TF32, which no device but a GPU knows."""
-    from search.precision import computing
+    from search.trials.precision import computing
 
     return computing("float32", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
@@ -212,7 +212,7 @@ def test_a_block_shows_what_is_no_number(value: float, on_processor: torch.devic
 def test_a_network_on_a_gpu_is_its_layers(
     name: str, precision: str, steps: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from search.precision import computing, full
+    from search.trials.precision import computing, full
 
     torch.manual_seed(0)
     network = zoo.create(name, dropout=0.0).cuda().train()

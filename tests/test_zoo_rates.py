@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import zoo
-from search.feed import Feed, open_feed
+from search.trials.feed import Feed, open_feed
 
 ENTRY = replace(zoo.entry("samplecnn_m3_n9_s3"), sample_rate_hz=16000)
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from search import worker
-from search.graphs import Stepper
-from search.optimizer import Optimizer, make
-from search.replicates import stepper_of
 from search.settings import FLOAT32
+from search.trials import worker
+from search.trials.graphs import Stepper
+from search.trials.optimizer import Optimizer, make
+from search.trials.replicates import stepper_of
 from zoo.noise import Chance
 
 from .stepping import gradients_of

@@ -37,7 +37,7 @@ def make(home: Path, trials: int, epochs: int) -> None:
     """A search in the ledger, with a folder for each of its trainings as one that has ended leaves it."""
     import optuna
 
-    from search.records import About
+    from search.study.records import About
 
     os.environ["WAVEZOO_HOME"] = str(home)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -80,8 +80,9 @@ def _way(kind: str, **attributes: Any) -> str:
 
 
 def _leave(settings: Any, auc: float, epochs: int, shared: dict[str, Any], number: int) -> None:
-    from search import files, resamples
-    from search.resamples import Resampled
+    from search import files
+    from search.scoring import resamples
+    from search.scoring.resamples import Resampled
 
     own = np.random.default_rng(number)
     scores = {"roc_auc": auc, "pr_auc": 0.3, "tags_scored": TAGS, "loss": 0.1}

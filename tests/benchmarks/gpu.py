@@ -161,8 +161,8 @@ def plain(batch: int, kind: str, name: str) -> Step:
 
 def ours(batch: int, precision: str, graph: bool, kernels: bool, name: str) -> Step:
     """As a search trains it."""
-    from search.graphs import GraphedStep
-    from search.optimizer import make
+    from search.trials.graphs import GraphedStep
+    from search.trials.optimizer import make
 
     from .stepping import LEARNING_RATE, gradients_of, network_of
 
@@ -229,7 +229,7 @@ def bounds() -> Iterator[str]:
     """What this GPU can do: copies, and products of matrices in every precision."""
     import torch
 
-    from search.precision import computing
+    from search.trials.precision import computing
 
     source = torch.rand(2**28, device="cuda")
     target = torch.empty_like(source)

@@ -14,11 +14,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from search import data, files, ledger, spaces
-from search.deciding import Assignment, Decider
-from search.delivering import EPOCH_METRICS
-from search.job import Job
-from search.tracking import SearchRun
+from search import files, spaces
+from search.planning import data
+from search.planning.job import Job
+from search.recording.delivering import EPOCH_METRICS
+from search.recording.tracking import SearchRun
+from search.study import ledger
+from search.study.deciding import Assignment, Decider
 from search.words import read_words
 
 MADE_UP = data.Data(

@@ -15,12 +15,12 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
-from search import recall
-from search.board import Board
-from search.deciding import Decider
-from search.mirror import Mirror
+from search.recording.tracking import Tracker
+from search.running.board import Board
 from search.spaces import joint
-from search.tracking import Tracker
+from search.study import recall
+from search.study.deciding import Decider
+from search.study.mirror import Mirror
 
 from .instant import a_decider, a_search_run, made_up_home, result, row, settle
 

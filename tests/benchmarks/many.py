@@ -82,7 +82,7 @@ def benchmark(wanted: Settings, say: Say = print) -> None:
     """Measure network after network, and say the table as it grows. raises: DatasetError where there is no GPU."""
     import torch
 
-    from search import worker
+    from search.trials import worker
 
     if wanted.device == "cuda" and not torch.cuda.is_available():
         raise DatasetError("device=cuda: this machine has no GPU that torch can use; take device=cpu")

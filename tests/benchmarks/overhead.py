@@ -66,7 +66,7 @@ def benchmark(wanted: Settings, say: Say) -> None:
 def _measure(part: str, wanted: Settings, say: Say) -> None:
     # Only what is measured is loaded: Ray, MLflow and Optuna take seconds each, and memory.
     if part == "trial":
-        import search.placing  # noqa: F401  (before Ray itself, which reads at its import what is set in there)
+        import search.running.placing  # noqa: F401  (before Ray itself, which reads at its import what is set in there)
 
         from .instant_trials import instant_trials
 

@@ -19,8 +19,8 @@ import optuna
 from optuna.trial import TrialState
 
 import zoo
-from search.pruning import Epochs, Stopper, pruner_of
 from search.settings import Settings
+from search.study.pruning import Epochs, Stopper, pruner_of
 from search.words import group_names, read_words
 
 SEEDS, AT_ONCE = 20, 8

@@ -102,7 +102,7 @@ def benchmark(wanted: Settings, say: Say = print) -> None:
     """Train, and say the table as it grows. raises: DatasetError where there is no such data set or GPU."""
     import torch
 
-    from search import worker
+    from search.trials import worker
 
     if wanted.device == "cuda" and not torch.cuda.is_available():
         raise DatasetError("device=cuda: this machine has no GPU that torch can use; take device=cpu")
@@ -140,10 +140,10 @@ def course(name: str, training: Training, seed: int, wanted: Settings) -> Course
     import torch
 
     import zoo
-    from search.evaluation import evaluate
-    from search.feed import open_feed
-    from search.metrics import score
-    from search.training import Fit
+    from search.scoring.metrics import score
+    from search.trials.evaluation import evaluate
+    from search.trials.feed import open_feed
+    from search.trials.training import Fit
 
     entry = zoo.entry(name)
     train, valid, test = (

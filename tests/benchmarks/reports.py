@@ -20,10 +20,10 @@ from threading import Event, Thread
 import numpy as np
 
 from search import files
-from search.deciding import Assignment
-from search.delivering import EPOCH_METRICS
+from search.recording.delivering import EPOCH_METRICS
+from search.recording.tracking import SIGNATURE, Tracker
 from search.spaces import Point
-from search.tracking import SIGNATURE, Tracker
+from search.study.deciding import Assignment
 
 from .instant import a_decider, a_search_run, made_up_home, row
 

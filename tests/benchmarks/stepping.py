@@ -57,7 +57,7 @@ def network_of(form: str, name: str) -> nn.Module:
 def step_of(form: str, name: str, batch: int, threads: int) -> Step:
     """One step of training on noise: ours as a worker of a search takes it, or plain PyTorch's in a default process."""
     if form == "ours":
-        from search import worker
+        from search.trials import worker
 
         worker.prepare(threads)
     torch.set_num_threads(threads)
@@ -75,7 +75,7 @@ def step_of(form: str, name: str, batch: int, threads: int) -> Step:
 
 def gradients_of(network: nn.Module, precision: str) -> Callable[[Tensor, Tensor], Tensor]:
     """What leaves the gradients of a batch in a network's parameters and returns its mean loss."""
-    from search.precision import computing, full
+    from search.trials.precision import computing, full
 
     def gradients(waves: Tensor, tags: Tensor) -> Tensor:
         with computing(precision, waves.device) as forwards:
@@ -89,7 +89,7 @@ def gradients_of(network: nn.Module, precision: str) -> Callable[[Tensor, Tensor
 
 
 def _our_update(network: nn.Module) -> Step:
-    from search.optimizer import make
+    from search.trials.optimizer import make
 
     optimizer = make("nesterov", network.parameters())
     return lambda: optimizer.step(LEARNING_RATE)

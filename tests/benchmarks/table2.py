@@ -99,7 +99,7 @@ def benchmark(wanted: Settings, say: Say = print) -> None:
 
 def seconds(name: str, wanted: Settings) -> float:
     """Of one step: the median of the rounds."""
-    from search import worker
+    from search.trials import worker
 
     from . import gpu
     from .crowd import one_by_one

@@ -63,7 +63,7 @@ def in_ledger(home: Path, rates: Sequence[float]) -> dict[str, Any]:
 
 
 def in_mlflow(home: Path, seen: Mapping[str, int]) -> dict[str, Any]:
-    from search.tracking import SIGNATURE, STUDY, client
+    from search.recording.tracking import SIGNATURE, STUDY, client
 
     mlflow = client(f"sqlite:///{home / 'mlflow.db'}")
     (experiment,) = (each for each in mlflow.search_experiments() if each.name != "Default")

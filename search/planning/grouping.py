@@ -1,0 +1,63 @@
+"""Which trials one process trains step by step together, and how many: a plain decision, made by the driver."""
+
+import sys
+from collections.abc import Callable
+
+from search.planning.job import PROCESS_BYTES, Work
+from search.planning.packing import Packer
+from search.planning.rooms import Room
+from search.settings import AUTO, TrialSettings, digest
+
+# What a trial's settings may differ in from those of a trial that it goes together with: nothing that changes what a
+# step computes, how large it is, or how many of them make an epoch.
+OWN = {"seed"}
+OWN_OPTIONS = {"dropout"}
+OWN_TRAINING = {
+    *("learning_rates", "epochs_per_stage", "patience", "one_cycle", "lr_decay"),
+    *("optimizer", "momentum", "weight_decay", "norm_momentum"),
+}
+# Measured on an H100 at a batch of 23 (tests/benchmarks/README.md, Many): eight as one are 1.63 times as fast as one by
+# one where a step is 0.35e9 multiply-adds forward (3^4 frame-level), and 1.30 times where it is 1.65e9 (3^6). Larger
+# networks keep a GPU busy by themselves, and more than eight were not measured.
+MOST_BY_ITSELF, PAYS_BELOW = 8, 2e9
+
+
+def kind(settings: TrialSettings) -> str:
+    """The same for trials that can go together."""
+    told = settings.to_json()
+    told["options"] = {key: value for key, value in told["options"].items() if key not in OWN_OPTIONS}
+    told["training"] = {key: value for key, value in told["training"].items() if key not in OWN_TRAINING}
+    return digest({key: value for key, value in told.items() if key not in OWN})
+
+
+def together_bytes(work: Work, trials: int) -> int:
+    """What a process needs that trains so many of a kind: what is a process's own it needs once."""
+    return PROCESS_BYTES + trials * (work.memory_bytes - PROCESS_BYTES)
+
+
+def most_together(wanted: int | str, work: Work, room: Room, packer: Packer, left: Callable[[], int]) -> int:
+    """How many trials of a kind one process is to train: as many as pay and as fit.
+
+    wanted: the word.
+    left:   gives how many trainings the search still has to start. A GPU that idles gains nothing from those that go
+            together on another.
+    """
+    if packer.fixed is not None and packer.fixed > 1:  # several processes share its steps
+        return 1
+    if wanted == AUTO:
+        step = work.multiply_adds * work.trial.training.batch_size
+        if not packer.gpus or step > PAYS_BELOW:
+            return 1
+        most = min(MOST_BY_ITSELF, -(-left() // max(int(packer.gpus), 1)))
+    else:
+        most = int(wanted)
+    return max(min(most, _that_fit(work, room, packer)), 1)
+
+
+def _that_fit(work: Work, room: Room, packer: Packer) -> int:
+    """Into the memory of one process, as far as anyone knows it."""
+    if packer.gpus:
+        return packer.most_in_one(work.family, work.memory_bytes)
+    if not room.memory_bytes:
+        return sys.maxsize
+    return (room.memory_bytes - PROCESS_BYTES) // max(work.memory_bytes - PROCESS_BYTES, 1)

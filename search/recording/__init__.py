@@ -1,0 +1,1 @@
+"""MLflow: runs, what it has been told, and the registry with its gate."""

@@ -1,0 +1,197 @@
+"""What lies under WAVEZOO_HOME that nothing needs any more: found by what refers to it, never by a guess.
+
+A trial is needed while a search of the ledger or a run of MLflow's names it, and in use while its lock is held.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from fcntl import LOCK_EX, LOCK_NB, flock
+from pathlib import Path
+
+from datasets.build import BUILDING
+from datasets.errors import nearest
+from datasets.home import home
+from search import files
+from search.recording.told import Told
+from search.recording.tracking import SQLITE, client, tracking_uri
+from search.settings import SearchError, without_password
+from search.study.records import Record, Records
+
+DAY_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What may go. loses: what its end costs."""
+
+    name: str
+    what: str
+    loses: str
+
+
+KINDS = (
+    Kind("parts", "files that killed writers left half-written", "nothing"),
+    Kind("filters", "what pages of filters have computed", "it is computed again when it is looked at"),
+    Kind("builds", "data sets whose build did not end", "their build begins anew"),
+    Kind("states", "where trials that were stopped early would go on", "they would begin anew"),
+    Kind("trials", "trials that no search and no run of MLflow's names", "their scores and weights"),
+)
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """kind: a name of KINDS. path: a file or folder below home(). n_bytes: what it takes on the disk."""
+
+    kind: str
+    path: Path
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class References:
+    """Who names which trial. records: of the ledger, by signature. runs: signatures of MLflow's runs."""
+
+    records: Mapping[str, Sequence[Record]]
+    runs: frozenset[str]
+
+    def over(self, signature: str) -> bool:
+        """Whether every search that names the trial has stopped it early, for good; a failed one may be tried again."""
+        named = self.records.get(signature, ())
+        return bool(named) and all(each.outcome == "stopped" for each in named)
+
+    def nobody(self, signature: str) -> bool:
+        return signature not in self.records and signature not in self.runs
+
+
+def references(storage: str | None, tracking: str | None) -> References:
+    """Who names trials. storage, tracking: as in the words of search.run. raises: SearchError if one can't be read."""
+    records: dict[str, list[Record]] = {}
+    for record in Records(storage).everything():
+        records.setdefault(record.signature, []).append(record)
+    return References(records, _runs(tracking_uri(tracking)))
+
+
+def _runs(uri: str) -> frozenset[str]:
+    """Signatures of the trials that MLflow holds; the registry's models are of its runs."""
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
+        return frozenset()
+    found: set[str] = set()
+    try:
+        mlflow = client(uri)
+        for experiment in mlflow.search_experiments():
+            told = Told()  # of one experiment
+            told.learn(mlflow, experiment.experiment_id)
+            found |= told.signatures
+    except Exception as error:  # whatever a server can do
+        said = " ".join(str(error).split())[:200]
+        raise SearchError(
+            without_password(f"MLflow at {uri} can't be asked which trials it names: {said}")
+        ) from error
+    return frozenset(found)
+
+
+def find(named: References, unchanged_seconds: float = DAY_SECONDS) -> list[Leftover]:
+    """All leftovers below home(). unchanged_seconds: what has changed since is somebody's."""
+    before = time.time() - unchanged_seconds
+    return [each for each in _all(named) if _changed(each.path) <= before]
+
+
+def _all(named: References) -> Iterator[Leftover]:
+    place = home()
+    for kind, found in (
+        ("parts", _half_written(place)),
+        ("filters", place.glob("filters/*")),
+        ("builds", _unfinished(place / "datasets")),
+        ("states", _states(place / "trials", named)),
+        ("trials", (each for each in _folders(place / "trials") if named.nobody(each.name))),
+    ):
+        yield from (Leftover(kind, path, size(path)) for path in sorted(found) if not _in_use(path))
+
+
+def _half_written(place: Path) -> Iterator[Path]:
+    """Below all folders but `sources`, where a download that was interrupted goes on."""
+    folders = (each for each in place.glob("*") if each.name != "sources")
+    return (
+        part
+        for each in folders
+        for part in (each.rglob("*.part") if each.is_dir() else [each])
+        if part.name.endswith(".part")
+    )
+
+
+def _unfinished(folder: Path) -> Iterator[Path]:
+    return (each for each in _folders(folder) if not (each / "card.json").exists())
+
+
+def _states(folder: Path, named: References) -> Iterator[Path]:
+    over = [each for each in _folders(folder) if named.over(each.name)]
+    states = (each / name for each in over for name in (files.STATE, files.MOMENT))
+    return (path for path in states if path.is_file())
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [each for each in folder.glob("*") if each.is_dir() and not each.is_symlink()]
+
+
+def _in_use(path: Path) -> bool:
+    with _held(path) as mine:
+        return not mine
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[bool]:
+    """Keep trials and builds away from a path while the block runs; False if one of them has it."""
+    folder = path if path.is_dir() else path.parent
+    with ExitStack() as open_files:
+        try:
+            for lock in (folder / files.LOCK, folder / BUILDING):
+                if lock.is_file():
+                    flock(open_files.enter_context(lock.open("rb")), LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder; links count as what they are, not as what they lead to."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            return sum(size(each) for each in path.iterdir())
+        return path.lstat().st_size
+    except FileNotFoundError:  # gone meanwhile
+        return 0
+
+
+def _changed(path: Path) -> float:
+    """When anything of it was last changed, in seconds since 1970."""
+    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
+    try:
+        return max(each.lstat().st_mtime for each in (path, *inside))
+    except FileNotFoundError:  # whose writer has just taken it away
+        return time.time()
+
+
+def kinds(words: str) -> list[str]:
+    """The kinds that a word names, such as `parts,states`. raises: SearchError for one that is unknown."""
+    known = [each.name for each in KINDS]
+    for word in words.split(","):
+        if word not in known:
+            raise SearchError(f"delete={word}: {nearest(word, known)}")
+    return words.split(",")
+
+
+def remove(leftovers: Sequence[Leftover], tell: Callable[[Leftover], None] = lambda each: None) -> None:
+    """Delete them. tell: hears of each that is gone. What someone has begun to use meanwhile stays."""
+    for each in leftovers:
+        with _held(each.path) as mine:
+            if not mine:
+                continue
+            if each.path.is_dir():
+                shutil.rmtree(each.path)
+            else:
+                each.path.unlink(missing_ok=True)
+        tell(each)

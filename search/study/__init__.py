@@ -1,0 +1,1 @@
+"""Optuna: the ledger, what is tried next, and what is stopped early."""

@@ -1,0 +1,191 @@
+"""The ledger of a search: its Optuna study, in its own storage.
+
+The study remembers what was asked for, what runs, what each epoch scored and how each trial ended.
+"""
+
+import importlib.util
+import inspect
+import json
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from datasets.errors import nearest
+from datasets.home import home, made_home
+from search import files
+from search.planning.job import Job
+from search.settings import Choice, ConfigError, SearchError, TrialSettings, without_password
+from search.study.mirror import Mirror
+from search.study.recall import bounded
+from search.study.records import ELSEWHERE, GPUS, About, no_ledger_yet, storage_url
+
+BEGUN = "begun"  # the attribute of a study that says where its first command kept its trials
+NEEDS = {"CmaEsSampler": "cmaes"}  # packages that Optuna does not bring along
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A search as its ledger tells it. trials: the settings of those that trained to their end."""
+
+    name: str
+    about: About
+    trials: list[TrialSettings]
+
+
+def open_study(job: Job) -> optuna.Study:
+    """The study of the job's name, made where there is none, with what a reader must know of it.
+
+    raises: ConfigError if the sampler can't be made, SearchError if the storage can't be reached.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    made_home()
+    settings, url = job.settings, storage_url(job.settings.storage)
+    ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
+    directions = [ways[each.direction] for each in settings.looked_for]
+    try:
+        database = optuna.storages.RDBStorage(url)
+        optuna.create_study(
+            storage=database, study_name=job.study, directions=directions, load_if_exists=True
+        )
+        study = optuna.load_study(study_name=job.study, storage=Mirror(database, job.study))
+        known = len(study.get_trials(deepcopy=False))
+    except Exception as error:  # drivers of databases raise what they like
+        raise SearchError(without_password(f"can't open the ledger {url}: {error}")) from error
+    if study.user_attrs.get("identity", job.identity) != job.identity:
+        raise ConfigError(
+            f"study={job.study} holds a search with another space, budget, data, seed or objectives; "
+            f"give this one another name"
+        )
+    # Started again from the same seed, a sampler would draw the points again that it drew first.
+    study.sampler = bounded(make(settings.sampler, optuna.samplers, seed=settings.seed + known), study)
+    # A sampler that has run out of points stops the study, which Optuna allows its own loop only; the decider goes on.
+    study.stop = lambda: None  # type: ignore[method-assign]
+    if not known:
+        study.set_user_attr(BEGUN, _here())
+    study.set_user_attr("identity", job.identity)
+    study.set_user_attr("about", asdict(About.of(job)))
+    return study
+
+
+def _here() -> dict[str, str]:
+    """Where a command of this environment keeps its trials."""
+    return {
+        "host": os.uname().nodename,
+        "home": str(home().resolve()),
+        "storage": os.environ.get(files.TRIALS, ""),
+    }
+
+
+def left_elsewhere(study: optuna.Study, wanted: Iterable[TrialSettings]) -> str:
+    """A line for a person where the ledger calls trainings done whose folders are not here; "" for none.
+
+    A ledger on a server knows trials of other homes. wanted: of those that it calls done, the ones of this command.
+    Nothing is said where folders are missing from the very place in which the search began: someone took them away.
+    """
+    if os.environ.get(files.TRIALS):
+        return ""  # they are brought from the storage
+    lacking = [each for each in wanted if not (files.trial_folder(each.signature()) / files.RESULT).is_file()]
+    begun = study.user_attrs.get(BEGUN)
+    if not lacking or begun == _here():
+        return ""
+    where = "where that was is not noted" if begun is None else f"the search was begun with {_said(begun)}"
+    have = "training has" if len(lacking) == 1 else "trainings have"
+    return (
+        f"{len(lacking)} {have} ended by the ledger and no folder in {home() / 'trials'}; {where}; this command goes "
+        f"on and trains anew what it needs of them"
+    )
+
+
+def _said(place: Mapping[str, str]) -> str:
+    """A place in the words that lead to it."""
+    if place["storage"]:
+        return f"cluster.storage={place['storage']}"
+    return f"WAVEZOO_HOME={place['home']} on {place['host']}"
+
+
+def enter(trial: optuna.Trial, settings: TrialSettings) -> None:
+    """Say what a trial is; from here on it is in the ledger, with all that is known of it."""
+    trial.set_user_attr("signature", settings.signature())
+    trial.set_user_attr("settings", json.dumps(settings.to_json()))
+    if isinstance(trial.storage, Mirror):
+        trial.storage.enter(trial._trial_id)
+
+
+def read_studies(storage: str | None = None) -> list[Recorded]:
+    """Every search of a storage with the settings of the trials that ended, newest last.
+
+    storage: as in the words; a ledger that does not exist yet holds no search.
+    """
+    url = storage_url(storage)
+    if no_ledger_yet(storage):
+        return []
+    try:
+        studies = [
+            optuna.load_study(study_name=name, storage=url) for name in optuna.get_all_study_names(url)
+        ]
+    except Exception as error:  # drivers of databases raise what they like
+        raise SearchError(without_password(f"can't open the ledger {url}: {error}")) from error
+    return [
+        Recorded(
+            study.study_name, About(**study.user_attrs["about"]), [each for _, each in settings_of(study)]
+        )
+        for study in studies
+        if "about" in study.user_attrs
+    ]
+
+
+def settings_of(
+    study: optuna.Study, states: tuple[TrialState, ...] = (TrialState.COMPLETE,)
+) -> list[tuple[FrozenTrial, TrialSettings]]:
+    """The trials in these states with their settings; proposals that were never to be trained have none."""
+    return [
+        (trial, TrialSettings.from_json(json.loads(trial.user_attrs["settings"])))
+        for trial in study.get_trials(deepcopy=False, states=states)
+        if "settings" in trial.user_attrs
+    ]
+
+
+def spent_seconds(study: optuna.Study) -> float:
+    """Seconds of GPUs that the trials of a study have taken, or of their processors where they had none.
+
+    Each epoch counts once, whichever commands trained it; what another search had trained does not count.
+    """
+    states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
+    spent = {
+        settings.signature(): trial.user_attrs.get(GPUS, 1.0)
+        for trial, settings in settings_of(study, states)
+        if ELSEWHERE not in trial.user_attrs
+    }
+    return sum(
+        gpus * sum(row["seconds"] for row in files.read_epochs(signature))
+        for signature, gpus in spent.items()
+    )
+
+
+def make(choice: Choice, module: Any, **more: Any) -> Any:
+    """A sampler or pruner by the name of its class in Optuna.
+
+    more: arguments that not every class takes, such as a seed; those it doesn't take are left out.
+    """
+    if choice.name not in module.__all__:
+        known = [name for name in module.__all__ if not name.startswith("Base")]
+        raise ConfigError(
+            f"Optuna has no {module.__name__}.{choice.name}; {nearest(choice.name, known, most=1)}"
+        )
+    kind = getattr(module, choice.name)
+    if choice.name in NEEDS and importlib.util.find_spec(NEEDS[choice.name]) is None:
+        raise ConfigError(f"{choice.name} needs a package that is not here: pip install {NEEDS[choice.name]}")
+    taken = {key: value for key, value in more.items() if key in inspect.signature(kind).parameters}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return kind(**taken, **choice.arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{choice.name} can't be made with {dict(choice.arguments)}: {error}") from error

@@ -1,0 +1,135 @@
+"""Several trainings in one process, step by step together: other seeds, learning rates, dropouts, or other networks.
+
+Each keeps all that is its own: its order of the data, its optimizer, its stages, its random numbers. On a GPU their
+steps are one graph, in which each has a stream of its own, so that small networks fill what one leaves idle.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from search.failures import Diverged
+from search.settings import SearchError
+from search.trials.graphs import Gradients, Stepper
+from search.trials.team import ALONE
+from search.trials.training import Batch, Dialogue, Epoch, Fit
+from zoo.noise import Chance, DrawnAhead
+
+
+def fit_together(
+    fits: Sequence[Fit], wanted: Callable[[int], bool] = lambda index: True
+) -> Iterator[tuple[int, Epoch | Diverged]]:
+    """The epochs of all of them, each as it would be alone: (which of them, its epoch).
+
+    A round is an epoch of each; then those go on whose schedule has more, that have not diverged, and that are wanted.
+    The seconds of an epoch are its share of the round's.
+    wanted: asked before each of its epochs with the place of a fit in `fits`: whether it is to go on.
+    raises: SearchError, before anything is trained, if they can't be trained together. What a training raises, once
+            the epochs that have ended are given: it leaves all of them where they are, and `between` of each is called.
+    """
+    _check(fits)
+    chances = [Chance(fit.device) for fit in fits]
+    going = list(range(len(fits)))
+    while going := _going_on(fits, going, wanted):
+        some, own = [fits[i] for i in going], [chances[i] for i in going]
+        with stepper_of([fit.network for fit in some], [fit.gradients for fit in some], own) as stepper:
+            same = going
+            while same == going:
+                said = _one_epoch(some, own, stepper)
+                ends = [(i, end) for i, end in zip(same, said, strict=True) if not isinstance(end, _Raised)]
+                yield from ends
+                for each in said:
+                    if isinstance(each, _Raised):
+                        raise each.error
+                going = _going_on(fits, [i for i, end in ends if isinstance(end, Epoch)], wanted)
+
+
+def _going_on(fits: Sequence[Fit], some: Sequence[int], wanted: Callable[[int], bool]) -> list[int]:
+    return [i for i in some if not fits[i].progress.finished and wanted(i)]
+
+
+@contextmanager
+def stepper_of(
+    networks: Sequence[nn.Module], lanes: Sequence[Gradients], chances: Sequence[Chance]
+) -> Iterator[Stepper]:
+    """What takes a step of each network at once, by its own way to its gradients; see Stepper."""
+    noise = DrawnAhead(networks, chances)
+    on_gpu = chances[0].device.type == "cuda"
+    buffers = [it for network in networks for it in network.buffers()]
+    try:
+        yield Stepper(lanes, lambda: buffers, on_gpu, noise.draw, noise.undrawn)
+    finally:
+        noise.close()
+
+
+def _check(fits: Sequence[Fit]) -> None:
+    if len(counts := {_batches(fit) for fit in fits}) > 1:
+        told = " and ".join(map(str, sorted(counts)))
+        raise SearchError(f"trainings with epochs of {told} batches can't go together; train them apart")
+    if len({fit.device for fit in fits}) > 1:
+        raise SearchError("trainings on several devices can't go together; train them apart")
+    if any(fit.in_epoch for fit in fits):
+        raise SearchError("trainings that are in the middle of an epoch can't go together; end it alone")
+    if any(fit.team != ALONE for fit in fits):
+        raise SearchError("trainings that several processes share can't go together; give each one process")
+    if any(fit.micro_batch_size < fit.training.batch_size for fit in fits):
+        raise SearchError("trainings whose batches are cut in parts to fit into memory can't go together")
+
+
+def _batches(fit: Fit) -> int:
+    return fit.train.split.n_batches(fit.training.batch_size, fit.segments)
+
+
+def _one_epoch(
+    fits: Sequence[Fit], chances: Sequence[Chance], stepper: Stepper
+) -> "list[Epoch | Diverged | _Raised]":
+    """How the epoch of each ends; all have as many batches."""
+    dialogues = [fit.epoch() for fit in fits]
+    losses: Iterable[Tensor | None] = [None] * len(fits)
+    for fit in fits:
+        fit.share = 1 / len(fits)
+    try:
+        while True:
+            said = [_answer(*each) for each in zip(dialogues, chances, losses, strict=True)]
+            if raised := [each for each in said if isinstance(each, _Raised)]:
+                # All have heard of the step that all have taken, and those that would go on may save themselves, too.
+                _leave(fits, chances, [i for i, each in enumerate(said) if isinstance(each, tuple)])
+                return [raised[0] if isinstance(each, tuple) else each for each in said]
+            if ends := [each for each in said if isinstance(each, Epoch | Diverged)]:
+                return [*ends]
+            waves, tags, rates = zip(*(each for each in said if isinstance(each, tuple)), strict=True)
+            optimizers = [fit.optimizer for fit in fits]
+            losses = stepper.step(optimizers, rates, waves, tags)
+    finally:
+        for fit, dialogue in zip(fits, dialogues, strict=True):
+            dialogue.close()
+            fit.share = 1.0
+
+
+@dataclass(frozen=True)
+class _Raised:
+    """What a training raised, as it does where it is to be left."""
+
+    error: BaseException
+
+
+def _answer(dialogue: Dialogue, chance: Chance, loss: Tensor | None) -> Batch | Epoch | Diverged | _Raised:
+    """What a training says to the loss of its batch: the next batch, or how its epoch ends."""
+    with chance.own():
+        try:
+            return dialogue.send(loss)
+        except StopIteration as end:
+            return end.value
+        except Diverged as error:
+            return error
+        except BaseException as error:
+            return _Raised(error)
+
+
+def _leave(fits: Sequence[Fit], chances: Sequence[Chance], those: Sequence[int]) -> None:
+    """They are left because one beside them is: each does what it does where it is left."""
+    for i in those:
+        with suppress(Exception), chances[i].own():
+            fits[i].between()
