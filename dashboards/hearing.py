@@ -18,7 +18,7 @@ from zoo import ZooError
 
 if TYPE_CHECKING:
     from dashboards.jobs import Tell
-    from zoo.tagger import Tagger
+    from zoo.trained.tagger import Tagger
 
 MOST_SECONDS = 2 * 3600.0
 MOST_NAME = 120  # characters of a file's name that are shown
@@ -76,7 +76,7 @@ def hear(
     raises: ZooError, in one line, for a file without audio, or one that is longer than most_seconds.
     """
     from datasets.audio import decode_blocks
-    from zoo.tagger import cut
+    from zoo.trained.tagger import cut
 
     name = shortened(name)
     rate, length = tagger.sample_rate_hz, tagger.segment_samples

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zoo import ZooError
-from zoo.locate import Registered, registered
+from zoo.trained.locate import Registered, registered
 
 if TYPE_CHECKING:
-    from zoo.tagger import Tagger
+    from zoo.trained.tagger import Tagger
 
 FRESH_SECONDS = 10.0  # the registry is asked again after so long, while somebody looks
 AWAY_SECONDS = 15.0  # after which a registry is not waited for
@@ -35,7 +35,7 @@ class Models:
 
     def __init__(self, folder: str | None = None) -> None:
         if folder:
-            from zoo.checkpoint import read_card
+            from zoo.trained.checkpoint import read_card
 
             read_card(folder)
         self._own = [Model(folder, f"{folder} (given at the start)")] if folder else []

@@ -103,7 +103,7 @@ def _warm(models: Models, begun: threading.Event) -> None:
     """What takes seconds to import is imported before somebody asks for it, but does not slow the first page down."""
     begun.wait(IDLE_SECONDS)
     models.wait(IDLE_SECONDS)
-    import_module("zoo.tagger")
+    import_module("zoo.trained.tagger")
     import_module("zoo.filters")
 
 

@@ -7,7 +7,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from zoo import kernels, sample_kernels
+from zoo.fast import kernels, sample_kernels
 
 NUMBERS = ("rows", "pools", "frames", "first", "channels", "programs", "size", "n", "samples")
 PLAIN = ("epsilon", "momentum")

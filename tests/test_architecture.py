@@ -62,7 +62,7 @@ HOMES = {
         "search/recording/publishing.py",
         "search/publish.py",
         "search/results/named.py",
-        "zoo/locate.py",
+        "zoo/trained/locate.py",
         "zoo/served.py",
     },
     "sklearn": set(),  # the tests' oracle
@@ -180,6 +180,6 @@ def test_nothing_is_unpickled_and_files_stay_short() -> None:
         assert "pickle" not in {found.split(".")[0] for found in imports(file)}, name
         calls = re.findall(r"\btorch\.load\b.*", text)
         # Only other people's weights come as pickles, and only their tensors are read.
-        assert not calls or name == "zoo.foreign", name
+        assert not calls or name == "zoo.trained.foreign", name
         assert all("weights_only=True" in call for call in calls), name
         assert text.count("\n") <= 400, f"{name} has {text.count(chr(10))} lines"

@@ -7,7 +7,7 @@ from benchmarks.stepping import Taken
 from torch import nn
 
 import zoo
-from zoo.tower import ConvBlock
+from zoo.layers.tower import ConvBlock
 
 SMALL = "samplecnn_m3_n3_s729"
 

@@ -28,7 +28,7 @@ from dashboards.blocks import Figure, Page, Text
 from dashboards.pages import Listed
 from dashboards.reading import Reading
 from tests.dashboards_server import served
-from zoo.checkpoint import Card, save
+from zoo.trained.checkpoint import Card, save
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
 CHROMIUM = shutil.which("chromium")

@@ -24,9 +24,9 @@ from dashboards.pages import Listed
 from dashboards.reading import Reading
 from tests.dashboards_server import Server, served
 from zoo import ZooError
-from zoo.checkpoint import Card, save
 from zoo.filters import answers
-from zoo.locate import Registered
+from zoo.trained.checkpoint import Card, save
+from zoo.trained.locate import Registered
 
 NETWORK, LAYER = "samplecnn_m3_n3_s729", "front.activation"
 PATIENCE_SECONDS = 60

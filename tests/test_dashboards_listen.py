@@ -24,8 +24,8 @@ from dashboards.songs import Songs
 from datasets.audio import SUFFIXES
 from tests.dashboards_server import Answer, Server, served
 from tests.m4a_files import encoded, tones
-from zoo.checkpoint import Card, save
-from zoo.locate import Registered
+from zoo.trained.checkpoint import Card, save
+from zoo.trained.locate import Registered
 
 NETWORK, TAGS, RATE = "samplecnn_m3_n3_s729", ["rock", "<b>", "=1+1"], 22050
 MOST_BYTES, MOST_SECONDS = 3_000_000, 60.0

@@ -30,8 +30,8 @@ from search.scoring import resamples, score_table
 from search.settings import SearchError
 from search.storage import at
 from search.words import read_words
-from zoo.foreign import adopt, read_tags
 from zoo.served import Served
+from zoo.trained.foreign import adopt, read_tags
 
 OURS = (DatasetError, zoo.ZooError, SearchError)
 SEEDS = range(int(os.environ.get("WAVEZOO_FUZZ", "40")))

@@ -15,8 +15,8 @@ from team_training import BATCH, loaded, train
 from search.settings import TrialSettings
 from search.trials.team import ALONE, Team, share_layers
 from search.trials.trial import Trial
-from zoo.together import FEWEST_FRAMES, trained_together
-from zoo.tower import ConvBlock
+from zoo.fast.together import FEWEST_FRAMES, trained_together
+from zoo.layers.tower import ConvBlock
 
 PROGRAM = Path(__file__).with_name("team_training.py")
 

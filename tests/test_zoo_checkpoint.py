@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import zoo
 from datasets import tag_hash
-from zoo.checkpoint import read, read_card, save
+from zoo.trained.checkpoint import read, read_card, save
 
 NAME, TAGS = "samplecnn_m3_n3_s9", ("guitar", "slow", "female voice")
 
@@ -104,7 +104,7 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(folder, network, monkeypatc
     def full_disk(path, content):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("zoo.checkpoint._write", full_disk)
+    monkeypatch.setattr("zoo.trained.checkpoint._write", full_disk)
     with pytest.raises(OSError, match="no space left"):
         save(network, folder, card_of(network))
     assert read(folder)[1].tags == TAGS

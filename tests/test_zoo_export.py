@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import zoo
-from zoo import exporting
 from zoo.__main__ import main
-from zoo.exporting import export
-from zoo.tagger import Tagger
+from zoo.trained import exporting
+from zoo.trained.exporting import export
+from zoo.trained.tagger import Tagger
 
 NAME, EVEN, MEL = "samplecnn_m3_n3_s9", "samplecnn_m2_n4_s8", "melcnn_m3_n3_s27_w81"
 TAGS = ("guitar", "slow", "Gesang für Männer")
@@ -113,7 +113,7 @@ def test_the_onnx_file_is_valid_and_holds_no_fourier_transform(exported):
 
 
 def test_no_place_on_this_machine_is_in_the_files(exported):
-    home = str(exporting.__file__).removesuffix("/zoo/exporting.py").encode()
+    home = str(exporting.__file__).removesuffix("/zoo/trained/exporting.py").encode()
     assert home not in exported[MEL, "onnx"].file.read_bytes()
     with zipfile.ZipFile(exported[MEL, "torch-export"].file) as archive:
         assert not [name for name in archive.namelist() if home in archive.read(name)]

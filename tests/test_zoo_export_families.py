@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import zoo
-from zoo import exporting
-from zoo.exporting import export
-from zoo.tagger import Tagger
+from zoo.trained import exporting
+from zoo.trained.exporting import export
+from zoo.trained.tagger import Tagger
 
 # Options that make the graph another one; networks that differ in sizes alone export alike.
 KINDS = ("block", "branches")

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import zoo
-from zoo.folded import folded
+from zoo.trained.folded import folded
 
 # name: (its options, norms that are left: what normalises a spectrogram has no layer before it)
 FAMILIES: dict[str, tuple[dict, int]] = {

@@ -24,7 +24,7 @@ from torch import nn
 
 import zoo
 from zoo.__main__ import main
-from zoo.foreign import adopt, read_tags
+from zoo.trained.foreign import adopt, read_tags
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_a_theano_list_runs_backwards_in_time(tmp_path, name):
 
 
 def test_two_dimensional_kernels_are_turned_as_well(tmp_path):
-    from zoo.foreign_layers import keras_layers, laid_onto
+    from zoo.trained.foreign_layers import keras_layers, laid_onto
 
     ours = {"conv.weight": torch.rand(4, 2, 3, 5), "conv.bias": torch.rand(4)}
     for layout, kernel in (
@@ -145,7 +145,7 @@ def test_the_scale_of_a_spectrogram_is_taken_if_it_is_there(tmp_path):
 
 
 def test_a_recurrent_layer_is_taken_by_its_parts(tmp_path):
-    from zoo.foreign_layers import laid_onto, torch_layers
+    from zoo.trained.foreign_layers import laid_onto, torch_layers
 
     ours, theirs = nn.GRU(3, 4).state_dict(prefix="top."), nn.GRU(3, 4).state_dict(prefix="rnn.")
     filled, _ = laid_onto(ours, torch_layers(theirs), theirs, "torch")

@@ -13,7 +13,7 @@ from ports import NAME, TAGS, flat, keras_list, renamed, saved, trained
 from safetensors.torch import save_file
 
 import zoo
-from zoo.foreign import adopt
+from zoo.trained.foreign import adopt
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from zoo import together
-from zoo.tower import ConvBlock, same_pad
+from zoo.fast import together
+from zoo.layers.tower import ConvBlock, same_pad
 
 EXACT = 1e-10
 
@@ -98,7 +98,7 @@ def test_a_first_layer_is_its_layers_in_value_gradients_and_statistics(
 def test_many_pieces_are_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = torch.randn(3, 3, 3 * 100, dtype=torch.float64)
     whole = trained(block_of(3), frames, one_by_one=False)
-    monkeypatch.setattr("zoo.windows.PIECE_FLOATS", 1)  # 64 rows each, which is no whole number of clips
+    monkeypatch.setattr("zoo.fast.windows.PIECE_FLOATS", 1)  # 64 rows each, which is no whole number of clips
     parts = trained(block_of(3), frames, one_by_one=False)
     assert all(distance(parts[name], whole[name]) < EXACT for name in whole)
 

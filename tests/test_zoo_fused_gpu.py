@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from zoo import together
-from zoo.tower import ConvBlock, same_pad
+from zoo.fast import together
+from zoo.layers.tower import ConvBlock, same_pad
 
 pytest.importorskip("triton", reason="Triton is not part of this torch")
-from zoo import kernels, sample_kernels
+from zoo.fast import kernels, sample_kernels
 
 SINGLE = 3e-6  # relative to the length of all values together
 # Of many pools one or two have frames so alike that float32 takes another for the largest than float64 does.
@@ -41,7 +41,7 @@ def on_processor(monkeypatch: pytest.MonkeyPatch) -> torch.device:
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which blocks were computed as one step."""
-    from zoo import fused_gpu
+    from zoo.fast import fused_gpu
 
     taken: list[str] = []
     for name in ("filtered_block", "sample_block"):
@@ -112,7 +112,7 @@ def test_a_pooled_block_is_its_layers(
     steps: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("zoo.convolving._to_the_last_digit", lambda: by_products)
+    monkeypatch.setattr("zoo.fast.convolving._to_the_last_digit", lambda: by_products)
     _check_pooled(m, padding, clips, pools, on_processor, steps)
 
 

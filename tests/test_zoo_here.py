@@ -10,7 +10,7 @@ import torch
 import zoo
 from zoo import probe
 from zoo.__main__ import main
-from zoo.here import checkpoint_here
+from zoo.trained.here import checkpoint_here
 
 NAME, TAGS, SIGNATURE = "samplecnn_m3_n3_s9", ("guitar", "slow"), "8d0ff839f61f8ea0"
 FORMS = "did you mean models:/demo-table2@champion?"
@@ -124,5 +124,5 @@ def test_a_wrong_model_is_refused_before_torch_and_mlflow_are_loaded(words: list
     )
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert done.returncode == 2
-    assert "zoo.here" in loaded
+    assert "zoo.trained.here" in loaded
     assert not loaded & {"torch", "mlflow"}

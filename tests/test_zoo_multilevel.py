@@ -9,7 +9,7 @@ from torch import nn
 
 import zoo
 from zoo.__main__ import main
-from zoo.frontends import LogMel
+from zoo.layers.frontends import LogMel
 from zoo.multilevel import accept_untrained, load_bases
 
 RAW, EVEN, MEL = "samplecnn_m3_n3_s9", "samplecnn_m2_n4_s8", "melcnn_m3_n3_s27_w81"

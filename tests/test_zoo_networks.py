@@ -8,9 +8,9 @@ from torch import nn
 import zoo
 from zoo import registry
 from zoo.counting import counted
-from zoo.frontends import LogMel
+from zoo.layers.frontends import LogMel
+from zoo.layers.tower import ConvBlock, same_pad
 from zoo.mn_rule import widths
-from zoo.tower import ConvBlock, same_pad
 
 # Table 1: parameters of each convolution of 3^9 and of the dense layer.
 TABLE_1 = [512, 49280, 49280, 98560, *[196864] * 5, 393728, 262656, 25650]

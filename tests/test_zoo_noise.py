@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from zoo.noise import Chance, DrawnAhead
+from zoo.fast.noise import Chance, DrawnAhead
 
 CPU = torch.device("cpu")
 ONES = torch.ones(4, 50)

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 import zoo
-from zoo.blocks1d import ExcitedBlock, ResidualBlock, SqueezeExcitation
-from zoo.patches import MeanOfProbabilities
-from zoo.persistence import PersistenceLandscape
-from zoo.tower import ConvBlock, same_pad
+from zoo.layers.blocks1d import ExcitedBlock, ResidualBlock, SqueezeExcitation
+from zoo.layers.patches import MeanOfProbabilities
+from zoo.layers.persistence import PersistenceLandscape
+from zoo.layers.tower import ConvBlock, same_pad
 
 CLOSE = 1e-5
 LEVELS = np.arange(10) * 0.5

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.attention import AttentionTop, Pooler, SelfAttention, TransformerLayer, class_token
-from zoo.blocks1d import DenseBlock
-from zoo.blocks2d import ConvBlock2d, FrameNorm, GlobalMax, ResidualBlock, choi_mel, won_mel
-from zoo.harmonic import HarmonicFilters, HarmonicFront, band_centres
-from zoo.pons import DenselyConnected, Filters, Horizontal, MaxAndMean, Vertical
-from zoo.receptive import frames_seen
-from zoo.recurrent import GruLayer, GruTop
+from zoo.layers.attention import AttentionTop, Pooler, SelfAttention, TransformerLayer, class_token
+from zoo.layers.blocks1d import DenseBlock
+from zoo.layers.blocks2d import ConvBlock2d, FrameNorm, GlobalMax, ResidualBlock, choi_mel, won_mel
+from zoo.layers.harmonic import HarmonicFilters, HarmonicFront, band_centres
+from zoo.layers.pons import DenselyConnected, Filters, Horizontal, MaxAndMean, Vertical
+from zoo.layers.receptive import frames_seen
+from zoo.layers.recurrent import GruLayer, GruTop
 
 TOLERANCE = 1e-5
 

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo.patches import MeanOfProbabilities
-from zoo.persistence import PersistenceLandscape, births_and_deaths
+from zoo.layers.patches import MeanOfProbabilities
+from zoo.layers.persistence import PersistenceLandscape, births_and_deaths
 
 LEVELS = [0.5 * i for i in range(10)]
 RISING = [float(i) for i in range(32)]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import zoo
-from zoo.harmonic import band_centres
+from zoo.layers.harmonic import band_centres
 
 # Parameters for 50 tags, batch norm's scale and shift included: of the authors' code, or of independent counts.
 PARAMETERS = {

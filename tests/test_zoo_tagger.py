@@ -13,7 +13,7 @@ import torch
 import zoo
 from zoo.__main__ import main
 from zoo.screens import console, list_table
-from zoo.tagger import segments_at_once
+from zoo.trained.tagger import segments_at_once
 
 NAME, TAGS = "samplecnn_m3_n3_s9", ("guitar", "slow", "female voice")
 
@@ -305,7 +305,7 @@ def test_a_file_for_which_memory_runs_out_is_named_and_the_others_go_on(
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nMore words.")
         return listen(self, segments)
 
-    monkeypatch.setattr("zoo.tagger.Tagger.probabilities", without_memory)
+    monkeypatch.setattr("zoo.trained.tagger.Tagger.probabilities", without_memory)
     assert main(["tag", str(long), str(song), f"model={checkpoint}"]) == 1
     shown = capsys.readouterr()
     assert shown.err == f"{long} could not be tagged: CUDA out of memory. Tried to allocate 9 GiB.\n"

@@ -17,8 +17,8 @@ import zoo
 from datasets.audio import SUFFIXES, decode
 from tests.m4a_files import encoded, tones
 from zoo.__main__ import main
-from zoo.tagger import cut
 from zoo.tagging import tag_files
+from zoo.trained.tagger import cut
 
 NAME, TAGS = "samplecnn_m3_n3_s9", ("guitar", "slow", "female voice", 'a,"b"')
 
@@ -87,8 +87,8 @@ def test_batches_across_files_change_no_probability(tagger, music, at_once, monk
         sizes.append(len(segments))
         return listen(self, segments)
 
-    monkeypatch.setattr("zoo.tagger.Tagger.probabilities", counted)
-    monkeypatch.setattr("zoo.tagger.Tagger.segments_at_once", at_once)
+    monkeypatch.setattr("zoo.trained.tagger.Tagger.probabilities", counted)
+    monkeypatch.setattr("zoo.trained.tagger.Tagger.segments_at_once", at_once)
     songs = list(tag_files(tagger, files))
     assert [song.file for song in songs] == files
     assert all(size == at_once for size in sizes[:-1]), (
@@ -114,7 +114,7 @@ def test_where_memory_runs_out_fewer_segments_are_heard_at_once(tagger, music, m
         return listen(self, segments)
 
     expected = tagger(music / "d.ogg")
-    monkeypatch.setattr("zoo.tagger.Tagger.probabilities", small)
+    monkeypatch.setattr("zoo.trained.tagger.Tagger.probabilities", small)
     (song,) = tag_files(tagger, [music / "d.ogg"])
     assert song.error is None
     assert tagger.named(song.probabilities) == pytest.approx(expected, abs=1e-6)

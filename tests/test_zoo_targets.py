@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from datasets.errors import reason
 from zoo import ZooError, probe, recount
 from zoo.__main__ import main
-from zoo.errors import reason
-from zoo.targets import check_folder
+from zoo.trained.targets import check_folder
 
 
 def test_a_file_is_no_folder_to_write_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ def test_a_probe_into_a_file_is_refused_before_torch_is_loaded(words: list[str],
         [f"out=afile is a file; give a folder, such as out={tmp_path}/afile-out"],
     )
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "zoo.targets" in loaded
+    assert "zoo.trained.targets" in loaded
     assert "torch" not in loaded
 
 

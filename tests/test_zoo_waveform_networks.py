@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import zoo
-from zoo.frontends import LogMel
+from zoo.layers.frontends import LogMel
 
 PARAMETERS = {
     "dieleman_raw": 107_870,

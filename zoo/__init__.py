@@ -17,17 +17,17 @@ from zoo.facts import Certainty, Cost, Counted, HowTrained, PaperRow
 from zoo.registry import entry, names, register
 
 if TYPE_CHECKING:
-    from zoo.card import Card as Card
-    from zoo.checkpoint import read as read
-    from zoo.checkpoint import save as save
-    from zoo.creating import create as create
-    from zoo.exporting import export as export
-    from zoo.foreign import adopt as adopt
-    from zoo.frontends import calibrate as calibrate
+    from zoo.layers.frontends import calibrate as calibrate
     from zoo.multilevel import load_bases as load_bases
     from zoo.rates import Resampler as Resampler
-    from zoo.tagger import Tagger as Tagger
-    from zoo.tagger import load as load
+    from zoo.trained.card import Card as Card
+    from zoo.trained.checkpoint import read as read
+    from zoo.trained.checkpoint import save as save
+    from zoo.trained.creating import create as create
+    from zoo.trained.exporting import export as export
+    from zoo.trained.foreign import adopt as adopt
+    from zoo.trained.tagger import Tagger as Tagger
+    from zoo.trained.tagger import load as load
 
 __all__ = [
     "Certainty",
@@ -47,17 +47,17 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Card": "card",
+    "Card": "trained.card",
     "Resampler": "rates",
-    "Tagger": "tagger",
-    "adopt": "foreign",
-    "calibrate": "frontends",
-    "create": "creating",
-    "export": "exporting",
+    "Tagger": "trained.tagger",
+    "adopt": "trained.foreign",
+    "calibrate": "layers.frontends",
+    "create": "trained.creating",
+    "export": "trained.exporting",
     "load_bases": "multilevel",
-    "load": "tagger",
-    "read": "checkpoint",
-    "save": "checkpoint",
+    "load": "trained.tagger",
+    "read": "trained.checkpoint",
+    "save": "trained.checkpoint",
 }
 
 

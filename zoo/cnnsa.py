@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from zoo import won2020
 from zoo.entry import Entry, Family, Listing, Option
 from zoo.errors import ZooError
 from zoo.facts import Certainty, Counted, Value
-from zoo.receptive import samples_seen
+from zoo.layers import won2020
+from zoo.layers.receptive import samples_seen
 
 if TYPE_CHECKING:
     from torch import nn
@@ -87,8 +87,8 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
     """The network of an entry: `front`, `body.1` to `body.7`, `top` (transformer), `embedding` (pooler), `dropout`."""
     from torch import nn
 
-    from zoo.attention import AttentionTop, Pooler
-    from zoo.blocks2d import ResidualBlock, numbered, won_mel
+    from zoo.layers.attention import AttentionTop, Pooler
+    from zoo.layers.blocks2d import ResidualBlock, numbered, won_mel
     from zoo.network import WaveNetwork
 
     options = entry.options

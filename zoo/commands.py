@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from zoo.entry import Entry, Option
 from zoo.errors import ZooError, did_you_mean
 from zoo.facts import Value
-from zoo.here import EXAMPLE, is_here
-from zoo.locate import check, facts, fetched, is_address
 from zoo.registry import entry, names
-from zoo.targets import check_folder, check_target
+from zoo.trained.here import EXAMPLE, is_here
+from zoo.trained.locate import check, facts, fetched, is_address
+from zoo.trained.targets import check_folder, check_target
 
 __all__ = [
     "EXPORT_WORDS",
@@ -80,8 +80,8 @@ def info_command(wanted: Sequence[str], settings: Mapping[str, str]) -> int:
 
 
 def _model_lines(address: str) -> list[str]:
-    from zoo.checkpoint import read_card
     from zoo.model_screen import model_lines
+    from zoo.trained.checkpoint import read_card
 
     with fetched(address) as (folder, source):
         return model_lines(source, read_card(folder), facts(address) if is_address(address) else ())
@@ -122,7 +122,7 @@ def export_command(others: Sequence[str], settings: Mapping[str, str]) -> int:
     check_target(settings["out"], kind)
     check(settings["model"])
     import zoo
-    from zoo.exporting import export
+    from zoo.trained.exporting import export
 
     tagger = zoo.load(settings["model"])
     print(f"exporting {tagger.card.network}, and checking what comes out of it ...", file=sys.stderr)
@@ -140,7 +140,7 @@ def import_command(others: Sequence[str], settings: Mapping[str, str]) -> int:
     epsilon = settings.get("epsilon")
     check_folder(settings["out"])
     import zoo
-    from zoo.foreign import adopt, read_tags
+    from zoo.trained.foreign import adopt, read_tags
 
     adopted = adopt(
         wanted.name,

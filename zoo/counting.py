@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.facts import Cost
-from zoo.frontends import LogMel, Spectrogram
+from zoo.layers.frontends import LogMel, Spectrogram
 
 __all__ = ["counted"]
 

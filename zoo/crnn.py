@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from zoo import choi2016
 from zoo.entry import Entry, Family, Listing, Option
 from zoo.facts import Certainty, Counted, PaperRow, Value
-from zoo.receptive import samples_seen
+from zoo.layers import choi2016
+from zoo.layers.receptive import samples_seen
 
 if TYPE_CHECKING:
     from torch import nn
@@ -97,9 +97,9 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
     """The network of an entry: `front` (spectrogram), `body.1` to `body.4`, `top` (recurrent), `dropout`."""
     from torch import nn
 
-    from zoo.blocks2d import ConvBlock2d, FrameNorm, MelImage, choi_mel, numbered
+    from zoo.layers.blocks2d import ConvBlock2d, FrameNorm, MelImage, choi_mel, numbered
+    from zoo.layers.recurrent import GruTop, keras_gru
     from zoo.network import WaveNetwork, initialise
-    from zoo.recurrent import GruTop, keras_gru
 
     options = entry.options
     first, maps, units = (int(options[key]) for key in ("first", "maps", "units"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from zoo.entry import Entry, Family, Listing, Option
 from zoo.errors import ZooError
 from zoo.facts import Certainty, Counted, HowTrained, PaperRow, Value
-from zoo.receptive import samples_seen
+from zoo.layers.receptive import samples_seen
 
 if TYPE_CHECKING:
     from torch import nn
@@ -104,7 +104,7 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
     """The network of an entry: `front` makes frames, `body.1` and `body.2` filter them, `embedding` reads them all."""
     from torch import nn
 
-    from zoo.blocks1d import PlainBlock
+    from zoo.layers.blocks1d import PlainBlock
     from zoo.network import WaveNetwork, initialise
 
     options = entry.options
@@ -127,8 +127,8 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
 
 def _front(entry: Entry) -> tuple[nn.Module, int]:
     """What makes frames of a wave, and how many channels they have."""
-    from zoo.blocks1d import PlainBlock
-    from zoo.frontends import LogMel
+    from zoo.layers.blocks1d import PlainBlock
+    from zoo.layers.frontends import LogMel
 
     options = entry.options
     frame = int(options["frame"])

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from zoo import choi2016
 from zoo.entry import Entry, Family, Listing, Option
 from zoo.facts import Certainty, Counted, PaperRow, Value
-from zoo.receptive import samples_seen
+from zoo.layers import choi2016
+from zoo.layers.receptive import samples_seen
 
 if TYPE_CHECKING:
     from torch import nn
@@ -156,7 +156,7 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
     """The network of an entry: `front` is the spectrogram, `body.1` to `body.n` the convolutions."""
     from torch import nn
 
-    from zoo.blocks2d import ConvBlock2d, FrameNorm, MelImage, choi_mel, he_normal, numbered
+    from zoo.layers.blocks2d import ConvBlock2d, FrameNorm, MelImage, choi_mel, he_normal, numbered
     from zoo.network import WaveNetwork
 
     options, plan, blocks, channels = entry.options, _plan(entry.options), [], 1

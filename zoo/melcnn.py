@@ -88,8 +88,8 @@ def depth(options: Mapping[str, Value]) -> int:
 
 def build(entry: Entry, n_tags: int) -> nn.Module:
     """The network of an entry: `front` is a standardised log-mel spectrogram, then the tower."""
-    from zoo.frontends import LogMel
-    from zoo.tower import build_tower
+    from zoo.layers.frontends import LogMel
+    from zoo.layers.tower import build_tower
 
     options = entry.options
     front = LogMel(

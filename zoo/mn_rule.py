@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from zoo.entry import Option
 from zoo.errors import ZooError
 from zoo.facts import Cost, Value
-from zoo.receptive import samples_seen
+from zoo.layers.receptive import samples_seen
 
 __all__ = [
     "FIRST_FILTERS",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from zoo.card import Card
+from zoo.trained.card import Card
 
 __all__ = ["model_lines"]
 

@@ -20,7 +20,7 @@ from zoo.facts import Certainty, HowTrained, PaperRow, Value
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from zoo.card import Card
+    from zoo.trained.card import Card
 
 __all__ = ["FAMILY", "accept_untrained", "load_bases"]
 
@@ -101,8 +101,8 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
     """The network of an entry: frozen `bases`, two dense layers `embedding.1` and `embedding.2`, the head."""
     from torch import nn
 
-    from zoo.bases import bases_of
-    from zoo.blocks1d import DenseBlock
+    from zoo.layers.bases import bases_of
+    from zoo.layers.blocks1d import DenseBlock
     from zoo.network import WaveNetwork, initialise
 
     options = entry.options
@@ -139,8 +139,8 @@ def load_bases(network: nn.Module, checkpoints: Sequence[str | Path]) -> nn.Modu
     raises:      ZooError if their number differs, or one is of another network, of other options that matter, or of
                  another rate than its base; CheckpointError if one is damaged.
     """
-    from zoo.checkpoint import read
-    from zoo.locate import fetched
+    from zoo.trained.checkpoint import read
+    from zoo.trained.locate import fetched
 
     built = _built(network)
     wanted = base_entries(built.options)
@@ -190,7 +190,7 @@ def _check_base(base: Entry, card: Card, source: str) -> None:
 
 
 def _fill(base: nn.Module, trained: nn.Module) -> None:
-    from zoo.bases import Base
+    from zoo.layers.bases import Base
 
     base.load_state_dict(Base(trained, 0).state_dict())
 

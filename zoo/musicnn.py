@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from zoo import won2020
 from zoo.entry import Entry, Family, Listing, Option
 from zoo.facts import Certainty, Counted, PaperRow, Value
-from zoo.receptive import samples_seen
+from zoo.layers import won2020
+from zoo.layers.receptive import samples_seen
 
 if TYPE_CHECKING:
     from torch import nn
@@ -86,10 +86,10 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
     """The network of an entry: `front`, `filters.1` to `filters.5`, `body`, `top`, `embedding` (dense), `dropout`."""
     from torch import nn
 
-    from zoo.blocks1d import DenseBlock
-    from zoo.blocks2d import won_mel
+    from zoo.layers.blocks1d import DenseBlock
+    from zoo.layers.blocks2d import won_mel
+    from zoo.layers.pons import DenselyConnected, Filters, Horizontal, MaxAndMean, Vertical
     from zoo.network import WaveNetwork
-    from zoo.pons import DenselyConnected, Filters, Horizontal, MaxAndMean, Vertical
 
     options = entry.options
     tall, long, middle, dense = (int(options[key]) for key in ("tall", "long", "middle", "dense"))

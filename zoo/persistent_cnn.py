@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from zoo.entry import Entry, Family, Listing, Option
 from zoo.facts import Certainty, Counted, HowTrained, PaperRow, Value
-from zoo.receptive import samples_seen
+from zoo.layers.receptive import samples_seen
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,10 +67,10 @@ def receptive_field(options: Mapping[str, Value]) -> int:
 
 def build(entry: Entry, n_tags: int) -> nn.Module:
     """The network of an entry: spectrogram `front`, convolution `body`, `patches`, 1x1 convolutions `top`."""
-    from zoo.frontends import LogMel
+    from zoo.layers.frontends import LogMel
+    from zoo.layers.patches import MeanOfProbabilities, patch_convolutions, patch_summary
+    from zoo.layers.tower import same_pad
     from zoo.network import WaveNetwork, initialise
-    from zoo.patches import MeanOfProbabilities, patch_convolutions, patch_summary
-    from zoo.tower import same_pad
 
     options = entry.options
     filters, hidden = int(options["filters"]), int(options["hidden"])
@@ -104,7 +104,7 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
 
 
 def _first_convolution(filters: int, pad: tuple[int, int]) -> nn.Module:
-    from zoo.blocks1d import PlainBlock
+    from zoo.layers.blocks1d import PlainBlock
 
     return PlainBlock(BANDS, filters, KERNEL, pad=pad, pool=POOL, keep_end=True)
 

@@ -30,9 +30,9 @@ from typing import TYPE_CHECKING
 from datasets.errors import DatasetError, reason
 from zoo.commands import whole_number
 from zoo.errors import ZooError, did_you_mean
-from zoo.locate import check
 from zoo.registry import entry
-from zoo.targets import check_folder
+from zoo.trained.locate import check
+from zoo.trained.targets import check_folder
 
 if TYPE_CHECKING:
     from zoo.filters import Answers

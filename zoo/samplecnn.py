@@ -177,7 +177,7 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
 
     first_pad=zero puts (window - stride) / 2 zeros on both sides; context leaves that to a longer segment.
     """
-    from zoo.tower import ConvBlock, build_tower
+    from zoo.layers.tower import ConvBlock, build_tower
 
     options = entry.options
     filters, stride, window = (int(options[key]) for key in ("first", "stride", "window"))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from zoo.entry import Entry, Family, Listing, Option
 from zoo.facts import Certainty, Counted, HowTrained, PaperRow, Value
-from zoo.receptive import samples_seen
+from zoo.layers.receptive import samples_seen
 
 if TYPE_CHECKING:
     from torch import nn
@@ -96,9 +96,9 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
     """The network of an entry: `front`, blocks `body.1` to `body.9` with their maxima, dense `embedding`."""
     from torch import nn
 
-    from zoo.blocks1d import DenseBlock, TopLevels
+    from zoo.layers.blocks1d import DenseBlock, TopLevels
+    from zoo.layers.tower import ConvBlock
     from zoo.network import WaveNetwork, initialise
-    from zoo.tower import ConvBlock
 
     options = entry.options
     body: OrderedDict[str, nn.Module] = OrderedDict()
@@ -124,8 +124,8 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
 
 
 def _block(channels_in: int, channels_out: int, options: Mapping[str, Value]) -> nn.Module:
-    from zoo.blocks1d import ExcitedBlock, ResidualBlock
-    from zoo.tower import ConvBlock
+    from zoo.layers.blocks1d import ExcitedBlock, ResidualBlock
+    from zoo.layers.tower import ConvBlock
 
     kind, ratio = str(options["block"]), int(options["ratio"])
     if kind == "basic":

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.errors import ZooError
-from zoo.tagger import Tagger, load
+from zoo.trained.tagger import Tagger, load
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from zoo import won2020
 from zoo.entry import Entry, Family, Listing, Option
 from zoo.facts import Certainty, Counted, Value
-from zoo.receptive import samples_seen
+from zoo.layers import won2020
+from zoo.layers.receptive import samples_seen
 
 if TYPE_CHECKING:
     from torch import nn
@@ -79,8 +79,8 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
     """The network of an entry: `front`, `body.1` to `body.7`, `top` (maximum), `embedding` (dense), `dropout`."""
     from torch import nn
 
-    from zoo.blocks1d import DenseBlock
-    from zoo.blocks2d import ConvBlock2d, GlobalMax, ResidualBlock, numbered, won_mel
+    from zoo.layers.blocks1d import DenseBlock
+    from zoo.layers.blocks2d import ConvBlock2d, GlobalMax, ResidualBlock, numbered, won_mel
     from zoo.network import WaveNetwork
 
     options = entry.options

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from datasets.audio import SUFFIXES
 from zoo.commands import whole_number
 from zoo.errors import ZooError, did_you_mean
-from zoo.locate import check
+from zoo.trained.locate import check
 
 if TYPE_CHECKING:
     from zoo.tagging import Song

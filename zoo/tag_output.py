@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from zoo.tagger import Tagger
 from zoo.tagging import Song
+from zoo.trained.tagger import Tagger
 
 __all__ = ["WRITERS"]
 

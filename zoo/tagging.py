@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.tagger import Tagger, cut
+from zoo.trained.tagger import Tagger, cut
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

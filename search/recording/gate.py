@@ -42,8 +42,8 @@ def candidate(folder: Path) -> Candidate:
 
     raises: SearchError or CheckpointError, which say what is missing, damaged, or does not belong together.
     """
-    from zoo.checkpoint import read_card
     from zoo.served import MODEL_FILE
+    from zoo.trained.checkpoint import read_card
 
     checkpoint = folder / files.CHECKPOINT
     card, scores = read_card(checkpoint), score_table.read(folder / files.SCORES)

@@ -13,8 +13,8 @@ from search.settings import FLOAT32
 from search.trials.feed import Feed
 from search.trials.precision import computing
 from search.trials.team import ALONE, Team
-from zoo.folded import folded
-from zoo.tagger import segments_at_once
+from zoo.trained.folded import folded
+from zoo.trained.tagger import segments_at_once
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ def evaluate(
 ) -> Evaluation:
     """Score all fixed segments of every clip: how many never depends on a batch size.
 
-    Whole clips go through the network together, in its form for asking (see zoo/folded.py), in float32 whatever it was
-    trained in.
+    Whole clips go through the network together, in its form for asking (see zoo/trained/folded.py), in float32
+    whatever it was trained in.
     The network is left in evaluation mode. between: called after each batch; what it raises ends the evaluation.
     team: whose processes share the clips; each gets the whole evaluation.
     """

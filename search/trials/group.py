@@ -14,7 +14,7 @@ from search.failures import HOST_MEMORY, Diverged, memory_kind
 from search.trials.replicates import fit_together
 from search.trials.training import Epoch
 from search.trials.trial import Paused, Trial
-from zoo.noise import Chance
+from zoo.fast.noise import Chance
 
 APART = "apart.txt"  # in the folders of trials that fell apart: why
 Row = dict[str, Any]

@@ -15,7 +15,7 @@ from search.settings import SearchError
 from search.trials.graphs import Gradients, Stepper
 from search.trials.team import ALONE
 from search.trials.training import Batch, Dialogue, Epoch, Fit
-from zoo.noise import Chance, DrawnAhead
+from zoo.fast.noise import Chance, DrawnAhead
 
 
 def fit_together(

@@ -19,7 +19,7 @@ from search.trials import worker
 from search.trials.graphs import Stepper
 from search.trials.optimizer import Optimizer, make
 from search.trials.replicates import stepper_of
-from zoo.noise import Chance
+from zoo.fast.noise import Chance
 
 from .stepping import gradients_of
 

@@ -190,7 +190,7 @@ def _done(losses: object) -> None:
 @contextmanager
 def _kernels(there: bool) -> Iterator[None]:
     """Blocks as one step, or their layers one by one."""
-    from zoo import together
+    from zoo.fast import together
 
     before = together._has_kernels
     if not there:

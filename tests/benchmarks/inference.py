@@ -31,7 +31,7 @@ from .command import Say, load, names, run, whole_numbers
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from zoo.tagger import Tagger
+    from zoo.trained.tagger import Tagger
 
     from .crowd import Taken
 
@@ -89,7 +89,7 @@ def a_tagger(name: str, device: str) -> "Tagger":
     import torch
 
     import zoo
-    from zoo.tagger import Tagger
+    from zoo.trained.tagger import Tagger
 
     torch.manual_seed(0)
     network = zoo.create(name).eval()

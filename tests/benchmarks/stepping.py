@@ -17,7 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.flop_counter import FlopCounterMode
 
 import zoo
-from zoo.tower import ConvBlock
+from zoo.layers.tower import ConvBlock
 
 FORMS = ("ours", "plain")
 LEARNING_RATE = 0.01

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from zoo.windows import pieces
+from zoo.fast.windows import pieces
 
 __all__ = ["MOST_SAMPLES", "strided_block"]
 

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from datasets.whole import written_whole
-from zoo.card import Card
 from zoo.errors import ZooError
-from zoo.frontends import Spectrogram
-from zoo.tagger import Tagger, load
-from zoo.targets import ENDINGS, check_target
+from zoo.layers.frontends import Spectrogram
+from zoo.trained.card import Card
+from zoo.trained.tagger import Tagger, load
+from zoo.trained.targets import ENDINGS, check_target
 
 __all__ = ["ENDINGS", "Exported", "check_target", "export"]
 

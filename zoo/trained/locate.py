@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.errors import ZooError, did_you_mean
-from zoo.here import checkpoint_here
+from zoo.trained.here import checkpoint_here
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

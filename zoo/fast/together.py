@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
-from zoo.fused import pooled_block
-from zoo.strided import MOST_SAMPLES, strided_block
+from zoo.fast.fused import pooled_block
+from zoo.fast.strided import MOST_SAMPLES, strided_block
 
 __all__ = ["trained_together"]
 
@@ -78,7 +78,7 @@ def _on_gpu(block: Block, frames: Tensor) -> Tensor | None:
     padded = frames.shape[2] + conv.kernel_size[0]
     if frames.shape[0] * padded * max(conv.in_channels, conv.out_channels) > MOST_NUMBERS:
         return None
-    from zoo import fused_gpu  # Triton is no part of every torch
+    from zoo.fast import fused_gpu  # Triton is no part of every torch
 
     if _pools_what_it_filters(block, frames):
         pool = conv.kernel_size[0]
@@ -110,7 +110,7 @@ def _has_kernels() -> bool:
 
 
 def _norm(block: Any) -> Any:
-    from zoo.fused_gpu import Norm
+    from zoo.fast.fused_gpu import Norm
 
     norm = block.norm
     kept = norm.running_mean, norm.running_var, norm.num_batches_tracked

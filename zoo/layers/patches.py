@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from zoo.blocks1d import PlainBlock
-from zoo.persistence import PersistenceLandscape
+from zoo.layers.blocks1d import PlainBlock
+from zoo.layers.persistence import PersistenceLandscape
 
 __all__ = ["BothBranches", "MeanOfProbabilities", "patch_convolutions", "patch_summary"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zoo.tower import ConvBlock
+from zoo.layers.tower import ConvBlock
 
 __all__ = [
     "DenseBlock",

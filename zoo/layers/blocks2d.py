@@ -9,8 +9,8 @@ from warnings import catch_warnings, filterwarnings
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zoo import choi2016, won2020
-from zoo.frontends import LogMel
+from zoo.layers import choi2016, won2020
+from zoo.layers.frontends import LogMel
 
 __all__ = [
     "ConvBlock2d",
@@ -142,7 +142,7 @@ def numbered(blocks: Iterable[nn.Module]) -> nn.Sequential:
 
 
 def choi_mel(standardise: str) -> LogMel:
-    """The spectrogram of Choi et al.: 96 bands, 1366 frames, decibels of power; see zoo/choi2016.py."""
+    """The spectrogram of Choi et al.: 96 bands, 1366 frames, decibels of power; see zoo/layers/choi2016.py."""
     return LogMel(
         sample_rate_hz=choi2016.SAMPLE_RATE_HZ,
         fft_samples=choi2016.FFT_SAMPLES,

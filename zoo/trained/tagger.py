@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from zoo.card import Card
-from zoo.checkpoint import read
 from zoo.entry import Entry
 from zoo.errors import ZooError
-from zoo.folded import folded
-from zoo.locate import fetched
+from zoo.trained.card import Card
+from zoo.trained.checkpoint import read
+from zoo.trained.folded import folded
+from zoo.trained.locate import fetched
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -16,11 +16,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from zoo.card import Card
 from zoo.entry import Entry
 from zoo.errors import ZooError, did_you_mean
 from zoo.facts import Value
-from zoo.foreign_layers import (
+from zoo.layers.frontends import LogMel
+from zoo.registry import entry
+from zoo.trained.card import Card
+from zoo.trained.foreign_layers import (
     LAYOUTS,
     Layer,
     guess_layout,
@@ -29,8 +31,6 @@ from zoo.foreign_layers import (
     naturally,
     torch_layers,
 )
-from zoo.frontends import LogMel
-from zoo.registry import entry
 
 __all__ = ["Adopted", "adopt", "read_tags"]
 

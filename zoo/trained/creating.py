@@ -6,11 +6,11 @@ from pathlib import Path
 
 from torch import nn
 
-from zoo.checkpoint import read
 from zoo.errors import CheckpointError
 from zoo.facts import Value
-from zoo.locate import fetched
 from zoo.registry import entry
+from zoo.trained.checkpoint import read
+from zoo.trained.locate import fetched
 
 __all__ = ["create"]
 

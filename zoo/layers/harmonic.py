@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from zoo.frontends import COMPRESSIONS, Spectrogram, full_precision
+from zoo.layers.frontends import COMPRESSIONS, Spectrogram, full_precision
 
 __all__ = ["HarmonicFilters", "HarmonicFront", "band_centres"]
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from zoo.blocks1d import TopLevels
 from zoo.entry import Entry
 from zoo.errors import ZooError
-from zoo.frontends import LogMel
+from zoo.layers.blocks1d import TopLevels
+from zoo.layers.frontends import LogMel
 
 __all__ = ["Base", "Bases", "bases_of", "check_loaded"]
 

@@ -1,10 +1,10 @@
 """Convolution, batch norm, ReLU and pooling as one step of training on a GPU: what `ConvBlock` computes, faster.
 
-The same function as its layers one after the other and the same gradients, by the algebra of zoo/fused.py and
-zoo/strided.py. Frames lie in time order with all channels beside each other, in float32, or in bfloat16 under
+The same function as its layers one after the other and the same gradients, by the algebra of zoo/fast/fused.py and
+zoo/fast/strided.py. Frames lie in time order with all channels beside each other, in float32, or in bfloat16 under
 autocast; statistics, weights and their gradients are float32 or wider. cuDNN and cuBLAS take the convolutions (see
-zoo/convolving.py), and zoo/kernels.py what lies between them: of the outputs of a convolution, the widest of all
-tensors, one reading forwards and one reading and writing backwards.
+convolving.py), and kernels.py what lies between them: of the outputs of a convolution, the widest of all tensors, one
+reading forwards and one reading and writing backwards.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from zoo import kernels, sample_kernels
-from zoo.convolving import Convolved, convolved
+from zoo.fast import kernels, sample_kernels
+from zoo.fast.convolving import Convolved, convolved
 
 __all__ = ["MOST_SAMPLES", "Norm", "filtered_block", "sample_block"]
 

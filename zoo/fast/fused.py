@@ -2,7 +2,7 @@
 
 The same function as its layers one after the other and the same gradients, in another order of work.
 
-- Under each of the m places of a pool, the convolution is one product of matrices (see zoo/windows.py).
+- Under each of the m places of a pool, the convolution is one product of matrices (see zoo/fast/windows.py).
 - The largest of m frames is taken before batch norm and ReLU, which then see one frame in m. They keep an order, or
   turn it round where the scale is negative; there the filter is taken with the other sign.
 - Batch norm's statistics are those of all frames all the same.
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from zoo.windows import Windows, pieces
+from zoo.fast.windows import Windows, pieces
 
 __all__ = ["pooled_block"]
 

@@ -1,13 +1,13 @@
 """What a first layer of short filters does on a GPU, in Triton: statistics from its samples, and frames made as wanted.
 
-As on a processor (zoo/strided.py), a frame is a product of a few samples with each filter, so the statistics of all
-frames follow from the moments of the samples. For the form of it all see zoo/kernels.py.
+As on a processor (strided.py), a frame is a product of a few samples with each filter, so the statistics of all
+frames follow from the moments of the samples. For the form of it all see zoo/fast/kernels.py.
 """
 
 import triton
 import triton.language as tl
 
-from zoo.kernels import at_least_zero, normed
+from zoo.fast.kernels import at_least_zero, normed
 
 __all__ = ["filter_samples", "finish_moments", "finish_sample_gradients", "moments", "sample_gradients"]
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from zoo.windows import Windows
+from zoo.fast.windows import Windows
 
 __all__ = ["Convolved", "convolved"]
 

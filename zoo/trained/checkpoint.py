@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from zoo.bases import check_loaded
-from zoo.card import Card
 from zoo.errors import CheckpointError
+from zoo.layers.bases import check_loaded
+from zoo.trained.card import Card
 
 __all__ = ["Card", "read", "read_card", "save"]
 

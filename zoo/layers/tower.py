@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.entry import Entry
+from zoo.fast.together import trained_together
 from zoo.mn_rule import widths
 from zoo.network import WaveNetwork, initialise
-from zoo.together import trained_together
 
 __all__ = ["ConvBlock", "build_tower", "same_pad"]
 

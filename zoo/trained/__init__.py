@@ -1,0 +1,1 @@
+"""Networks with weights: their files, where they lie, how they are asked, how they leave and enter."""
