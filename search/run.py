@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from search.results.leaderboard import Row
     from search.study.deciding import Decider
 
-DONE, SOME_FAILED, WRONG_WORDS, INTERRUPTED = 0, 1, 2, 130
+DONE, SOME_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 DELIVERY_SECONDS, INTERRUPTED_SECONDS = 120.0, 5.0  # how long the end of a search waits for MLflow
 WIDE = 160  # columns where the output is a file, which folds nothing
 
@@ -43,7 +43,7 @@ def main(typed: Sequence[str]) -> int:
         return _run(typed)
     except (SearchError, DatasetError, ZooError) as error:
         print(without_password(str(error)), file=sys.stderr)
-        return WRONG_WORDS
+        return REFUSED
     except Reached as reached:
         print(f"\n{reached}", file=sys.stderr)
         return INTERRUPTED
@@ -71,7 +71,7 @@ def _no_room(error: Exception) -> int:
     if not is_storage_full(error):
         raise error
     print(f"{storage_full(error)}; then the same command goes on", file=sys.stderr)
-    return WRONG_WORDS
+    return REFUSED
 
 
 def _help() -> str:

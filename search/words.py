@@ -77,7 +77,7 @@ choices:
 
 Data, ledgers, checkpoints and MLflow's store lie under WAVEZOO_HOME (default ./wavezoo-data). WAVEZOO_STORAGE and
 MLFLOW_TRACKING_URI stand for storage= and tracking= where those are not typed, as for an address with a password.
-exit codes: 0 done, 1 some trials failed, 2 wrong words, 130 interrupted
+exit codes: 0 done, 1 some trials failed, 2 refused or stopped (a line says why), 130 interrupted or out of hours
 """
 
 

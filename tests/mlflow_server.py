@@ -30,7 +30,7 @@ class Server:
         words = (
             *("server", "--app-name", "basic-auth", "--host", "127.0.0.1", "--port", str(self.port)),
             *("--backend-store-uri", self.backend, "--artifacts-destination", str(self.folder / "artifacts")),
-            *("--workers", "1"),
+            *("--workers", "1", "--allowed-hosts", "127.0.0.1:*"),
         )
         log = (self.folder / "server.log").open("ab")
         self.process = subprocess.Popen(

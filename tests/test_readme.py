@@ -25,7 +25,7 @@ ELSEWHERE = {
         "tests/test_datasets_folder.py",
         "called",
     ),
-    "uv run python -m search.run space=table3 dataset=mymusic": (
+    "uv run python -m search.run space=table3 dataset=mymusic budget=medium": (
         "tests/test_search_words.py",
         "dataset=mymusic",
     ),
@@ -39,15 +39,15 @@ ELSEWHERE = {
     ),
     "uv run python -m dashboards": ("tests/test_dashboards_serving.py", '"dashboards", "port=0"'),
     "uv run python -m dashboards export out=pictures": ("tests/test_dashboards.py", '"export"'),
-    "uv run python -m zoo tag song.mp3 model=models:/demo-table2@champion": (
+    "uv run python -m zoo tag song.mp3 model=models:/mtat-table2@champion": (
         "tests/test_search_whole.py",
         '"zoo", "tag"',
     ),
-    "uv run python -m zoo tag /my/music model=models:/demo-table2@champion top=5 format=csv": (
+    "uv run python -m zoo tag /my/music model=models:/mtat-table2@champion top=5 format=csv": (
         "tests/test_zoo_tagging.py",
         '"format=csv"',
     ),
-    "uv run python -m zoo tag song.mp3 model=models:/demo-table2@champion timeline=true format=json": (
+    "uv run python -m zoo tag song.mp3 model=models:/mtat-table2@champion timeline=true format=json": (
         "tests/test_zoo_tagging.py",
         '"timeline=true"',
     ),
@@ -85,7 +85,7 @@ ELSEWHERE = {
         "tests/test_zoo_filters.py",
         "probe.main(words)",
     ),
-    "uv run python -m search.compare demo-table2-1a2b3c models:/demo-table2@champion": (
+    "uv run python -m search.compare demo-table2-1a2b3c/samplecnn_m3_n9_s3 demo-table2-1a2b3c/samplecnn_m3_n4_s729": (
         "tests/test_search_rescore.py",
         'compare.main(["demo-one"',
     ),
@@ -103,7 +103,7 @@ ELSEWHERE = {
     ),
     "export MLFLOW_AUTH_ADMIN_USERNAME=admin MLFLOW_AUTH_ADMIN_PASSWORD=CHANGE-ME "
     "MLFLOW_FLASK_SERVER_SECRET_KEY=CHANGE-ME-TOO": ("tests/mlflow_server.py", "MLFLOW_AUTH_ADMIN_PASSWORD"),
-    "uv run mlflow server --app-name basic-auth --host 0.0.0.0 "
+    'uv run mlflow server --app-name basic-auth --host 0.0.0.0 --allowed-hosts "localhost:*,HOST:*" '
     "--backend-store-uri postgresql+psycopg://USER:PASSWORD@HOST/mlflow --artifacts-destination /shared/mlflow": (
         "tests/mlflow_server.py",
         '"--app-name", "basic-auth"',

@@ -27,9 +27,12 @@ def check(uri: str) -> None:
     # MLflow knows more places where a password may lie, and its import takes seconds: it has the last word.
     status = _status_by_mlflow(uri)
     if status in REFUSALS:
+        # What a server says to a host name that it does not know, as a way in through somebody's browser.
+        unknown = "; or its --allowed-hosts lacks this name" if status is HTTPStatus.FORBIDDEN else ""
         raise SearchError(
             f"MLflow at {without_password(uri)} does not let this search in ({status.value} {status.phrase}): set "
-            f"MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to those of its users, or give another tracking=URL"
+            f"MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to those of its users, or give another "
+            f"tracking=URL{unknown}"
         )
 
 
