@@ -10,7 +10,7 @@ from dashboards.blocks import Figure
 from dashboards.tables import Half
 from search.results.leaderboard import Row
 from search.scoring.intervals import Interval
-from search.scoring.published import TEST_CLIPS
+from search.scoring.literature import TEST_CLIPS
 
 COLUMNS, GAP_X, GAP_Y = 2, 0.1, 0.14  # of the whole picture
 

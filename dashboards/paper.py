@@ -13,7 +13,7 @@ from dashboards.reading import Reading
 from dashboards.tables import Half, Line, System
 from search.results import leaderboard
 from search.results.leaderboard import Row
-from search.scoring import published
+from search.scoring import literature
 from search.scoring.intervals import Interval
 from search.scoring.protocol import describe
 from zoo import PaperRow
@@ -21,9 +21,9 @@ from zoo import PaperRow
 NAME, TITLE = "paper", "Paper"
 # Where the published number lies, seen from ours.
 VERDICTS: Mapping[str, Verdict] = {
-    published.WITHIN: "reproduced",
-    published.ABOVE: "below",
-    published.BELOW: "above",
+    literature.WITHIN: "reproduced",
+    literature.ABOVE: "below",
+    literature.BELOW: "above",
 }
 OTHER_CLIPS = "other clips"
 HOW_TO_READ = (
@@ -69,7 +69,7 @@ class Ours:
             link=self._link(row),
             hint=f"{row.seeds} seed{'s' if row.seeds > 1 else ''}, by {'artist' if row.by_artist else 'clip'}",
         )
-        verdict = VERDICTS.get(published.lies(paper, self.group.protocol, sure))
+        verdict = VERDICTS.get(literature.lies(paper, self.group.protocol, sure))
         return told, ours, Cell(verdict, verdict=verdict) if verdict else Cell(OTHER_CLIPS)
 
     def _link(self, row: Row) -> Link:
@@ -121,7 +121,7 @@ def _head(groups: Sequence[Group], group: Group | None) -> list[Block]:
 
 
 def _papers(dataset: str) -> str:
-    clips = published.TEST_CLIPS[dataset, "paper"]
+    clips = literature.TEST_CLIPS[dataset, "paper"]
     return f"The paper's: macro ROC-AUC of the {clips:,} test clips of {dataset.upper()}."
 
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 from datasets import words
 from datasets.errors import DatasetError
-from search.scoring import protocol, published, scores
+from search.scoring import literature, protocol, scores
 from search.scoring.comparing import (
     Compared,
     Comparison,
     TagDifference,
-    compare_scores,
     compare_seeds,
     tag_differences,
 )
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from search.results.named import Named
-
-__all__ = ["Comparison", "compare_scores", "compare_seeds", "main", "screen"]
 
 HELP = """\
 Compare two networks, and say how sure the difference is.
@@ -176,8 +173,8 @@ def _published(a: "Named", b: "Named", found: Comparison) -> list[str]:
     lines, about = [], a.scores[0].protocol
     both = found.metrics["roc_auc"]
     for name, side, (_, ours) in (("A", a, both.first), ("B", b, both.second)):
-        for row in published.rows_of(side.network, about["dataset"])[:1]:
-            lies = published.lies(row, about, ours)
+        for row in literature.rows_of(side.network, about["dataset"])[:1]:
+            lies = literature.lies(row, about, ours)
             told = (
                 f"{lies} A's interval".replace("A", name) if lies else "of other clips, so not to be compared"
             )

@@ -22,9 +22,23 @@ SAYS_NO_GPU_MEMORY = re.compile(r"CUDA error: out of memory|_STATUS_ALLOC_FAILED
 SAYS_NO_HOST_MEMORY = re.compile(r"DefaultCPUAllocator: (can't|not enough)|std::bad_alloc")
 
 
+STOP_TRIAL, STOP_SEARCH, SHRINK, RETRY, GO_ON = (
+    "stop the trial",
+    "stop the search",
+    "shrink",
+    "retry",
+    "go on",
+)
+
+
 @dataclass(frozen=True)
 class Kind:
-    """One row of the table. name: as in the ledger and in MLflow. action: what the search does, in a word or two."""
+    """One row of the table.
+
+    name:   as in the ledger and in MLflow, without a colon: what failed stands behind one.
+    action: one of those above. Code asks for STOP_SEARCH alone: what is lost is tried again (running/desk.py), and
+            memory that has ended shrinks what is trained at once (trials/trial.py).
+    """
 
     name: str
     meaning: str
@@ -34,19 +48,19 @@ class Kind:
     @property
     def ends_search(self) -> bool:
         """Whether it is of no use to train the other networks."""
-        return self.action == "stop the search"
+        return self.action == STOP_SEARCH
 
 
 DIVERGED = Kind(
     "diverged",
     "the loss is no longer a number",
-    "stop the trial",
+    STOP_TRIAL,
     "the trial fails; it is not tried again, as the same seed gives the same numbers",
 )
 GPU_MEMORY = Kind(
     "out of GPU memory",
     "an allocation on the GPU failed",
-    "shrink",
+    SHRINK,
     "trials that go together go on one after the other; one that is alone starts its epoch again with the batch in "
     "parts of half the size (gradients are summed, so a batch is still one step), until it fits; `micro_batch_size` in "
     "the result, in the epochs and on the card says so, as batch norm then sees the parts",
@@ -54,57 +68,57 @@ GPU_MEMORY = Kind(
 HOST_MEMORY = Kind(
     "out of host memory",
     "an allocation failed, or the kernel ended the process for want of memory",
-    "shrink",
+    SHRINK,
     "an allocation that failed: as on the GPU; a process that was ended: as a lost one, but with this name",
 )
 LOST = Kind(
     "lost",
     "the process or its node is gone",
-    "retry",
+    RETRY,
     f"the trial goes on from its last checkpoint, on any node, up to {LOST_TRIES} times (where it shared its process "
     f"with others, {LOST_TRIES} times more by itself); then it fails",
 )
 HANG = Kind(
     "hang",
     "an epoch takes longer than `cluster.epoch_minutes`",
-    "retry",
+    RETRY,
     "the process is ended, its stack written to `hang.txt` in the trial's folder; then as a lost one",
 )
 REFUSED = Kind(
     "refused",
     "settings that cannot be trained",
-    "stop the trial",
+    STOP_TRIAL,
     "words and spaces are refused before anything starts; what only the data can tell fails its trial",
 )
 DATA = Kind(
     "data",
     "the data set is missing, damaged, or another than at the start",
-    "stop the search",
+    STOP_SEARCH,
     "all trials save and end, and one line says what to build or to share; the same command goes on",
 )
 STORAGE = Kind(
     "storage full",
     "no room for a checkpoint, the ledger or the notes",
-    "stop the search",
+    STOP_SEARCH,
     "all trials end, with nothing half-written; when there is room, the same command goes on",
 )
 AWAY = Kind(
     "storage away",
     "`cluster.storage` does not answer",
-    "stop the search",
+    STOP_SEARCH,
     "an epoch that can't be copied goes with the next one; at the end of a trial the copying is tried for half a "
     "minute, then all trials save and end; the same command goes on",
 )
 TRACKING = Kind(
     "tracking away",
     "MLflow's server does not answer",
-    "go on",
+    GO_ON,
     "nothing waits for it; what it missed is delivered when it is back, or by the same command later",
 )
 ERROR = Kind(
     "error",
     "anything else",
-    "stop the trial",
+    STOP_TRIAL,
     "the trial fails, the others go on; the trace is in `error.txt` in the trial's folder",
 )
 KINDS = {

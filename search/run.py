@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from search import files, spaces, words
 from search.failures import EndNow, is_storage_full, storage_full
 from search.planning import plan
-from search.planning.budgets import Meter, Reached, check
-from search.planning.estimates import Outlook
+from search.planning.estimates import Outlook, rough_seconds
 from search.planning.hardware import machines
 from search.planning.job import Job, command
+from search.planning.limits import check
+from search.running.meter import Meter, Reached
 from search.settings import ConfigError, SearchError, without_password
 from search.study.records import STORAGE
 
@@ -190,7 +191,7 @@ def _train(job: Job, decider: "Decider", tracker: "Tracker", meter: Meter, conso
         check_scorable(labels, f"{split} clips of {job.data.name}")
 
     to_do = [work for work in job.grid() if not work.done]
-    guess = sum(plan.rough_seconds(work) for work in to_do) if job.space.grid is not None else None
+    guess = sum(rough_seconds(work) for work in to_do) if job.space.grid is not None else None
     with cluster(job.settings.cluster, console.print) as room:
         from search.running.placing import run_trials
 
@@ -199,7 +200,7 @@ def _train(job: Job, decider: "Decider", tracker: "Tracker", meter: Meter, conso
             expected=decider.expected(),
             done=decider.expected() - decider.missing(),
             guess_left=guess,
-            seconds=lambda assignment: plan.rough_seconds(job.work(assignment.settings)),
+            seconds=lambda assignment: rough_seconds(job.work(assignment.settings)),
             trouble=lambda: tracker.trouble,
             best=decider.best(),
         )

@@ -18,7 +18,7 @@ A_NAME = "give up to 100 letters, digits, '.', '_' and '-', a letter or digit fi
 OPTIMIZERS = ("nesterov", "sgd", "adam", "adagrad")
 PRECISIONS = FLOAT32, TF32, BF16 = "float32", "tf32", "bf16"
 RUNGS = ("epoch", "stage", "seed")
-PLANNED_EPOCHS = 40
+PLANNED_EPOCHS = 40  # how many the paper's schedule takes is known when it ends; planned with this many
 # What a search can look for, and which way of it is better where the words don't say.
 OBJECTIVES = {
     "auc": "max",
@@ -349,6 +349,10 @@ class TrialSettings:
     def signature(self) -> str:
         """16 hexadecimal digits that are the same exactly when the settings are."""
         return digest(self.to_json())
+
+    def point(self) -> str:
+        """The same for all seeds of one network with its training."""
+        return digest({**self.to_json(), "seed": None})
 
 
 def is_name(word: str) -> bool:

@@ -74,13 +74,13 @@ def table(name: str, given: Mapping[str, str]) -> str:
 def _found(name: str, storage: str | None) -> tuple[list[Ended], list[Row]]:
     """The trainings of a search that have ended, and its rows in the order of the paper's table."""
     from search.results import leaderboard
-    from search.study import ledger
+    from search.study.records import Records
 
-    studies = {recorded.name: recorded for recorded in ledger.read_studies(storage)}
+    studies = {each.name: each for each in Records(storage).searches()}
     if name not in studies:
         near = nearest(name, studies) if studies else "there is none here yet"
         raise SearchError(f"no search is called '{name}'; {near}")
-    ended = leaderboard.ended(studies[name].trials)
+    ended = leaderboard.ended(studies[name].trained)
     if not ended:
         raise SearchError(f"no trial of {name} has ended yet")
     paper_table = studies[name].about.paper_table

@@ -6,9 +6,9 @@ from optuna.trial import TrialState
 
 from search import files, spaces
 from search.planning import data
+from search.planning.capacity import Room
 from search.planning.job import Job
 from search.planning.packing import Packer
-from search.planning.rooms import Room
 from search.running.desk import Desk
 from search.running.halting import Halt
 from search.study import ledger

@@ -16,7 +16,7 @@ from dashboards import tables as layout
 from dashboards.blocks import Cell, Choice, Link, Page
 from dashboards.reading import Reading
 from search import files
-from search.scoring.published import TEST_CLIPS
+from search.scoring.literature import TEST_CLIPS
 from search.settings import TrialSettings
 
 NET, DEEPER, MELS = "samplecnn_m3_n4_s729", "samplecnn_m3_n5_s243", "melcnn_m3_n4_s729_w729"

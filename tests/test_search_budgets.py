@@ -13,13 +13,13 @@ import pytest
 
 from search import files, run, spaces
 from search.machine import local_device
-from search.planning import budgets, data, throughput
-from search.planning.budgets import Meter
+from search.planning import data, limits, throughput
 from search.planning.estimates import Outlook
 from search.planning.hardware import Machines
 from search.planning.job import Job
 from search.run import main
 from search.running.desk import Desk
+from search.running.meter import Meter, Reached
 from search.settings import ConfigError, Limits
 from search.study import ledger
 from search.study.deciding import Decider
@@ -47,29 +47,29 @@ class Clock:
 
 
 def test_a_plan_is_refused_only_if_it_is_larger_even_at_its_least() -> None:
-    budgets.check(Limits(gpu_hours=10), outlook(40, factor=4), EIGHT)
-    budgets.check(Limits(), outlook(40, factor=4), EIGHT)
+    limits.check(Limits(gpu_hours=10), outlook(40, factor=4), EIGHT)
+    limits.check(Limits(), outlook(40, factor=4), EIGHT)
     with pytest.raises(ConfigError) as refused:
-        budgets.check(Limits(gpu_hours=10), outlook(80, factor=4), EIGHT)
+        limits.check(Limits(gpu_hours=10), outlook(80, factor=4), EIGHT)
     assert str(refused.value) == (
         "budget.gpu_hours=10: the plan takes roughly 80 GPU-hours and very likely 20 or more, 2 times as much; "
         "raise it, or lower seeds, trials, budget or the space"
     )
     with pytest.raises(ConfigError, match=r"budget\.gpu_hours=10: the plan takes roughly 80"):
-        budgets.check(Limits(gpu_hours=10), outlook(80, factor=2), EIGHT)  # the surer, the closer
+        limits.check(Limits(gpu_hours=10), outlook(80, factor=2), EIGHT)  # the surer, the closer
 
 
 def test_more_gpus_help_against_the_clock_only() -> None:
-    budgets.check(Limits(wall_hours=1), outlook(80, factor=4, gpus=32), EIGHT)
+    limits.check(Limits(wall_hours=1), outlook(80, factor=4, gpus=32), EIGHT)
     with pytest.raises(ConfigError, match=r"budget\.wall_hours=1: .* 10 hours by the clock .*, or add GPUs$"):
-        budgets.check(Limits(wall_hours=1), outlook(80, factor=4, gpus=8), EIGHT)
+        limits.check(Limits(wall_hours=1), outlook(80, factor=4, gpus=8), EIGHT)
 
 
 def test_what_earlier_commands_spent_counts() -> None:
-    budgets.check(Limits(gpu_hours=10), outlook(20, factor=4), EIGHT, spent_seconds=4 * HOUR)
+    limits.check(Limits(gpu_hours=10), outlook(20, factor=4), EIGHT, spent_seconds=4 * HOUR)
     with pytest.raises(ConfigError, match="roughly 26 GPU-hours and very likely 11 or more"):
-        budgets.check(Limits(gpu_hours=10), outlook(20, factor=4), EIGHT, spent_seconds=6 * HOUR)
-    budgets.check(Limits(gpu_hours=10), Outlook(0, 0, 0, 0, 0, 0, 1, 0), EIGHT, spent_seconds=60 * HOUR)
+        limits.check(Limits(gpu_hours=10), outlook(20, factor=4), EIGHT, spent_seconds=6 * HOUR)
+    limits.check(Limits(gpu_hours=10), Outlook(0, 0, 0, 0, 0, 0, 1, 0), EIGHT, spent_seconds=60 * HOUR)
 
 
 def test_hours_of_gpus_are_counted_by_the_part_of_them() -> None:
@@ -162,7 +162,7 @@ def test_the_alarm_rings_though_no_epoch_ends() -> None:
 
 
 def test_an_epoch_that_reaches_the_limit_rings_at_once() -> None:
-    told: list[budgets.Reached] = []
+    told: list[Reached] = []
     meter = Meter(Limits(gpu_hours=1))
     with meter.watching(told.append):
         meter.epoch(None, {"seconds": 1800.0, "gpus": 1.0})
@@ -206,7 +206,7 @@ def test_a_search_that_has_taken_all_it_may_ends_with_130(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def reach(typed: object) -> int:
-        raise budgets.Reached("budget.wall_hours=1 is reached")
+        raise Reached("budget.wall_hours=1 is reached")
 
     monkeypatch.setattr(run, "_run", reach)
     assert main(["space=smoke"]) == 130

@@ -11,7 +11,7 @@ import pytest
 from ray._private import services
 from ray_head import ray_head
 
-from search.planning.rooms import LOOK_SECONDS, Places, gpu_types, room_of
+from search.planning.capacity import LOOK_SECONDS, Places, gpu_types, room_of
 from search.running import cluster
 from search.settings import LOCAL, Cluster, ConfigError, SearchError
 from search.words import read_words

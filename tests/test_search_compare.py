@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from clip_scores import a_network
 
-from search.compare import compare_scores, compare_seeds
+from search.scoring.comparing import compare_scores, compare_seeds
 from search.scoring.intervals import paired
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from search.trials import graphs
-from search.trials.graphs import Stepper
+from search.trials import cuda_graphs
+from search.trials.cuda_graphs import Stepper
 from search.trials.optimizer import Optimizer, make
 
 Stepping = tuple[Stepper, list[Optimizer], list[nn.Linear], list[str]]
@@ -57,7 +57,7 @@ def test_what_no_graph_can_hold_is_stepped_through_and_not_tried_again(
 ) -> None:
     tries: list[int] = []
     monkeypatch.setattr(
-        graphs, "GraphedStep", lambda *given: (tries.append(1), refuses(RuntimeError("it waits"))())
+        cuda_graphs, "GraphedStep", lambda *given: (tries.append(1), refuses(RuntimeError("it waits"))())
     )
     stepping = two_trainings()
     stepper, optimizers, networks, called = stepping
@@ -78,7 +78,7 @@ def test_the_end_of_memory_in_a_capture_is_told(chained: bool, monkeypatch: pyte
     if chained:
         memory, error = error, RuntimeError("the capture was invalidated")
         error.__context__ = memory
-    monkeypatch.setattr(graphs, "GraphedStep", refuses(error))
+    monkeypatch.setattr(cuda_graphs, "GraphedStep", refuses(error))
     stepping = two_trainings()
     with pytest.raises(type(error)):
         taken(stepping)

@@ -22,8 +22,8 @@ from search.running.process import TrialProcess
 from search.settings import Training, TrialSettings
 from search.trials import usage
 from search.trials.attempts import Attempt, Limit, loss
+from search.trials.cuda_graphs import Stepper
 from search.trials.feed import Feed
-from search.trials.graphs import Stepper
 from search.trials.group import APART
 from search.trials.training import Fit
 from search.trials.trial import Trial

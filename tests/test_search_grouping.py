@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from hands import GB, ONE, a_job
 
+from search.planning.capacity import room_of
 from search.planning.grouping import MOST_BY_ITSELF, kind, most_together, together_bytes
 from search.planning.job import PROCESS_BYTES, Work
 from search.planning.packing import CONTEXT_BYTES, Packer, Seen
-from search.planning.rooms import room_of
 from search.settings import Cluster, ConfigError
 
 

@@ -8,9 +8,9 @@ from hands import GB, ONE, a_desk, a_job, a_row, numbers, states
 from optuna.trial import TrialState
 
 from search.failures import LOST_TRIES
+from search.planning.capacity import room_of
 from search.planning.grouping import together_bytes
 from search.planning.packing import Packer
-from search.planning.rooms import room_of
 from search.running import halting
 from search.running.halting import Halt
 from search.running.placing import StudyScheduler, StudySearcher

@@ -6,9 +6,9 @@ import pytest
 
 from search import spaces
 from search.planning import data, packing, throughput
+from search.planning.capacity import room_of
 from search.planning.job import Job
 from search.planning.packing import CONTEXT_BYTES, MARGIN, MOST_ON_ONE, Packer, Seen
-from search.planning.rooms import room_of
 from search.running.desk import Desk
 from search.settings import Cluster
 from search.study import ledger

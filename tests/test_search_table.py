@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 from statistics import mean, stdev
 
+import optuna
 import pytest
 from made_searches import a_search, trained
 
@@ -33,6 +34,18 @@ def test_csv_has_all_digits_in_a_row_for_each_network(
     assert float(rows[RAW]["test_roc_auc_deviation"]) == stdev(seeds)
     assert rows[DEEP]["test_roc_auc_deviation"] == ""
     assert float(rows[DEEP]["paper_test_roc_auc"]) == 0.9055
+
+
+def test_a_search_of_a_later_release_is_read_without_what_is_not_known_of_it(
+    fresh_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_search(fresh_home, "demo-table3-1a2b3c", [trained(RAW)])
+    study = optuna.load_study(
+        study_name="demo-table3-1a2b3c", storage=f"sqlite:///{fresh_home / 'studies.db'}"
+    )
+    study.set_user_attr("about", {**study.user_attrs["about"], "mood": "new"})
+    assert table.main(["demo-table3-1a2b3c", "format=csv"]) == 0
+    assert RAW in capsys.readouterr().out
 
 
 def test_rows_stand_in_the_order_of_the_papers_table(search: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from search.machine import local_device
-from search.planning import estimates, plan, throughput
+from search.planning import estimates, throughput
 from search.planning.job import Work
 from search.settings import Training, TrialSettings
 
@@ -58,11 +58,11 @@ def test_a_training_that_took_no_time_and_broken_lines_are_no_notes() -> None:
 def test_an_estimate_follows_what_was_measured_here() -> None:
     trial = TrialSettings("samplecnn_m3_n3_s729", {}, Training(), 0, "demo", "", "rendered", "")
     work = Work(trial, 1, 1, 1, 1, training=7e10, evaluation=0.0, done=False)
-    guessed = plan.rough_seconds(work)
+    guessed = estimates.rough_seconds(work)
     throughput.note(local_device(), "samplecnn", training=7e10, evaluation=0.0, seconds=100.0)
     throughput._notes.cache_clear()
-    assert plan.rough_seconds(work) == pytest.approx(100 + estimates.OVERHEAD_SECONDS)
-    assert guessed != plan.rough_seconds(work)
+    assert estimates.rough_seconds(work) == pytest.approx(100 + estimates.OVERHEAD_SECONDS)
+    assert guessed != estimates.rough_seconds(work)
 
 
 def test_notes_are_lines_of_json() -> None:

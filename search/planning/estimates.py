@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from search.planning import throughput
-from search.planning.hardware import KINDS, Machines, kind
+from search.planning.hardware import KINDS, Machines, kind, machines
 from search.planning.job import WEIGHT_BYTES, Job, Work
 from search.settings import AUTO, BF16, FLOAT32, TF32, Cluster
 
@@ -20,10 +20,8 @@ OVERHEAD_SECONDS = 1.5  # of a trial: opening the data, scoring, writing its che
 TIMED, TIMED_ONCE, TIMED_OTHERS, GUESSED = 1.25, 2.0, 3.0, 4.0
 OPEN_END = 1.5  # the same for a schedule that ends when the loss stands still
 SCORE_BYTES = 9  # of each clip and tag in a trial's scores
-LEDGER_BYTES, EPOCH_BYTES = (
-    40_000,
-    1_000,
-)  # of each trial and each epoch in the ledger, in MLflow and in its folder
+# Of each trial and each epoch in the ledger, in MLflow and in its folder.
+LEDGER_BYTES, EPOCH_BYTES = 40_000, 1_000
 
 
 @dataclass(frozen=True)
@@ -165,3 +163,13 @@ def _disk_bytes(job: Job, left: Sequence[Work], trainings: int, slots: int) -> i
     )
     running = max(WEIGHT_BYTES * work.parameters for work in left) * min(slots, trainings)
     return int(trainings * each + running)
+
+
+def rough_seconds(work: Work) -> float:
+    """What one training takes on this kind of machine: by those that were timed here, else a first guess."""
+    return seconds(work, machines(Cluster()))
+
+
+def rough_epoch_seconds(work: Work, on_gpu: bool) -> float:
+    """What an epoch takes, by the first guess alone: for whoever asks where it will run, not what was timed here."""
+    return guessed_seconds(work, on_gpu) / work.epochs

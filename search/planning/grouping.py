@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Callable
 
+from search.planning.capacity import Room
 from search.planning.job import PROCESS_BYTES, Work
 from search.planning.packing import Packer
-from search.planning.rooms import Room
 from search.settings import AUTO, TrialSettings, digest
 
 # What a trial's settings may differ in from those of a trial that it goes together with: nothing that changes what a

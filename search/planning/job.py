@@ -13,7 +13,6 @@ from search.planning.data import Data
 from search.settings import ConfigError, Settings, TrialSettings, digest, without_password
 from search.spaces import Point, Space
 
-# How many epochs the paper's schedule takes is known when it ends; planned with this many.
 # Of a worker before it trains; of each weight with its gradient, its two moments and the best so far; and beside the
 # activations that wait for the backward pass there are their gradients and what the allocator holds on to.
 PROCESS_BYTES, WEIGHT_BYTES, GRADIENTS_TOO = 600 << 20, 20, 2

@@ -14,9 +14,9 @@ import zoo
 from search import files
 from search.planning import estimates
 from search.planning.estimates import Outlook, outlook
-from search.planning.hardware import Machines, machines
+from search.planning.hardware import Machines
 from search.planning.job import Job, Rejected, Work
-from search.settings import Cluster, Settings, Training, TrialSettings
+from search.settings import Settings, Training, TrialSettings
 
 COLUMNS = (
     "network",
@@ -57,16 +57,6 @@ class Plan:
     def with_left(self, trainings: int) -> "Plan":
         """The same where so many trainings of a sampled space are left, as its ledger knows."""
         return replace(self, outlook=outlook(self.job, self.works, trainings, self.machines))
-
-
-def rough_seconds(work: Work) -> float:
-    """What one training takes on this kind of machine: by those that were timed here, else a first guess."""
-    return estimates.seconds(work, machines(Cluster()))
-
-
-def rough_epoch_seconds(work: Work, on_gpu: bool) -> float:
-    """What an epoch takes, by the first guess alone: for whoever asks where it will run, not what was timed here."""
-    return estimates.guessed_seconds(work, on_gpu) / work.epochs
 
 
 def meaning(training: Training, name: str) -> str:

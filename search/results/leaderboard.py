@@ -14,11 +14,11 @@ from rich.table import Table
 
 import zoo
 from search import files
-from search.scoring import intervals, published, resamples, scores
+from search.scoring import intervals, literature, resamples, scores
 from search.scoring.intervals import Interval
 from search.scoring.protocol import check_same, describe
 from search.scoring.resamples import ARTIST, CLIP, Resampled
-from search.settings import Training, TrialSettings, digest
+from search.settings import Training, TrialSettings
 
 COLUMNS = (
     "rank",
@@ -102,8 +102,7 @@ def unranked(trials: Sequence[Ended], table: str | None) -> list[Row]:
     check_same(result["protocol"] for result, _ in trials)
     groups: dict[str, list[Ended]] = {}
     for result, settings in trials:
-        record = {key: value for key, value in settings.to_json().items() if key != "seed"}
-        groups.setdefault(digest(record), []).append((result, settings))
+        groups.setdefault(settings.point(), []).append((result, settings))
     varied = _varied([settings.training for _, settings in trials])
     return sorted(
         (_row(group, table, varied) for group in groups.values()), key=lambda row: -row.valid_roc_auc
@@ -166,7 +165,7 @@ def _row(group: list[Ended], table: str | None, varied: Sequence[str]) -> Row:
     options = entry.with_options(**settings.options).overrides
     by_clip, by_artist = (_mean_interval(results, unit) for unit in (CLIP, ARTIST))
     assert by_clip is not None
-    paper = published.published(settings.network, table, best["protocol"]["dataset"])
+    paper = literature.published(settings.network, table, best["protocol"]["dataset"])
     return Row(
         network=settings.network,
         changed={
@@ -182,7 +181,7 @@ def _row(group: list[Ended], table: str | None, varied: Sequence[str]) -> Row:
         paper_auc=paper.auc if paper else None,
         signature=best["signature"],
         by_artist=by_artist,
-        paper_lies=published.lies(paper, best["protocol"], Interval(*(by_artist or by_clip)))
+        paper_lies=literature.lies(paper, best["protocol"], Interval(*(by_artist or by_clip)))
         if paper
         else "",
         spread=stdev(result["test"]["roc_auc"] for result in results) if len(group) > 1 else None,

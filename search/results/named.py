@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from search.results.leaderboard import Row
-    from search.study.ledger import Recorded
+    from search.study.records import Search
 
 FORMS = (
     "a trial's signature (16 hexadecimal digits, or the first 6 or more) or folder, an MLflow run (32), "
@@ -128,15 +128,15 @@ def _of_search(word: str, storage: str | None) -> Named:
 def _row_of(word: str, storage: str | None) -> "tuple[Row, str]":
     """A network of a search, with all of its seeds; its best one by the validation clips where none is named."""
     from search.results import leaderboard
-    from search.study import ledger
+    from search.study.records import Records
 
     search, slash, network = word.partition("/")
-    studies = {recorded.name: recorded for recorded in ledger.read_studies(storage)}
+    studies = {recorded.name: recorded for recorded in Records(storage).searches()}
     if search not in studies:
         known = [*studies, *_with_this_network(search, studies.values())]
         near = f"; {nearest(search, known)}" if studies else "; there is no search here yet"
         raise SearchError(f"nothing is called '{search}'{near} (give {FORMS})")
-    ended = leaderboard.ended(studies[search].trials)
+    ended = leaderboard.ended(studies[search].trained)
     if not ended:
         raise SearchError(f"no trial of {search} has ended yet")
     board = leaderboard.rows(ended, studies[search].about.paper_table)
@@ -145,9 +145,9 @@ def _row_of(word: str, storage: str | None) -> "tuple[Row, str]":
     return board[0], f"the best of {len(board)} networks of {search}"
 
 
-def _with_this_network(network: str, studies: "Iterable[Recorded]") -> list[str]:
+def _with_this_network(network: str, studies: "Iterable[Search]") -> list[str]:
     """SEARCH/NETWORK for each search that has trained a network of that name."""
-    return [f"{each.name}/{network}" for each in studies if network in {one.network for one in each.trials}]
+    return [f"{each.name}/{network}" for each in studies if network in {one.network for one in each.trained}]
 
 
 def _row(search: str, network: str, board: "Sequence[Row]") -> "Row":

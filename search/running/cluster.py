@@ -30,7 +30,7 @@ from ray._private.node import Node
 
 from datasets import head
 from search.machine import local_cpus
-from search.planning.rooms import Nodes, Room, room_of
+from search.planning.capacity import Nodes, Room, room_of
 from search.settings import LOCAL, Cluster, SearchError
 
 # Nothing is kept in Ray's own store, so it shall not take a third of the memory.

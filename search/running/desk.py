@@ -12,11 +12,11 @@ from typing import Any, Protocol
 from search import failures
 from search.files import trial_folder
 from search.planning import throughput
+from search.planning.capacity import Room
+from search.planning.estimates import rough_epoch_seconds
 from search.planning.grouping import kind, most_together, together_bytes
 from search.planning.job import Work
 from search.planning.packing import Packer, Seen
-from search.planning.plan import rough_epoch_seconds
-from search.planning.rooms import Room
 from search.running.halting import Halt, Leave
 from search.settings import SearchError
 from search.study.deciding import Assignment, Decider

@@ -27,11 +27,11 @@ from datasets.home import home
 from search import failures
 from search.files import TRIALS
 from search.planning import throughput
-from search.planning.budgets import Meter
+from search.planning.capacity import Places, Room, gpu_types
 from search.planning.packing import Packer, Seen
-from search.planning.rooms import Places, Room, gpu_types
 from search.running.desk import Desk, Watcher
 from search.running.halting import Halt
+from search.running.meter import Meter
 from search.running.process import TrialProcess
 from search.settings import LOCAL, SearchError
 from search.study.deciding import Decider

@@ -136,7 +136,7 @@ class TrialProcess(tune.Trainable):
 
     def _gather(self, device: str) -> "Team":
         """The processes that train this trial, where it takes several GPUs."""
-        from search.planning.rooms import processes_for
+        from search.planning.capacity import processes_for
         from search.running.companions import Companions
         from search.trials.team import ALONE
 

@@ -40,7 +40,7 @@ class Resampled:
         return [unit for unit in (CLIP, ARTIST) if f"{split}.{unit}" in self.groups]
 
     def deciding(self, split: str) -> str:
-        """The unit that decides: artists where they are known; see search/compare.py."""
+        """The unit that decides: artists where they are known; see comparing.py."""
         return self.units(split)[-1]
 
     def interval(self, split: str, unit: str, metric: str, seen: float) -> Interval:

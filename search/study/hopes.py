@@ -6,7 +6,7 @@ from itertools import takewhile
 import optuna
 
 from search.planning.job import Job
-from search.settings import TrialSettings, digest
+from search.settings import TrialSettings
 from search.study import pruning
 from search.study.ledger import settings_of
 
@@ -34,7 +34,7 @@ class Hopes:
         """Whether the pruner ends a network's replicates before this one, as it is worse on the seeds so far."""
         if not self.judges or settings.seed == self.seeds[0]:
             return False
-        scores, point = self._scores_by_seed(), _without_seed(settings)
+        scores, point = self._scores_by_seed(), settings.point()
         if point not in scores or pruning.worth_another_seed(self.pruner, scores, point):
             return False
         self.abandoned.add(settings.signature())
@@ -45,12 +45,8 @@ class Hopes:
         found: dict[str, dict[int, float]] = {}
         for trial, settings in settings_of(self.study):
             if self.is_wanted(settings):
-                found.setdefault(_without_seed(settings), {})[settings.seed] = trial.values[0]
+                found.setdefault(settings.point(), {})[settings.seed] = trial.values[0]
         return {
             point: [aucs[seed] for seed in takewhile(aucs.__contains__, self.seeds)]
             for point, aucs in found.items()
         }
-
-
-def _without_seed(settings: TrialSettings) -> str:
-    return digest({**settings.to_json(), "seed": None})

@@ -9,7 +9,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import optuna
@@ -24,19 +24,10 @@ from search.planning.job import Job
 from search.settings import Choice, ConfigError, SearchError, TrialSettings, without_password
 from search.study.mirror import Mirror
 from search.study.recall import bounded
-from search.study.records import ELSEWHERE, GPUS, About, no_ledger_yet, storage_url
+from search.study.records import ELSEWHERE, GPUS, About, storage_url
 
 BEGUN = "begun"  # the attribute of a study that says where its first command kept its trials
 NEEDS = {"CmaEsSampler": "cmaes"}  # packages that Optuna does not bring along
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A search as its ledger tells it. trials: the settings of those that trained to their end."""
-
-    name: str
-    about: About
-    trials: list[TrialSettings]
 
 
 def open_study(job: Job) -> optuna.Study:
@@ -116,29 +107,6 @@ def enter(trial: optuna.Trial, settings: TrialSettings) -> None:
     trial.set_user_attr("settings", json.dumps(settings.to_json()))
     if isinstance(trial.storage, Mirror):
         trial.storage.enter(trial._trial_id)
-
-
-def read_studies(storage: str | None = None) -> list[Recorded]:
-    """Every search of a storage with the settings of the trials that ended, newest last.
-
-    storage: as in the words; a ledger that does not exist yet holds no search.
-    """
-    url = storage_url(storage)
-    if no_ledger_yet(storage):
-        return []
-    try:
-        studies = [
-            optuna.load_study(study_name=name, storage=url) for name in optuna.get_all_study_names(url)
-        ]
-    except Exception as error:  # drivers of databases raise what they like
-        raise SearchError(without_password(f"can't open the ledger {url}: {error}")) from error
-    return [
-        Recorded(
-            study.study_name, About(**study.user_attrs["about"]), [each for _, each in settings_of(study)]
-        )
-        for study in studies
-        if "about" in study.user_attrs
-    ]
 
 
 def settings_of(

@@ -10,7 +10,7 @@ from rich.table import Table
 import zoo
 from search import files
 from search.planning.job import Job, Work
-from search.settings import ConfigError, Objective, TrialSettings, digest
+from search.settings import ConfigError, Objective, TrialSettings
 
 # How each of settings.OBJECTIVES is read off a training: from its result, or from what its network costs.
 READ: Mapping[str, Callable[[Mapping[str, Any], Work], float]] = {
@@ -50,8 +50,7 @@ def front(job: Job, trained: Iterable[TrialSettings]) -> list[OnFront]:
     groups: dict[str, list[tuple[TrialSettings, list[float]]]] = {}
     for settings in trained:
         if result := files.read_result(settings.signature()):
-            record = {key: value for key, value in settings.to_json().items() if key != "seed"}
-            groups.setdefault(digest(record), []).append((settings, values(job, settings, result)))
+            groups.setdefault(settings.point(), []).append((settings, values(job, settings, result)))
     known = [_mean_of(group) for group in groups.values()]
     signs = [_sign(each) for each in job.settings.looked_for]
     best = [

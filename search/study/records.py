@@ -27,10 +27,11 @@ REJECTED = "rejected"  # why a proposal is no network that could be trained
 UNWANTED = "not wanted"  # the kind of a trial that ended because nobody asks for it any more
 RUNNING = "running"
 STORAGE = "WAVEZOO_STORAGE"  # the environment variable: an address with a password need not be typed
-OUTCOMES = {"COMPLETE": "done", "PRUNED": "stopped", "FAIL": "failed", "RUNNING": RUNNING}
+DONE = "done"
+OUTCOMES = {"COMPLETE": DONE, "PRUNED": "stopped", "FAIL": "failed", "RUNNING": RUNNING}
 Answer = TypeVar("Answer")
 CHUNK = 500  # ids in a query: SQLite takes no more than a thousand
-FOREVER = "done", "stopped", "failed"
+FOREVER = DONE, "stopped", "failed"
 
 STUDIES = "SELECT study_id, study_name FROM studies ORDER BY study_id"
 ABOUTS = "SELECT study_id, value_json FROM study_user_attributes WHERE key = 'about'"
@@ -104,6 +105,11 @@ class Search:
     about: About
     records: Sequence[Record]
     trouble: Sequence[str] = ()
+
+    @property
+    def trained(self) -> list[TrialSettings]:
+        """The settings of the trainings that came to their end."""
+        return [each.settings for each in self.records if each.outcome == DONE]
 
 
 def ledger_file() -> Path:
@@ -227,7 +233,7 @@ def _trials(ledger: "Connection") -> list[tuple[Any, ...]]:
 
 
 def _about(told: Mapping[str, Any]) -> About:
-    """Of whatever release."""
+    """Of whatever release: what this one does not know is left out."""
     return About(**{key: value for key, value in told.items() if key in About.__dataclass_fields__})
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from search.failures import Diverged
 from search.settings import SearchError
-from search.trials.graphs import Gradients, Stepper
+from search.trials.cuda_graphs import Gradients, Stepper
 from search.trials.team import ALONE
 from search.trials.training import Batch, Dialogue, Epoch, Fit
 from zoo.fast.noise import Chance, DrawnAhead

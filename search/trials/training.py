@@ -18,9 +18,9 @@ import zoo
 from search.failures import Diverged
 from search.scoring.metrics import score
 from search.settings import Training
+from search.trials.cuda_graphs import Stepper
 from search.trials.evaluation import evaluate
 from search.trials.feed import Feed
-from search.trials.graphs import Stepper
 from search.trials.optimizer import Optimizer, make
 from search.trials.precision import check, computing, full
 from search.trials.schedule import Progress, learning_rate

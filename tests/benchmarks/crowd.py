@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import zoo
 from search.settings import FLOAT32
 from search.trials import worker
-from search.trials.graphs import Stepper
+from search.trials.cuda_graphs import Stepper
 from search.trials.optimizer import Optimizer, make
 from search.trials.replicates import stepper_of
 from zoo.fast.noise import Chance

@@ -161,7 +161,7 @@ def plain(batch: int, kind: str, name: str) -> Step:
 
 def ours(batch: int, precision: str, graph: bool, kernels: bool, name: str) -> Step:
     """As a search trains it."""
-    from search.trials.graphs import GraphedStep
+    from search.trials.cuda_graphs import GraphedStep
     from search.trials.optimizer import make
 
     from .stepping import LEARNING_RATE, gradients_of, network_of

@@ -11,10 +11,10 @@ from typing import Any
 from ray import tune
 from rich.console import Console
 
-from search.planning.budgets import Meter
 from search.recording.tracking import Tracker
 from search.running import cluster, placing
 from search.running.board import Board
+from search.running.meter import Meter
 
 from .instant import Instant, a_decider, a_search_run, made_up_home
 

@@ -1,4 +1,4 @@
-"""The most that a search may take: a plan that is clearly larger is refused, and a search that has taken it stops.
+"""What a search takes while it runs, and when that is all it may take.
 
 GPU-hours are counted over all commands of a study, from the seconds of its trials' epochs times their GPUs; hours by
 the clock are this command's own.
@@ -11,43 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from search.planning.estimates import Outlook
-from search.planning.hardware import Machines
-from search.settings import ConfigError, Limits
-
-HOUR = 3600.0
-
-
-def check(limits: Limits, found: Outlook, machines: Machines, spent_seconds: float = 0.0) -> None:
-    """Refuse a plan that takes more even if all goes as fast as it very likely can.
-
-    spent_seconds: of devices, by earlier commands of the search.
-    raises: ConfigError that says by how much, and what to change.
-    """
-    taken = [
-        (
-            "gpu_hours",
-            limits.gpu_hours,
-            spent_seconds + found.low,
-            spent_seconds + found.device_seconds,
-            machines.unit,
-        ),
-        ("wall_hours", limits.wall_hours, found.least_wall_seconds, found.wall_seconds, "hours by the clock"),
-    ]
-    for word, limit, least, likely, unit in taken:
-        if limit is not None and found.trainings and least > limit * HOUR:
-            raise ConfigError(
-                f"budget.{word}={limit:g}: the plan takes roughly {rounded(likely / HOUR)} {unit} and very likely "
-                f"{rounded(least / HOUR)} or more, {rounded(least / HOUR / limit)} times as much; raise it, or lower "
-                f"seeds, trials, budget or the space" + (", or add GPUs" if word == "wall_hours" else "")
-            )
-
-
-def rounded(number: float) -> str:
-    """A number with two digits that count, and no fewer than it has before the point."""
-    if number >= 100:
-        return f"{number:,.0f}"
-    return f"{number:.2g}"
+from search.planning.limits import HOUR, rounded
+from search.settings import Limits
 
 
 class Reached(Exception):
@@ -55,7 +20,7 @@ class Reached(Exception):
 
 
 class Meter:
-    """Counts what a search takes, and says when that is all it may take. A watcher of the search, see desk.Watcher.
+    """Counts what a search takes, and says when that is all it may take. A watcher of the search, see desk.py.
 
     spent_seconds: of devices, by earlier commands of the search. clock: seconds, from any point in time.
     began: when the command did, by that clock; now where it is not said.
