@@ -173,10 +173,8 @@ def pool(spectra: NDArray[np.float64]) -> tuple[NDArray[np.float32], int]:
 
 def _read(file: Path, layer: str) -> Found | None:
     try:
-        with (
-            file.open("rb") as raw,
-            np.load(raw, allow_pickle=False) as kept,
-        ):  # one array at a time: waves can be large
+        # One array at a time: waves can be large
+        with file.open("rb") as raw, np.load(raw, allow_pickle=False) as kept:
             rate, samples, bin_hz = (kept[name].item() for name in ("sample_rate_hz", "samples", "bin_hz"))
             return Found(layer, rate, kept["spectra"], bin_hz, kept["peaks_hz"], samples, file)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

@@ -34,9 +34,8 @@ class Filters:
 
     def page(self, reading: Reading, choices: Mapping[str, str]) -> Page:
         """Choices of, network and layers say what is looked at, filter which of its filters is listened to."""
-        settled = (
-            self.networks.models.known
-        )  # before the menus are made, as the registry may answer meanwhile
+        # Before the menus are made, as the registry may answer meanwhile
+        settled = self.networks.models.known
         asked, chosen = _chosen(self, reading, choices)
         if asked is None:
             return Page(NAME, TITLE, [Text(_ABOUT), *chosen], live=False)

@@ -68,9 +68,8 @@ class Runs:
             now = int(time.time() * 1000)
             self._take(client(self.uri), max(self._since_ms - CLOCKS_APART_MS, 0))
             self._since_ms = now
-        except (
-            Exception
-        ):  # whatever a server or a network can do: pages do without links, the next look tries again
+        # Whatever a server or a network can do: pages do without links, the next look tries again
+        except Exception:
             pass
         finally:
             self._idle.set()

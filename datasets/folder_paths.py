@@ -48,9 +48,8 @@ def look_for(source: Path, table: Table, missing: str) -> Found:
 
 def _are_missing(source: Path, lost: Sequence[Row], rows: int) -> str:
     said = f"{len(lost):,} of {rows:,} files are not below {source}"
-    if (
-        2 * len(lost) > rows
-    ):  # then it is the folder or the way paths are written, and skipping would lose the music
+    # Then it is the folder or the way paths are written, and skipping would lose the music
+    if 2 * len(lost) > rows:
         first = lost[0]
         return (
             f"{said}; the first is {first.path!r} (line {first.line}), looked for as {source / first.path}: "

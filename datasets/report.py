@@ -9,9 +9,8 @@ from datasets.cards import SKIPPED_FILE, Card
 from datasets.recipe import SPLITS, Plan
 
 SHORT = 0.1  # of the median length: less than this is rather a file cut off than a short piece
-ENOUGH = (
-    0.9  # of the tags, with clips of both classes in a split, for means over its tags to compare networks
-)
+# Of the tags, with clips of both classes in a split, for means over its tags to compare networks
+ENOUGH = 0.9
 
 
 def replacing(plan: Plan, before: Card | None) -> Iterator[str]:

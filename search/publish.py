@@ -82,9 +82,8 @@ def _publish(run: str, given: dict[str, str]) -> int:
 
     try:
         uri = tracking_uri(given.get("tracking"))
-        mlflow = (
-            client(uri) if "model" in given else reader(uri)
-        )  # with a name, a folder may be the first of a store
+        # With a name, a folder may be the first of a store
+        mlflow = client(uri) if "model" in given else reader(uri)
         run_id = find_run(mlflow, run, given.get("model"), given.get("storage"))
         model = given.get("model") or _model_of(mlflow, run_id)
         made = publish(uri, model, run_id, given.get("alias", CHAMPION), given.get("reason"))

@@ -135,9 +135,8 @@ class Storage:
         names: of the files wanted, those that the trial does not have included; () for all of them.
         returns: what the storage knows, or None where it knows nothing or is not further.
         """
-        for _ in range(
-            3
-        ):  # whoever trains it may write the next state meanwhile, and take away the one before
+        # Whoever trains it may write the next state meanwhile, and take away the one before
+        for _ in range(3):
             about = self.about(key)
             if about is None or about.progress <= than:
                 return None

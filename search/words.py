@@ -188,9 +188,8 @@ def _as_hydra(word: str, words: Sequence[str]) -> str:
     if word == f"budget={AUTO}":  # the paper's schedule where there is a GPU to follow it
         return f"budget={'paper' if _gpus(words) else 'small'}"
     key, _, value = word.partition("=")
-    if (
-        key == "networks" and value != "null"
-    ):  # commas and stars are Hydra's own, and mean something else there
+    # Commas and stars are Hydra's own, and mean something else there
+    if key == "networks" and value != "null":
         return f"networks='{value}'"
     return f"++{word}" if word.startswith(FREE) else word
 

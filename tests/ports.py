@@ -44,9 +44,8 @@ def indices(name):
     if name.startswith("head."):
         return name.replace("head", "22")
     block = next(i for i, stage in enumerate(BODY) if name.startswith(stage))
-    return re.sub(
-        r".*(conv|norm)", lambda found: str(4 * block + (found[1] == "norm")), name
-    )  # conv and norm as they run
+    # Conv and norm as they run
+    return re.sub(r".*(conv|norm)", lambda found: str(4 * block + (found[1] == "norm")), name)
 
 
 def flat(name):

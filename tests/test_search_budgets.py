@@ -222,10 +222,8 @@ def test_a_search_that_reaches_its_hours_stops_and_goes_on_with_more(
 ) -> None:
     shutil.copy(mlflow_db, fresh_home / "mlflow.db")
     small = (*SMALL, "budget.multiply_adds_per_epoch=2e8")
-    for family in (
-        "samplecnn",
-        "melcnn",
-    ):  # or the plan alone would be refused, as it is for a slower machine
+    # Or the plan alone would be refused, as it is for a slower machine
+    for family in ("samplecnn", "melcnn"):
         throughput.note(local_device(), family, training=1e15, evaluation=0, seconds=1)
     stopped = search(*small, "budget.gpu_hours=0.001")  # 3.6 seconds of trials
     assert stopped.returncode == 130, stopped.stdout + stopped.stderr

@@ -200,9 +200,8 @@ def test_a_run_of_mlflow_and_a_registered_model_name_the_same_trial(
         (far,) = named.find(word).trainings
         assert (far.network, far.seed, far.signature) == (ONE, 0, result["signature"])
         assert rescore.rescored(far)[1] == []
-    again, _ = leave_trial(
-        ONE, a_network(0.3)
-    )  # trained anew: what a model was made of is no longer in the folder
+    # Trained anew: what a model was made of is no longer in the folder
+    again, _ = leave_trial(ONE, a_network(0.3))
     mlflow.set_tag(run, REPLACED, result["signature"])
     mlflow.delete_tag(run, SIGNATURE)
     (before,) = named.find("models:/demo-x@champion").trainings

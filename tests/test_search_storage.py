@@ -281,9 +281,8 @@ def test_a_bucket_that_goes_away_costs_no_epoch_but_ends_the_search(
     assert rows[-1]["failure"]["kind"] == "storage away"
     assert f"can't use cluster.storage={address}: " in rows[-1]["failure"]["why"]
 
-    process.reset_config(
-        process.assigned
-    )  # the same command again: it was trained, and only has to be copied
+    # The same command again: it was trained, and only has to be copied
+    process.reset_config(process.assigned)
     assert process.step()["result"]["epochs"] == 4
     assert files.storage().about(wanted.signature()).ended
 

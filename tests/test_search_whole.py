@@ -205,9 +205,8 @@ def test_a_reused_worker_trains_as_a_fresh_one(
     (study,) = studies(done)
     monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path))
     (tmp_path / "datasets").symlink_to(demo_home / "datasets")
-    process = TrialProcess.__new__(
-        TrialProcess
-    )  # without Tune around it, which would set it up and then reset it
+    # Without Tune around it, which would set it up and then reset it
+    process = TrialProcess.__new__(TrialProcess)
     for trial, take in zip(study.get_trials()[:2], (process.setup, process.reset_config), strict=True):
         signature = trial.user_attrs["signature"]
         settings = json.loads(trial.user_attrs["settings"])

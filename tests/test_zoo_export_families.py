@@ -30,9 +30,8 @@ def test_it_leaves_as_an_onnx_file_that_gives_its_logits(name: str, tmp_path: Pa
     torch.manual_seed(0)
     network = zoo.create(name, n_tags=3).eval()
     card = zoo.Card.of(network, ("loud", "slow", "strange"))
-    exported = export(
-        Tagger(network, card, "this test"), tmp_path / "tagger.onnx"
-    )  # compares them, and refuses
+    # Compares them, and refuses
+    exported = export(Tagger(network, card, "this test"), tmp_path / "tagger.onnx")
     with torch.no_grad():
         largest = max(
             float(network(waves).abs().max()) for _, waves in exporting._waves(network.input_samples)

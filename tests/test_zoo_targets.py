@@ -31,9 +31,8 @@ def test_a_file_is_no_folder_to_write_into(tmp_path: Path, monkeypatch: pytest.M
 def test_a_folder_that_must_not_be_written_to_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "os.access", lambda place, how: False
-    )  # whoever runs the tests may be allowed everything
+    # Whoever runs the tests may be allowed everything
+    monkeypatch.setattr("os.access", lambda place, how: False)
     with pytest.raises(
         ZooError, match=r"out=.*/new cannot be written: .* must not be written to; give another folder"
     ):

@@ -146,9 +146,8 @@ def tower_cost(options: Mapping[str, Value], channels: int, n_tags: int, *, lear
         indices += width * frames  # of the maximum that each pool took
     parameters += channels * channels + 3 * channels + channels * n_tags + n_tags
     dropped = channels if options["dropout"] else 0
-    floats += (
-        3 * channels + 2 * dropped
-    )  # the top's input, before and behind its batch norm; dropout's mask and output
+    # The top's input, before and behind its batch norm; dropout's mask and output
+    floats += 3 * channels + 2 * dropped
     return Cost(
         parameters,
         multiply_adds + channels * channels + channels * n_tags,

@@ -15,9 +15,8 @@ from zoo.trained.tagger import Tagger
 
 __all__ = ["WRITERS"]
 
-Row = tuple[
-    str, float | None, str, float
-]  # file, where the segment starts (None: all of them), tag, probability
+# File, where the segment starts (None: all of them), tag, probability
+Row = tuple[str, float | None, str, float]
 
 
 def as_json(songs: Iterable[Song], tagger: Tagger, top: int, timeline: bool) -> Iterator[str]:

@@ -15,9 +15,8 @@ from search.settings import SearchError, without_password
 
 REFUSALS = HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN
 ANSWER_SECONDS = 5.0
-A_QUESTION = (
-    "/api/2.0/mlflow/experiments/search?max_results=1"  # that every release answers, and that takes rights
-)
+# That every release answers, and that takes rights
+A_QUESTION = "/api/2.0/mlflow/experiments/search?max_results=1"
 
 
 def check(uri: str) -> None:

@@ -91,8 +91,7 @@ class Told:
         if run is None or run.result in ("", result and digest(result)):
             return
         mlflow.set_tag(run.run_id, REPLACED, signature)
-        if (
-            SIGNATURE in mlflow.get_run(run.run_id).data.tags
-        ):  # else an answer was lost, and this is the second time
+        # Else an answer was lost, and this is the second time
+        if SIGNATURE in mlflow.get_run(run.run_id).data.tags:
             mlflow.delete_tag(run.run_id, SIGNATURE)
         del self._runs[signature]

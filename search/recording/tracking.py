@@ -48,9 +48,8 @@ def client(uri: str) -> "MlflowClient":
     """MLflow's client, quiet and without telemetry; makes the store's tables where it is a file that is not there."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the thread here has its own patience
-    os.environ.setdefault(
-        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true"
-    )  # two lines for each run that ends
+    # Two lines for each run that ends
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     from mlflow import MlflowClient
 
     for logger in ("alembic", "mlflow"):  # after the import, which sets levels of its own
@@ -263,9 +262,8 @@ class Tracker:
         with copy.lock:
             copy.stale, outcome, why = False, copy.outcome, copy.why
         try:
-            result = (
-                files.read_result(signature) if outcome == "done" else None
-            )  # from another machine, it may be
+            # From another machine, it may be
+            result = files.read_result(signature) if outcome == "done" else None
             # A run that this driver has opened again, as of a failure tried once more, is to be told its end again.
             told = copy.run_id is None and self._told.is_told(signature, outcome, result)
             if outcome == "done" and result is None and not told:

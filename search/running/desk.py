@@ -117,9 +117,8 @@ class Desk:
     @property
     def may_have_more(self) -> bool:
         """Whether there may be something to assign later, though there is nothing now."""
-        return self.waiting is not None or bool(
-            self.hands or self._again
-        )  # what runs may be lost, and come back
+        # What runs may be lost, and come back
+        return self.waiting is not None or bool(self.hands or self._again)
 
     def _next_hand(self) -> list[Assignment]:
         """The next trial, and those that go together with it."""

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from search.running.cluster import alive_nodes  # before Tune, which reads at its import what is set in there
@@ -36,6 +37,10 @@ from search.running.process import TrialProcess
 from search.settings import LOCAL, SearchError
 from search.study.deciding import Decider
 
+OUT_OF_MEMORY = (
+    "a node of the cluster ran out of memory, and its Ray ended a trial; start its nodes with "
+    "RAY_memory_monitor_refresh_ms=0, or lower cluster.trials_at_once; the same command goes on"
+)
 MOST_AT_ONCE = 10_000  # trials; Tune wants a number, and how many there really are is Places' to say
 
 
@@ -60,7 +65,29 @@ def run_trials(
     desk = Desk(decider, [*watchers, meter], common, halt, room, _packer(room))
     places = Places(decider.job.settings.cluster, alive_nodes)
     snapshots = home() / "ray"  # Tune insists on writing them; nobody reads them
-    tuner = tune.Tuner(
+    tuner = _tuner(name, desk, places, room, snapshots)
+    try:
+        with (
+            _without_delays(decider.job.settings.cluster.address),
+            halt.listening(),
+            meter.watching(lambda reached: halt.ask(reached, str(reached))),
+        ):
+            tuner.fit()
+    except KeyboardInterrupt:  # Leave; Ray makes a plain one of it where a signal finds it waiting
+        if halt.error is None:
+            raise
+    except RuntimeError as error:
+        if not isinstance(error.__cause__, OutOfMemoryError):
+            raise
+        raise SearchError(OUT_OF_MEMORY) from error
+    finally:
+        shutil.rmtree(snapshots / name, ignore_errors=True)
+    if halt.error is not None:
+        raise halt.error
+
+
+def _tuner(name: str, desk: Desk, places: Places, room: Room, snapshots: Path) -> tune.Tuner:
+    return tune.Tuner(
         tune.with_resources(TrialProcess, partial(_placed, room)),
         tune_config=tune.TuneConfig(
             search_alg=StudySearcher(desk, places),
@@ -78,27 +105,6 @@ def run_trials(
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
-    try:
-        with (
-            _without_delays(decider.job.settings.cluster.address),
-            halt.listening(),
-            meter.watching(lambda reached: halt.ask(reached, str(reached))),
-        ):
-            tuner.fit()
-    except KeyboardInterrupt:  # Leave; Ray makes a plain one of it where a signal finds it waiting
-        if halt.error is None:
-            raise
-    except RuntimeError as error:
-        if not isinstance(error.__cause__, OutOfMemoryError):
-            raise
-        raise SearchError(
-            "a node of the cluster ran out of memory, and its Ray ended a trial; start its nodes with "
-            "RAY_memory_monitor_refresh_ms=0, or lower cluster.trials_at_once; the same command goes on"
-        ) from error
-    finally:
-        shutil.rmtree(snapshots / name, ignore_errors=True)
-    if halt.error is not None:
-        raise halt.error
 
 
 @contextmanager

@@ -14,9 +14,8 @@ from search.scoring.resamples import ARTIST, CLIP, Resampled
 from search.scoring.score_table import ClipScores, SplitScores
 
 Side = Sequence[ClipScores]  # the seeds of one network
-Kept = Sequence[
-    tuple[Mapping[str, Any], Resampled]
-]  # the same, as the results and the resamples of the trials
+# The same, as the results and the resamples of the trials
+Kept = Sequence[tuple[Mapping[str, Any], Resampled]]
 
 
 @dataclass(frozen=True)

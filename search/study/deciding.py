@@ -25,9 +25,8 @@ from search.study.records import ELSEWHERE, GPUS, REJECTED, TOGETHER, UNWANTED, 
 from search.study.sampling import UNTRAINABLE
 from search.study.stopping import Stops
 
-REPEATED_ASKS = (
-    20  # a sampler that proposes what is known is asked again this often, then `sampling.others` is
-)
+# A sampler that proposes what is known is asked again this often, then `sampling.others` is
+REPEATED_ASKS = 20
 OUTCOMES = {TrialState.COMPLETE: "done", TrialState.PRUNED: "stopped", TrialState.FAIL: "failed"}
 
 

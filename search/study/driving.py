@@ -16,9 +16,8 @@ from sqlalchemy.pool import NullPool
 from search.settings import SearchError, without_password
 from search.study.records import lock_file, storage_url
 
-SERVERS = {
-    "postgresql": "SELECT pg_try_advisory_lock(:key)"
-}  # how each kind is asked for a lock of the connection
+# How each kind is asked for a lock of the connection
+SERVERS = {"postgresql": "SELECT pg_try_advisory_lock(:key)"}
 
 
 @contextmanager

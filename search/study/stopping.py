@@ -9,10 +9,8 @@ from search.settings import Stopping
 from search.study.ledger import settings_of
 from search.study.pruning import Stopper
 
-STARTS, STOPS = (
-    "stage_starts",
-    "stops",
-)  # of a trial: the first epoch of each stage, and the epoch it stops after
+# Of a trial: the first epoch of each stage, and the epoch it stops after
+STARTS, STOPS = "stage_starts", "stops"
 
 
 class Stops:

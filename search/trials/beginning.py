@@ -39,9 +39,8 @@ class Feeds:
         if (found := self._open.get(key)) is None:
             with _data_trouble():
                 found = open_feed(settings.dataset, split, settings.convention, entry, device)
-            _check(
-                found.split.card.fingerprint, settings
-            )  # it may have been built anew since the training began
+            # It may have been built anew since the training began
+            _check(found.split.card.fingerprint, settings)
             self._open[key] = found
         return found
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 Slots = dict[str, list[Tensor]]  # what a rule remembers of each parameter, by the name of the slot
-Rule = Callable[
-    [Slots, list[Tensor], "int | Tensor"], list[Tensor]
-]  # (slots, gradients, number of the step) -> directions
+# (slots, gradients, number of the step) -> directions
+Rule = Callable[[Slots, list[Tensor], "int | Tensor"], list[Tensor]]
 
 # (parameters, gradients, slots, weight decay, learning rate) -> nothing; all are moved
 Fused = Callable[[list[Tensor], list[Tensor], Slots, float, Tensor], None]
@@ -151,10 +150,6 @@ def make(
     if name == "nesterov" and momentum:
         fused = partial(fused_nesterov, momentum)
         return Optimizer(parameters, partial(nesterov, momentum), weight_decay, fused)
-    rules = {
-        "nesterov": sgd,
-        "sgd": sgd,
-        "adam": adam,
-        "adagrad": adagrad,
-    }  # without momentum nothing is kept
+    # Without momentum nothing is kept
+    rules = {"nesterov": sgd, "sgd": sgd, "adam": adam, "adagrad": adagrad}
     return Optimizer(parameters, rules[name], weight_decay)

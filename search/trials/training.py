@@ -63,9 +63,8 @@ class Pass:
     began: float
 
 
-Batch = tuple[
-    Tensor, Tensor, float
-]  # waves (batch, samples), tags (batch, n_tags), learning rate of its step
+# Waves (batch, samples), tags (batch, n_tags), learning rate of its step
+Batch = tuple[Tensor, Tensor, float]
 Dialogue = Generator[Batch, Tensor | None, Epoch]
 
 

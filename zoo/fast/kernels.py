@@ -152,9 +152,8 @@ def finish_statistics(
     there = column < channels
     n = (rows * M).to(tl.float64)
     total = tl.zeros([COLUMNS], tl.float64)
-    squares = tl.zeros(
-        [COLUMNS], tl.float64
-    )  # of values, not of distances: float64 has digits enough for both
+    # Of values, not of distances: float64 has digits enough for both
+    squares = tl.zeros([COLUMNS], tl.float64)
     for turn in range(TURNS):
         part = turn * PARTS + tl.arange(0, PARTS)
         inside = (part < programs)[:, None] & there[None, :]

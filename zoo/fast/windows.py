@@ -14,9 +14,8 @@ from torch import Tensor
 
 __all__ = ["Windows", "pieces"]
 
-PIECE_FLOATS = (
-    1 << 18
-)  # 1 MB of each operand: smaller ones cost the matrix products more than the cache gives
+# 1 MB of each operand: smaller ones cost the matrix products more than the cache gives
+PIECE_FLOATS = 1 << 18
 
 
 def pieces(rows: int, width: int) -> Iterator[slice]:

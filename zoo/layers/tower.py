@@ -53,9 +53,8 @@ class ConvBlock(nn.Module):
         self.pad = pad
         self.conv = nn.Conv1d(channels_in, channels_out, kernel, stride, padding=left if left == right else 0)
         self.norm = nn.BatchNorm1d(channels_out, EPSILON, MOMENTUM)
-        self.activation = (
-            nn.ReLU()
-        )  # a layer of its own, so that `features` can look at it before the pooling
+        # A layer of its own, so that `features` can look at it before the pooling
+        self.activation = nn.ReLU()
         self.pool = nn.MaxPool1d(pool) if pool > 1 else nn.Identity()
 
     def forward(self, frames: Tensor) -> Tensor:

@@ -14,9 +14,8 @@ from zoo.errors import ZooError
 __all__ = ["LAYOUTS", "Layer", "guess_layout", "keras_layers", "laid_onto", "naturally", "torch_layers"]
 
 LAYOUTS = ("torch", "keras", "theano")
-COUNTER = (
-    "num_batches_tracked"  # of batches that batch norm has seen; few ports keep it, and nothing here reads it
-)
+# Of batches that batch norm has seen; few ports keep it, and nothing here reads it
+COUNTER = "num_batches_tracked"
 # What torch calls the weights of one of the layers that its nn.GRU stacks; ours are cells, each with its own.
 STACKED = re.compile(r"((?:weight|bias)_[ih]h)_(l[0-9]+)")
 # Keras lists batch norm's vectors in this order.

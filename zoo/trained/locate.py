@@ -24,12 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["ARTIFACT", "Registered", "check", "facts", "fetched", "is_address", "registered", "tracking_uri"]
 
 ARTIFACT = "checkpoint"  # the name of the folder among the artifacts of a run
-NOTES = {
-    "why": "why",
-    "verified": "verified",
-    "forced": "forced",
-    "git": "trained by",
-}  # of search.publish, in tags
+# Of search.publish, in tags
+NOTES = {"why": "why", "verified": "verified", "forced": "forced", "git": "trained by"}
 FORMS = "a folder, runs:/<run>/checkpoint, models:/<name>@<alias>, models:/<name>/<version> or a trial's signature"
 
 
