@@ -137,7 +137,7 @@ def _next_steps(
     compared = f"\n  {run}python -m search.compare {' '.join(two)}" if len(two) == 2 else ""
     console.print(
         f"\nnext:\n  {f'open {shown}' if uri.startswith('http') else served}{compared}"
-        f"\n  {run}python -m dashboards export out=pictures{storage}"
+        f"\n  {run}python -m dashboards{storage}"
         f"\n  {elsewhere if published else ''}{run}python -m zoo tag song.mp3 model={model}",
         soft_wrap=True,
     )
