@@ -1,11 +1,10 @@
-"""python leaving_ray.py leave|ray.shutdown: leaves Ray while another thread's garbage holds references to its objects.
+"""Leaves Ray while another thread's garbage holds references to its objects.
 
 The references are in cycles, so that they die where Python's collector runs; the thread runs it whenever it is on, as
 any thread does that makes enough objects.
 """
 
 import gc
-import sys
 import threading
 
 import search.running.cluster  # noqa: F401  # sets Ray's variables, before Ray is imported
@@ -17,7 +16,6 @@ from datasets.head import leave
 from search.running.cluster import LOCAL_RAY
 
 CYCLES = 20_000
-WAYS = {"leave": leave, "ray.shutdown": ray.shutdown}
 
 
 def cycle(reference: "ray.ObjectRef") -> list[object]:
@@ -43,7 +41,7 @@ def main() -> None:
     cycles = [cycle(reference) for _ in range(CYCLES)]
     thread = threading.Thread(target=drop_and_collect, args=(cycles,), daemon=True)
     thread.start()
-    WAYS[sys.argv[1]]()
+    leave()
     print("still here")
 
 

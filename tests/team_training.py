@@ -42,6 +42,13 @@ def main(network_name: str, address: str, rank: str, ranks: str, out: str) -> No
     team = join(address, int(rank), int(ranks), "cpu") if int(ranks) > 1 else ALONE
     save_file({name: value.contiguous() for name, value in train(network_name, team).items()}, out)
     leave()
+    if left := [name for name in threads() if name.startswith(("pt_gloo", "pt_tcpstore"))]:
+        sys.exit(f"the group has not been left: {left}")
+
+
+def threads() -> list[str]:
+    """The names of this process's threads, those of libraries among them."""
+    return [(each / "comm").read_text().strip() for each in Path("/proc/self/task").iterdir()]
 
 
 def loaded(path: Path) -> dict[str, torch.Tensor]:

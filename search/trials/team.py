@@ -7,6 +7,7 @@ noise. So a training is the same on one GPU as on four, to rounding, and its sig
 import os
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -60,6 +61,9 @@ def join(address: str, rank: int, ranks: int, device: str) -> Team:
     """Meet the others. address: HOST:PORT where rank 0 listens. raises: RuntimeError if they don't come."""
     if address.startswith("127."):  # a machine whose own name resolves elsewhere must not matter to itself
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    # Its functions have the group that is there at their import for a default, and would hold it beyond `leave`: its
+    # threads then end the process with "terminate called" where they outlive it.
+    import_module("torch.distributed.nn")
     distributed.init_process_group(
         "nccl" if device == "cuda" else "gloo",
         init_method=f"tcp://{address}",
