@@ -42,6 +42,27 @@ def test_a_search_runs_on_a_cluster_that_is_there(fresh_home: Path, mlflow_db: P
     assert "is version 1 of demo-one and is its champion" in answer.stdout
 
 
+LOCAL_HEAD = """
+from search.running.cluster import SPARED, cluster
+from ray._private import worker
+from ray._private.node import Node
+from search.settings import Cluster
+
+starts = [getattr(Node, name) for name in SPARED]
+with cluster(Cluster(), print):
+    print(*sorted(worker._global_node.all_processes))
+assert starts == [getattr(Node, name) for name in SPARED]
+"""
+
+
+@pytest.mark.slow
+def test_a_head_of_this_machine_starts_no_process_that_no_search_asks() -> None:
+    """And leaves Ray as it was: another head may be started later."""
+    command = [sys.executable, "-c", LOCAL_HEAD]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (answer.returncode, answer.stdout) == (0, "gcs_server raylet\n"), answer.stderr
+
+
 @pytest.fixture
 def listening() -> Iterator[str]:
     """HOST:PORT of something that takes connections and says nothing."""
