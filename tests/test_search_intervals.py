@@ -4,12 +4,13 @@ import time
 
 import numpy as np
 import pytest
+from plain_intervals import interval, paired
 from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 from test_search_metrics import TAGS, example
 
 from search.scoring import intervals
-from search.scoring.intervals import BETTER, TIE, WORSE, draw, interval, numbered, paired, student, told_apart
+from search.scoring.intervals import BETTER, TIE, WORSE, draw, numbered, student, told_apart
 from search.scoring.metrics import score
 
 NORMAL = float(stats.norm.ppf(0.975))

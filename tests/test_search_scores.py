@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from clip_scores import TAGS, a_network
+from plain_intervals import interval
 
 from search.scoring import resamples, score_table, scores
-from search.scoring.intervals import interval
 from search.scoring.metrics import score
 from search.settings import SearchError
 

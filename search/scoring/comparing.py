@@ -55,10 +55,6 @@ class Comparison:
     metrics: dict[str, Compared]
 
     @property
-    def valid_comparison(self) -> bool:
-        return self.refusal is None
-
-    @property
     def difference(self) -> Difference:
         """Of macro ROC-AUC, by what decides."""
         return self.metrics["roc_auc"].deciding
