@@ -50,7 +50,7 @@ from datasets.progress import progress
 from datasets.recipe import Plan, Recipe, Skipped
 from datasets.report import doubts, replacing, report
 from datasets.shards import Task, shard_folder, tasks
-from datasets.whole import written_whole
+from datasets.whole import remove_parts, written_whole
 from datasets.workers import SECONDS_PER_CLIP
 
 WORDS = ("name", "source", "rate", "workers", "out", "address", "seconds_per_clip")
@@ -109,7 +109,7 @@ def build(
         finished = {shard.file: shard.sha256 for shard in before.shards} if before else {}
         todo = tasks(plan, folder, finished, try_again=seconds_per_clip is not None)
         means = Means(workers, address, seconds_per_clip or SECONDS_PER_CLIP, protected)
-        _remove_parts(folder)
+        remove_parts(folder)
         for line in replacing(plan, before):
             say(line)
         say(announcement(todo, means))
@@ -241,11 +241,6 @@ def _earlier(folder: Path) -> Card | None:
         return parse(file.read_text(encoding="utf-8"), file)
     except (FileNotFoundError, UnicodeDecodeError, DatasetError):
         return None  # then shards are judged by themselves
-
-
-def _remove_parts(folder: Path) -> None:
-    for part in folder.rglob("*.part"):
-        part.unlink()
 
 
 def parse_words(words: list[str]) -> dict[str, str]:

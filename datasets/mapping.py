@@ -8,6 +8,7 @@ import ctypes
 import mmap
 import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,7 @@ def _pages(n_bytes: int) -> int:
     return -(-n_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
 
 
+@cache  # a library is a class of its own to ctypes, and making one takes milliseconds
 def _libc() -> ctypes.CDLL:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p

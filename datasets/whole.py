@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, whenever the power fails."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,3 +19,15 @@ def written_whole(file: Path) -> Iterator[Path]:
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what writers that were killed left half-written in a folder, and below: files, and folders of files.
+
+    For whoever is the only one that writes there.
+    """
+    for part in sorted(folder.rglob("*.part")):  # a folder before what is in it
+        if part.is_dir():
+            shutil.rmtree(part)
+        else:
+            part.unlink(missing_ok=True)

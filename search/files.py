@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from datasets.home import home
-from datasets.whole import written_whole
+from datasets.whole import remove_parts, written_whole
 from search.failures import StorageAway
 from search.settings import SearchError, check_storage
 
@@ -49,9 +49,14 @@ def lock(folder: Path) -> IO[bytes]:
     folder.mkdir(parents=True, exist_ok=True)
     file = (folder / LOCK).open("ab")
     fcntl.flock(file, fcntl.LOCK_EX)
-    for part in folder.glob("*.part"):
-        part.unlink()
+    remove_parts(folder)
     return file
+
+
+def remove_states(folder: Path) -> None:
+    """Of a trial that has ended: it goes on from nowhere."""
+    for name in (STATE, MOMENT):
+        (folder / name).unlink(missing_ok=True)
 
 
 def write_json(path: Path, record: Any) -> None:
@@ -123,7 +128,7 @@ def bring(signature: str, *names: str) -> None:
     names = () if (folder / STATE).exists() else names  # a state and epochs of two machines would not agree
     about = store.fetch(signature, folder, progress(folder), names)
     if about is not None and about.ended and not names:
-        (folder / STATE).unlink(missing_ok=True)
+        remove_states(folder)
 
 
 def share(signature: str, patient: bool = False) -> bool:

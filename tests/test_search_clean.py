@@ -112,6 +112,15 @@ def test_what_a_process_holds_stays(fresh_home: Path, capsys: pytest.CaptureFixt
     assert not (building / "mine").exists()
 
 
+def test_a_checkpoint_that_a_trial_is_writing_stays(fresh_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = folder_of(a_trial(0))
+    (folder / ".checkpoint.4711.0123abcd.part").mkdir()
+    with (folder / files.LOCK).open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "nothing is left over" in told(capsys, "delete=parts", "days=0")
+    assert "deleted 1 of 1" in told(capsys, "delete=parts", "days=0")
+
+
 def test_what_has_changed_today_stays_unless_days_says_otherwise(
     fresh_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

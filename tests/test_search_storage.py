@@ -209,6 +209,26 @@ def test_a_state_that_is_replaced_while_it_is_read_is_read_again(
     assert (files.trial_folder(KEY) / files.STATE).read_bytes() == b"two"
 
 
+def test_a_copy_whose_half_is_taken_for_a_killed_writers_is_fetched_again(
+    shared: str, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(epochs=1, state=b"one")
+    files.share(KEY)
+    machines.go_to("second")
+    write_bytes = Path.write_bytes
+
+    def swept(part: Path, data: bytes) -> int:
+        written = write_bytes(part, data)
+        if part.name.startswith(files.STATE):
+            monkeypatch.setattr(Path, "write_bytes", write_bytes)
+            files.lock(files.trial_folder(KEY)).close()
+        return written
+
+    monkeypatch.setattr(Path, "write_bytes", swept)
+    files.bring(KEY)
+    assert (files.trial_folder(KEY) / files.STATE).read_bytes() == b"one"
+
+
 @pytest.mark.parametrize(
     ("harm", "complaint"),
     [

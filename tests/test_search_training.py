@@ -334,13 +334,22 @@ def test_two_searches_at_once_train_a_network_once() -> None:
 
 
 @pytest.mark.usefixtures("fresh_home")
-def test_what_a_killed_writer_left_is_removed() -> None:
+@pytest.mark.parametrize(
+    "left",
+    [
+        "state.safetensors.1.part",
+        ".checkpoint.1.0123abcd.part/weights.safetensors",
+        ".checkpoint.1.0123abcd.old.part/card.json",
+        "checkpoint/card.json.1.part",
+    ],
+)
+def test_what_a_killed_writer_left_is_removed(left: str) -> None:
     folder = files.trial_folder(settings(seed=6).signature())
-    folder.mkdir(parents=True)
-    (folder / "state.safetensors.1.part").write_text("half")
+    (folder / left).parent.mkdir(parents=True)
+    (folder / left).write_text("half")
     with Trial(settings(seed=6), "cpu", {}):
         pass
-    assert not list(folder.glob("*.part"))
+    assert not list(folder.rglob("*.part"))
 
 
 @pytest.mark.usefixtures("demo")

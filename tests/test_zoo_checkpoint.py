@@ -1,8 +1,10 @@
 """Checkpoints: what is written comes back, and whatever else lies there is refused in one line."""
 
 import json
+import os
 import pickle
 import struct
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import zoo
 from datasets import tag_hash
+from datasets.whole import remove_parts
 from zoo.trained.checkpoint import read, read_card, save
 
 NAME, TAGS = "samplecnn_m3_n3_s9", ("guitar", "slow", "female voice")
@@ -98,6 +101,28 @@ def test_saving_again_replaces_the_checkpoint_and_leaves_nothing_beside(folder, 
         "checkpoint",
         "weights.safetensors",
     ]
+
+
+@pytest.mark.parametrize("call", ["os.fsync", "pathlib.Path.rename"])
+@pytest.mark.parametrize("which", [1, 2])
+def test_what_a_killed_save_leaves_is_known_by_its_name(folder, network, monkeypatch, call, which):
+    def killed(*given):
+        calls.append(given)
+        if len(calls) == which:
+            raise KeyboardInterrupt
+        return original(*given)
+
+    calls, original = [], {"os.fsync": os.fsync, "pathlib.Path.rename": Path.rename}[call]
+    with monkeypatch.context() as patch:
+        patch.setattr(call, killed)
+        patch.setattr("shutil.rmtree", lambda *given, **options: None)  # a killed process tidies nothing
+        with pytest.raises(KeyboardInterrupt):
+            save(network, folder, card_of(network))
+    assert any(file.suffix == ".part" for file in folder.parent.iterdir())
+    remove_parts(folder.parent)
+    assert [file.name for file in folder.parent.iterdir() if file.name != "checkpoint"] == []
+    save(network, folder, card_of(network))
+    read(folder)
 
 
 def test_a_save_that_fails_leaves_the_old_checkpoint(folder, network, monkeypatch):

@@ -144,10 +144,10 @@ def _in_use(path: Path) -> bool:
 @contextmanager
 def _held(path: Path) -> Iterator[bool]:
     """Keep trials and builds away from a path while the block runs; False if one of them has it."""
-    folder = path if path.is_dir() else path.parent
+    places = [folder / name for folder in (path, path.parent) for name in (files.LOCK, BUILDING)]
     with ExitStack() as open_files:
         try:
-            for lock in (folder / files.LOCK, folder / BUILDING):
+            for lock in places:
                 if lock.is_file():
                     flock(open_files.enter_context(lock.open("rb")), LOCK_EX | LOCK_NB)
         except BlockingIOError:

@@ -75,6 +75,8 @@ class Trial:
             if self.result is None:
                 with self.in_time():
                     self.prepare()
+            else:
+                files.remove_states(self.folder)  # whoever trained it may have been killed before doing so
         except BaseException:
             self.close()
             raise
@@ -233,7 +235,7 @@ class Trial:
         files.write_json(self.folder / files.EPOCHS, self.history)
         files.write_json(self.folder / files.RESULT, result)
         self._note_throughput(result)
-        (self.folder / files.STATE).unlink(missing_ok=True)
+        files.remove_states(self.folder)
         return result
 
     def _note_throughput(self, result: dict[str, Any]) -> None:

@@ -147,7 +147,7 @@ def _swap(beside: Path, folder: Path) -> None:
         beside.rename(folder)
         return
     # A full folder cannot be renamed over: the old one steps aside for an instant.
-    aside = beside.with_suffix(".old")
+    aside = beside.with_name(f"{beside.stem}.old{beside.suffix}")
     folder.rename(aside)
     beside.rename(folder)
     shutil.rmtree(aside)
