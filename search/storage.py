@@ -155,7 +155,9 @@ class Storage:
             try:
                 with written_whole(folder / name) as part:
                     part.write_bytes(data)
-            except FileNotFoundError:  # who has begun to train it here takes parts for those of a killed writer
+            except (
+                FileNotFoundError
+            ):  # who has begun to train it here takes parts for those of a killed writer
                 return False
         return True
 

@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,7 +21,14 @@ from search.settings import TrialSettings
 from search.trials import trial as trials
 from search.trials.trial import Trial
 
-CHANGES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}  # audit events of Python's
+CHANGES = {
+    "open",
+    "os.rename",
+    "os.remove",
+    "os.mkdir",
+    "os.rmdir",
+    "shutil.rmtree",
+}  # audit events of Python's
 WRITING = os.O_WRONLY | os.O_RDWR
 KILLED = 9
 
@@ -32,9 +40,9 @@ def train(trial: TrialSettings) -> None:
             taken_up.advance()
 
 
-def die_at(change: int, folder: Path) -> None:
-    """End this process, as a kill does, just before the so-manyth change to what is in a folder."""
-    changes = 0
+def train_until(change: int, trial: TrialSettings) -> None:
+    """End this process, as a kill does, just before the so-manyth change to the trial's folder."""
+    folder, changes = files.trial_folder(trial.signature()), 0
 
     def heard(event: str, given: tuple[object, ...]) -> None:
         nonlocal changes
@@ -47,6 +55,7 @@ def die_at(change: int, folder: Path) -> None:
             os._exit(KILLED)
 
     sys.addaudithook(heard)
+    train(trial)
 
 
 def in_a_process(act: Callable[[], None]) -> int:
@@ -72,21 +81,20 @@ def main() -> None:
     trials.MOMENT_SECONDS, trials.MOMENT_SHARE = 0.0, 1e-9
     trial = settings(replace(SMALL, epochs_per_stage=1))
     folder = files.trial_folder(trial.signature())
-    assert in_a_process(lambda: train(trial)) == 0
+    assert in_a_process(partial(train, trial)) == 0
     wanted = what_is_there(folder)
     kills = 0
     while True:
         shutil.rmtree(folder)
-
-        def killed() -> None:
-            die_at(kills + 1, folder)
-            train(trial)
-
-        if in_a_process(killed) != KILLED:
+        if in_a_process(partial(train_until, kills + 1, trial)) != KILLED:
             break
         kills += 1
-        left = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*")) if folder.exists() else []
-        code = in_a_process(lambda: train(trial))
+        left = (
+            sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+            if folder.exists()
+            else []
+        )
+        code = in_a_process(partial(train, trial))
         if code or what_is_there(folder) != wanted:
             print(f"kill {kills} left {left}; taken up again: exit code {code}")
     print(f"{kills} kills")

@@ -112,7 +112,9 @@ def test_what_a_process_holds_stays(fresh_home: Path, capsys: pytest.CaptureFixt
     assert not (building / "mine").exists()
 
 
-def test_a_checkpoint_that_a_trial_is_writing_stays(fresh_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_checkpoint_that_a_trial_is_writing_stays(
+    fresh_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = folder_of(a_trial(0))
     (folder / ".checkpoint.4711.0123abcd.part").mkdir()
     with (folder / files.LOCK).open("rb") as lock:
