@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 import zoo
 from zoo.fast import together
+from zoo.fast.windows import Windows
 from zoo.layers.tower import ConvBlock, same_pad
 
 EXACT = 1e-10
@@ -178,3 +179,88 @@ def test_every_block_of_the_m_n_networks_is_trained_in_one_step(
     network.train()(torch.rand(2, network.input_samples)).sum().backward()
     assert len(steps) == together_blocks
     assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+@pytest.fixture
+def copies(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many frames there were in each copy that a block has made of what it was given."""
+    made: list[int] = []
+    real = Windows.of
+    monkeypatch.setattr(
+        Windows, "of", lambda frames, *given: (made.append(frames.shape[2]), real(frames, *given))[1]
+    )
+    return made
+
+
+@pytest.mark.parametrize("name", ["samplecnn_m3_n3_s9", "samplecnn_m2_n4_s8", "samplecnn_m4_n3_s4"])
+def test_what_a_block_gives_lies_where_the_next_one_wants_it(name: str, copies: list[int]) -> None:
+    network = zoo.create(name, n_tags=2).train()
+    network(torch.rand(2, network.input_samples)).sum().backward()
+    assert copies == []
+
+
+def two_blocks() -> nn.Sequential:
+    """As `block_of`, of which the second takes what the first one gives."""
+    torch.manual_seed(0)
+    blocks = nn.Sequential(*(ConvBlock(channels, 5, 3, pad=(1, 1), pool=3) for channels in (4, 5)))
+    return blocks.double().train()
+
+
+@pytest.mark.parametrize("change", ["none", "halved", "one clip", "some frames", "some channels"])
+def test_what_happens_between_two_blocks_happens_to_the_second_one(change: str, copies: list[int]) -> None:
+    first, second = two_blocks()
+    if change == "some channels":
+        second = ConvBlock(4, 5, 3, pad=(1, 1), pool=3).double().train()
+
+    def between(frames: Tensor) -> Tensor:
+        match change:
+            case "halved":
+                return frames * 0.5
+            case "one clip":
+                return frames[1:2]
+            case "some frames":
+                return frames[:, :, 3:]
+            case "some channels":
+                return frames[:, :4]
+        return frames
+
+    def taken(one_by_one: bool) -> list[Tensor]:
+        pair = deepcopy((first, second))
+        for block in pair:
+            if one_by_one:
+                block.conv.register_forward_hook(lambda *given: None)
+        middle = between(pair[0](frames))
+        loss = pair[1](middle).square().sum() + middle.sin().sum()  # the second one is not alone to use it
+        loss.backward()
+        return [
+            each.grad for block in pair for each in (block.conv.weight, block.norm.weight, block.norm.bias)
+        ]
+
+    frames = torch.randn(3, 4, 27, dtype=torch.float64)
+    ours, wanted = taken(one_by_one=False), taken(one_by_one=True)
+    assert all(distance(found, other) < EXACT for found, other in zip(ours, wanted, strict=True))
+    assert (len(copies) == 2) == (change != "none")
+
+
+def test_frames_with_something_around_them_are_copied() -> None:
+    """As the gradient of a block is, which lies in windows, too."""
+    room = Windows.room((2, 9, 4), (3, 1), torch.ones(1)).fill_(1).transpose(1, 2)
+    assert Windows.lying_in(room, 3, 1) is not None
+    assert Windows.lying_in(room, 3, 2) is None
+    for place in (0, -1, 12 * 4 - 1):
+        around = room.as_strided((room.untyped_storage().nbytes() // 4,), (1,), 0)
+        around[place] = 5
+        assert Windows.lying_in(room, 3, 1) is None
+        assert not Windows.of(room, 3, 1).inner(10, 12).any()
+        around[place] = 0
+    assert Windows.lying_in(room, 3, 1) is not None
+
+
+def test_what_is_changed_after_a_block_has_taken_it_is_told_by_torch() -> None:
+    first, second = two_blocks()
+    middle = first(torch.randn(3, 4, 27, dtype=torch.float64))
+    output = second(middle)
+    with torch.no_grad():
+        middle.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        output.sum().backward()

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from zoo.fast.windows import Windows, pieces
+from zoo.fast.windows import Windows, parts, pieces
 
 __all__ = ["pooled_block"]
 
@@ -29,25 +29,34 @@ threshold_backward = torch.ops.aten.threshold_backward  # (gradient, values, t) 
 
 
 def pooled_block(
-    frames: Tensor, weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor, left: int, epsilon: float
+    frames: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    left: int,
+    epsilon: float,
+    next_block: tuple[int, int],
 ) -> Result:
     """Convolution of m frames, batch norm by the batch's own statistics, ReLU and pooling by m.
 
     frames:       (batch, channels in, frames), a multiple of m of them, after `left` zeros and before m - 1 - left.
     weight, bias: (channels out, channels in, m) and (channels out,), of the convolution.
     scale, shift: of the batch norm.
+    next_block:   m and `left` of the one that takes the result, which then takes it without a copy.
     returns: (batch, channels out, frames / m), and what the batch norm saw: mean and biased variance per channel.
     """
-    return _PooledBlock.apply(frames, weight, bias, scale, shift, left, epsilon)
+    return _PooledBlock.apply(frames, weight, bias, scale, shift, left, epsilon, next_block)
 
 
 class _PooledBlock(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Result:
-        frames, weight, bias, scale, shift, left, epsilon = given
+        frames, weight, bias, scale, shift, left, epsilon, next_block = given
         sign = torch.where(scale < 0, -1.0, 1.0).to(scale.dtype)
         filters = (weight * sign.view(-1, 1, 1)).permute(2, 1, 0).reshape(-1, len(sign))
-        windows = Windows.of(frames, weight.shape[2], left)
+        m = weight.shape[2]
+        windows = Windows.lying_in(frames, m, left) or Windows.of(frames, m, left)
         outputs, largest, seen = _convolved(windows, filters)
         flat = scale == 0  # makes all frames of a pool equal; then the first one counts
         if flat.any():
@@ -57,14 +66,15 @@ class _PooledBlock(torch.autograd.Function):
         factor = (wide_variance + epsilon).rsqrt().to(scale.dtype)
         gain = scale.abs() * factor
         offset = shift - mean * gain
-        result = torch.empty_like(largest)
-        for rows in pieces(*largest.shape):
-            torch.addcmul(offset, largest[rows], gain, out=result[rows]).relu_()
+        pools = _pools(largest, windows)
+        result = Windows.room(pools.shape, next_block, like=largest)
+        for part in parts(*pools.shape):
+            torch.addcmul(offset, pools[part], gain, out=result[part]).relu_()
         ctx.save_for_backward(windows.memory, outputs, largest, filters, sign, mean, factor, gain, offset)
         ctx.shape, ctx.left, ctx.no_gradient = frames.shape, left, torch.zeros_like(bias)
         own_mean = mean * sign
         ctx.mark_non_differentiable(own_mean, variance)
-        return _pools(result, windows).transpose(1, 2), own_mean, variance
+        return result.transpose(1, 2), own_mean, variance
 
     @staticmethod
     @once_differentiable
@@ -88,7 +98,7 @@ class _PooledBlock(torch.autograd.Function):
         to_filters = _convolution_backward(through, outputs, largest, level, slope, windows, filters, before)
         to_weight = (to_filters * sign).view(m, channels, width).permute(2, 1, 0)
         to_frames = before.inner(ctx.left, ctx.left + length).transpose(1, 2) if before else None
-        return to_frames, to_weight, ctx.no_gradient, to_scale * sign, to_shift, None, None
+        return to_frames, to_weight, ctx.no_gradient, to_scale * sign, to_shift, None, None, None
 
 
 def _pools(rows: Tensor, windows: Windows) -> Tensor:

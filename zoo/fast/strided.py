@@ -7,14 +7,13 @@ rather than kept. What is kept is the waveform.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from zoo.fast.windows import pieces
+from zoo.fast.windows import Windows, parts
 
 __all__ = ["MOST_SAMPLES", "strided_block"]
 
@@ -24,21 +23,28 @@ Result = tuple[Tensor, Tensor, Tensor]
 
 
 def strided_block(
-    wave: Tensor, weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor, epsilon: float
+    wave: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    epsilon: float,
+    next_block: tuple[int, int],
 ) -> Result:
     """Convolution whose stride is its length, batch norm by the batch's own statistics, and ReLU.
 
     wave:    (batch, 1, samples); what does not fill a frame at its end is left out. It gets no gradient.
     weight, bias, scale, shift: (channels, 1, length) and (channels,) each, of the convolution and of the batch norm.
+    next_block: pool of the block that takes the result, and its zeros on the left; it then takes it without a copy.
     returns: (batch, channels, frames), in memory frame by frame; mean and biased variance per channel.
     """
-    return _StridedBlock.apply(wave, weight, bias, scale, shift, epsilon)
+    return _StridedBlock.apply(wave, weight, bias, scale, shift, epsilon, next_block)
 
 
 class _StridedBlock(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Result:
-        wave, weight, bias, scale, shift, epsilon = given
+        wave, weight, bias, scale, shift, epsilon, next_block = given
         filters = weight.flatten(1)
         samples = _side_by_side(wave, filters.shape[1])
         middle, covariance = _moments(samples)
@@ -49,9 +55,8 @@ class _StridedBlock(torch.autograd.Function):
         gain = scale * factor
         scaled = (filters * gain.unsqueeze(1)).t().to(weight.dtype)
         offset = (shift - mean * gain).to(weight.dtype)
-        clips, frames, _ = samples.shape
-        result = scaled.new_empty(clips, frames, len(filters))
-        for clip, rows in _parts(result):
+        result = Windows.room((*samples.shape[:2], len(filters)), next_block, like=scaled)
+        for clip, rows in parts(*result.shape):
             torch.addmm(offset, samples[clip, rows], scaled, out=result[clip, rows]).relu_()
         ctx.save_for_backward(samples, filters, middle, spread, factor, gain, scaled, offset)
         ctx.no_gradient = torch.zeros_like(bias)
@@ -66,7 +71,7 @@ class _StridedBlock(torch.autograd.Function):
         gradient = gradient.transpose(1, 2)
         to_shift = torch.zeros(len(filters), dtype=torch.float64)
         products = torch.zeros(filters.shape, dtype=torch.float64)
-        for clip, rows in _parts(gradient):
+        for clip, rows in parts(*gradient.shape):
             made = torch.addmm(offset, samples[clip, rows], scaled)
             through = torch.ops.aten.threshold_backward(gradient[clip, rows], made, 0)
             to_shift += through.sum(0)
@@ -76,7 +81,7 @@ class _StridedBlock(torch.autograd.Function):
         to_filters = gain.unsqueeze(1) * (products - (factor * to_scale).unsqueeze(1) * spread)
         kind = filters.dtype
         to_weight = to_filters.to(kind).unsqueeze(1)
-        return None, to_weight, ctx.no_gradient, to_scale.to(kind), to_shift.to(kind), None
+        return None, to_weight, ctx.no_gradient, to_scale.to(kind), to_shift.to(kind), None, None
 
 
 def _side_by_side(wave: Tensor, length: int) -> Tensor:
@@ -91,9 +96,3 @@ def _moments(samples: Tensor) -> tuple[Tensor, Tensor]:
     middle = flat.mean(0)
     away = flat - middle
     return middle, away.t() @ away / len(away)
-
-
-def _parts(frames: Tensor) -> Iterator[tuple[int, slice]]:
-    for clip in range(frames.shape[0]):
-        for rows in pieces(*frames.shape[1:]):
-            yield clip, rows

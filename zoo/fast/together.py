@@ -30,13 +30,17 @@ MOST_NUMBERS = 2**31 - 1  # of a tensor on a GPU, whose kernels count in 32 bits
 
 
 class Block(Protocol):
-    """pad: zeros (left, right) before the convolution. pool: nn.MaxPool1d or nn.Identity."""
+    """pad: zeros (left, right) before the convolution. pool: nn.MaxPool1d or nn.Identity.
+
+    next_block: pool and zeros on the left of the block that most likely takes what this one gives.
+    """
 
     conv: nn.Conv1d
     norm: nn.BatchNorm1d
     activation: nn.ReLU
     pool: Any
     pad: tuple[int, int]
+    next_block: tuple[int, int]
 
 
 def trained_together(block: Block, frames: Tensor) -> Tensor | None:
@@ -61,9 +65,9 @@ def _on_processor(block: Block, frames: Tensor) -> Tensor | None:
     assert conv.bias is not None
     weights = conv.weight, conv.bias, norm.weight, norm.bias
     if _pools_what_it_filters(block, frames):
-        result, mean, variance = pooled_block(frames, *weights, block.pad[0], norm.eps)
+        result, mean, variance = pooled_block(frames, *weights, block.pad[0], norm.eps, block.next_block)
     elif _lies_side_by_side(block, frames) and _hears(block, frames, MOST_SAMPLES):
-        result, mean, variance = strided_block(frames, *weights, norm.eps)
+        result, mean, variance = strided_block(frames, *weights, norm.eps, block.next_block)
     else:
         return None
     n = frames.shape[0] * ((frames.shape[2] + sum(block.pad) - conv.kernel_size[0]) // conv.stride[0] + 1)

@@ -7,12 +7,12 @@ padding, so that there is one row a clip that belongs to no pool: the last of it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["Windows", "pieces"]
+__all__ = ["Windows", "parts", "pieces"]
 
 # 1 MB of each operand: smaller ones cost the matrix products more than the cache gives
 PIECE_FLOATS = 1 << 18
@@ -23,6 +23,13 @@ def pieces(rows: int, width: int) -> Iterator[slice]:
     step = max(64, PIECE_FLOATS // width)
     for start in range(0, rows, step):
         yield slice(start, min(rows, start + step))
+
+
+def parts(clips: int, rows: int, width: int) -> Iterator[tuple[int, slice]]:
+    """The same for clips of so many rows each: which clip, and which of its rows."""
+    for clip in range(clips):
+        for piece in pieces(rows, width):
+            yield clip, piece
 
 
 @dataclass(frozen=True)
@@ -46,11 +53,44 @@ class Windows:
         """A copy of (batch, channels, frames), each clip behind `left` frames of zeros and before m - left."""
         clips, channels, length = frames.shape
         made = cls.empty(clips, length, channels, m, frames)
-        made.inner(0, left).zero_()
+        for zeros in made._around(left):
+            zeros.zero_()
         made.inner(left, left + length).copy_(frames.transpose(1, 2))
-        made.inner(left + length, length + m).zero_()
-        made.memory[made.rows * made.width :].zero_()
         return made
+
+    @classmethod
+    def room(cls, shape: Sequence[int], next_block: tuple[int, int], like: Tensor) -> Tensor:
+        """New memory for (clips, frames, channels), where `lying_in` finds them for a block of this m and `left`.
+
+        Memory like any other if that block pools nothing, or its pools do not divide the frames.
+        """
+        (clips, frames, channels), (m, left) = shape, next_block
+        if m == 1 or frames % m:
+            return like.new_empty(shape)
+        made = cls.empty(clips, frames, channels, m, like)
+        for zeros in made._around(left):
+            zeros.zero_()
+        return made.inner(left, left + frames)
+
+    @classmethod
+    def lying_in(cls, frames: Tensor, m: int, left: int) -> Windows | None:
+        """What `of` gives, without a copy: the memory of frames that were written into a `room`. None for others."""
+        clips, channels, length = frames.shape
+        floats = (clips * (length // m + 1) + 1) * m * channels
+        if (
+            frames.stride() != ((length + m) * channels, 1, channels)
+            or frames.storage_offset() != left * channels
+            or frames.untyped_storage().nbytes() != floats * frames.element_size()
+        ):
+            return None
+        found = cls(clips, length, channels, m, frames.as_strided((floats,), (1,), 0))
+        return None if any(zeros.any() for zeros in found._around(left)) else found
+
+    def _around(self, left: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What is not a clip's: before its frames, after them, and the row after the last."""
+        after = left + self.frames
+        beyond = self.memory[self.rows * self.width :]
+        return self.inner(0, left), self.inner(after, self.frames + self.m), beyond
 
     @property
     def rows(self) -> int:

@@ -56,6 +56,9 @@ class ConvBlock(nn.Module):
         # A layer of its own, so that `features` can look at it before the pooling
         self.activation = nn.ReLU()
         self.pool = nn.MaxPool1d(pool) if pool > 1 else nn.Identity()
+        # Of the block that takes what this one gives, if that is known: its pool, and its zeros on the left. In
+        # training on a processor the frames are then laid where it wants them.
+        self.next_block = (pool, left)
 
     def forward(self, frames: Tensor) -> Tensor:
         """(batch, channels_in, frames) -> (batch, channels_out, pooled frames)."""
@@ -79,6 +82,8 @@ def build_tower(entry: Entry, front: nn.Module, channels: int, n_tags: int) -> W
     options = entry.options
     m = int(options["m"])
     pad = same_pad(m, str(options["padding"]))
+    if isinstance(front, ConvBlock):
+        front.next_block = (m, pad[0])
     body: OrderedDict[str, nn.Module] = OrderedDict()
     for i, width in enumerate(widths(int(options["n"]), str(options["filters"]), channels), start=1):
         body[str(i)] = ConvBlock(channels, width, m, pad=pad, pool=m)
