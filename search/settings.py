@@ -16,7 +16,7 @@ from datasets.head import host_and_port
 AUTO = "auto"
 A_NAME = "give up to 100 letters, digits, '.', '_' and '-', a letter or digit first"
 OPTIMIZERS = ("nesterov", "sgd", "adam", "adagrad")
-PRECISIONS = FLOAT32, TF32, BF16 = "float32", "tf32", "bf16"
+PRECISIONS = FLOAT32, WINOGRAD, TF32, BF16 = "float32", "winograd", "tf32", "bf16"
 RUNGS = ("epoch", "stage", "seed")
 PLANNED_EPOCHS = 40  # how many the paper's schedule takes is known when it ends; planned with this many
 # What a search can look for, and which way of it is better where the words don't say.
@@ -57,8 +57,9 @@ class Training:
                      this, by taking fewer segments; None takes the whole split.
     one_cycle:       a stage is one cycle instead: over its epochs_per_stage, none of which is left out, the rate climbs
                      to the stage's rate in the first WARM_SHARE of the updates and falls to nothing along a cosine.
-    precision:       "float32", or on GPUs that have it "tf32" (products of matrices of numbers with ten binary digits)
-                     or "bf16" (activations of eight, half as many bytes). Scores are taken in float32 always.
+    precision:       "float32"; or on processors "winograd" (float32 by fewer products, which rounds up to four times as
+                     much); or on GPUs that have it "tf32" (products of matrices of numbers with ten binary digits) or
+                     "bf16" (activations of eight, half as many bytes). Scores are taken in float32 always.
     source: Lee et al. 2017, section 4.2, and the authors' code for what the paper leaves out. Smith and Topin 2018,
             https://arxiv.org/abs/1708.07120, for the one cycle.
     """

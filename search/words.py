@@ -19,6 +19,7 @@ from search.settings import (
     FLOAT32,
     LOCAL,
     TF32,
+    WINOGRAD,
     Choice,
     Cluster,
     ConfigError,
@@ -69,7 +70,8 @@ words:
   cluster.trials_at_once=auto|N         budget.batch_size=N  budget.epochs_per_stage=N  ...
   cluster.together=auto|N               trials of one network (other seeds, rates, dropouts) that one process trains
                                         step by step together (auto: small networks on GPUs, 8 at most)
-  budget.precision=float32|tf32|bf16    of products of matrices; tf32 and bf16 are for GPUs, and several times as fast
+  budget.precision=float32|winograd|tf32|bf16   of products; tf32 and bf16 are for GPUs and several times as fast,
+                                        winograd for processors (up to 1.4 times)
   cluster.epoch_minutes=auto|N          after this an epoch is taken to hang (auto: ten times the longest before it)
 
 choices:
@@ -120,7 +122,10 @@ def read_words(words: Sequence[str]) -> Settings:
 def _check_precision(settings: Settings) -> None:
     """raises: ConfigError if this machine, where that trains, can't compute so; another cluster tells when it does."""
     cluster, word = settings.cluster, settings.training.precision
-    if cluster.address != LOCAL or cluster.gpus or local_gpus() or word == FLOAT32:
+    on_gpu = bool(cluster.gpus or local_gpus())
+    if on_gpu and word == WINOGRAD and settings.cluster.gpus_per_trial != 0:
+        raise ConfigError(f"budget.precision={word} is for processors; on a GPU take tf32 or bf16")
+    if cluster.address != LOCAL or on_gpu or word in (FLOAT32, WINOGRAD):
         return
     if word == TF32 or not has_bf16():
         raise ConfigError(

@@ -40,7 +40,8 @@ def test_a_step_of_every_form_moves_every_replicate(form: str, monkeypatch: pyte
     [
         (["replicates=2,few"], "replicates=2,few: give whole numbers from 1 on, as 1,2,4"),
         (["batch=1"], "give at least batch=2, steps=1, rounds=1 and threads=1"),
-        (["device=tpu"], "device= is cpu or cuda, processes= is yes or no"),
+        (["device=tpu"], "device=tpu: give cpu or cuda"),
+        (["processes=2"], "processes=2: give yes or no"),
     ],
 )
 def test_words_that_cannot_be_are_refused(

@@ -40,7 +40,7 @@ def test_a_network_is_trained_by_every_budget(
     ("words", "answer"),
     [
         (["budgets=quick"], "budgets=quick: there is no such file in"),
-        (["device=tpu"], "device= is cpu or cuda"),
+        (["device=tpu"], "device=tpu: give cpu or cuda"),
         (["dataset=nothing"], "nothing"),
     ],
 )

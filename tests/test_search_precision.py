@@ -1,10 +1,14 @@
 """Precisions on a processor: what can be had, and that nothing else changes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from test_search_training import SMALL, a_fit, settings
 
-from search.settings import SearchError, Training
+from search.settings import PRECISIONS, SearchError, Training
 from search.trials.precision import check, computing, full
+from zoo.fast import products, together
 
 CPU = torch.device("cpu")
 
@@ -35,3 +39,39 @@ def test_what_the_processor_cannot_do_is_refused(
         f"budget.precision={precision}: this processor has no instructions for it; take budget.precision=float32"
     )
     check(Training(), CPU)
+
+
+def test_fewer_products_are_for_processors() -> None:
+    wanted = Training(precision="winograd")
+    check(wanted, CPU)
+    with pytest.raises(SearchError) as refusal:
+        check(wanted, torch.device("cuda"))
+    assert str(refusal.value) == "budget.precision=winograd is for processors; on a GPU take tf32 or bf16"
+
+
+@pytest.mark.usefixtures("demo")
+def test_a_training_by_fewer_products_takes_them_forwards_and_back_in_every_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(together, "FEWEST_FRAMES", 1)
+    taken: list[str] = []
+    for way in (products._Each, products._Fewer):
+        back = way.back
+        monkeypatch.setattr(
+            way, "back", lambda *given, way=way, back=back: (taken.append(way.__name__), back(*given))[1]
+        )
+    losses = {}
+    for precision in ("float32", "winograd"):
+        fit = a_fit(replace(SMALL, precision=precision), segments=16)
+        fit.micro_batch_size = 4
+        losses[precision] = next(iter(fit)).train_loss
+        assert set(taken) == {"_Each" if precision == "float32" else "_Fewer"}
+        taken.clear()
+    assert losses["winograd"] == pytest.approx(losses["float32"], rel=1e-4)
+    assert losses["winograd"] != losses["float32"]
+
+
+@pytest.mark.usefixtures("demo")
+def test_a_precision_is_part_of_the_signature() -> None:
+    signatures = {settings(replace(SMALL, precision=word)).signature() for word in PRECISIONS}
+    assert len(signatures) == len(PRECISIONS)

@@ -342,6 +342,17 @@ def test_a_processor_with_the_instructions_may_train_in_bf16(monkeypatch: pytest
     assert read_words(["budget=small", "budget.precision=bf16"]).training.precision == "bf16"
 
 
+def test_fewer_products_are_for_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = ["budget=small", "budget.precision=winograd"]
+    monkeypatch.setattr("search.words.local_gpus", lambda: 0)
+    assert read_words(typed).training.precision == "winograd"
+    refused = "budget.precision=winograd is for processors; on a GPU take tf32 or bf16"
+    assert refusal(*typed, "cluster.gpus=8", "plan=true") == refused
+    monkeypatch.setattr("search.words.local_gpus", lambda: 1)
+    assert refusal(*typed) == refused
+    assert read_words([*typed, "cluster.gpus_per_trial=0"]).training.precision == "winograd"
+
+
 def test_a_precision_that_is_none_is_refused_with_the_nearest() -> None:
     assert refusal("budget=small", "budget.precision=bf61") == (
         "budget.precision=bf61 is not known; did you mean budget.precision=bf16?"

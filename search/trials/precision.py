@@ -1,12 +1,13 @@
 """In which numbers a training computes; its weights, statistics and optimizer are float32 always."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 
-from search.settings import BF16, FLOAT32, SearchError, Training
+from search.settings import BF16, FLOAT32, WINOGRAD, SearchError, Training
+from zoo.fast import winograd
 
 # What torch calls float32 to the last digit, and float32 whose products are taken of the first ten.
 IEEE, TENSOR_FLOAT = "ieee", "tf32"
@@ -14,26 +15,29 @@ IEEE, TENSOR_FLOAT = "ieee", "tf32"
 
 def check(training: Training, device: torch.device) -> None:
     """raises: SearchError if the device can't compute so, or would take ten times as long as in float32."""
-    word = training.precision
-    if word == FLOAT32 or (device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)):
+    word, on_processor = training.precision, device.type == "cpu"
+    if word == FLOAT32 or (word == WINOGRAD and on_processor):
         return
-    if word == BF16 and device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
+    if word == WINOGRAD:
+        raise SearchError(f"budget.precision={word} is for processors; on a GPU take tf32 or bf16")
+    if not on_processor and torch.cuda.get_device_capability(device) >= (8, 0):
         return
-    where = "this processor" if device.type == "cpu" else torch.cuda.get_device_name(device)
+    if word == BF16 and on_processor and torch.cpu._is_avx512_bf16_supported():
+        return
+    where = "this processor" if on_processor else torch.cuda.get_device_name(device)
     raise SearchError(
         f"budget.precision={word}: {where} has no instructions for it; take budget.precision=float32"
     )
 
 
 @contextmanager
-def computing(word: str, device: torch.device) -> Iterator[torch.autocast]:
+def computing(word: str, device: torch.device) -> Iterator[AbstractContextManager[object]]:
     """Products of matrices and convolutions in here are taken as `word`, one of settings.PRECISIONS, says.
 
     Gives a context for the way through the network, but not for the way back, which follows it.
     """
-    forwards = torch.autocast(device.type, torch.bfloat16, enabled=word == BF16, cache_enabled=False)
     if device.type == "cpu":
-        yield forwards
+        yield winograd.wanted() if word == WINOGRAD else _autocast(device, word)
         return
     cudnn: Any = torch.backends.cudnn
     backends = cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul
@@ -41,10 +45,14 @@ def computing(word: str, device: torch.device) -> Iterator[torch.autocast]:
     for each in backends:
         each.fp32_precision = IEEE if word == FLOAT32 else TENSOR_FLOAT
     try:
-        yield forwards
+        yield _autocast(device, word)
     finally:
         for each, old in zip(backends, before, strict=True):
             each.fp32_precision = old
+
+
+def _autocast(device: torch.device, word: str) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=word == BF16, cache_enabled=False)
 
 
 def full(values: torch.Tensor) -> torch.Tensor:

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from datasets.errors import DatasetError
-from search.settings import SearchError
+from search.settings import FLOAT32, PRECISIONS, TF32, WINOGRAD, SearchError
 from zoo.errors import ZooError
 
-__all__ = ["Say", "load", "names", "run", "whole_numbers"]
+__all__ = ["Say", "device_and_precision", "load", "names", "run", "whole_numbers"]
 
 Say = Callable[[str], None]
 
@@ -49,6 +49,17 @@ def whole_numbers(given: Mapping[str, str], least: Mapping[str, tuple[int, int]]
             f"give at least {', '.join(others)} and {last}" if others else f"give at least {last}"
         )
     return found
+
+
+def device_and_precision(given: Mapping[str, str]) -> tuple[str, str]:
+    """What `device=` and `precision=` say, or cpu and float32. raises: DatasetError for what the device has not."""
+    device, precision = given.get("device", "cpu"), given.get("precision", FLOAT32)
+    if device not in ("cpu", "cuda"):
+        raise DatasetError(f"device={device}: give cpu or cuda")
+    there = [each for each in PRECISIONS if each != (TF32 if device == "cpu" else WINOGRAD)]
+    if precision not in there:
+        raise DatasetError(f"precision={precision}: device={device} has {', '.join(there)}")
+    return device, precision
 
 
 def names(given: Mapping[str, str], default: Sequence[str]) -> tuple[str, ...]:

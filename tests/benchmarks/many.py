@@ -10,7 +10,7 @@ Words (key=value):
     rounds=5           of which the medians are taken, after one to get warm; the forms take a step in turn
     threads=1          of each process
     device=cpu         or cuda, where K processes that share the GPU are measured, too
-    precision=float32  or tf32 or bf16
+    precision=float32  or winograd or bf16 on cpu, tf32 or bf16 on cuda
     processes=no       yes: measure those on a processor, too
 
 Prints Markdown. Ratios are medians of the ratios within a round: of processor seconds on a processor, where others may
@@ -29,9 +29,8 @@ from typing import TYPE_CHECKING
 
 from datasets import words as typed
 from datasets.errors import DatasetError
-from search.settings import PRECISIONS
 
-from .command import Say, load, names, run, whole_numbers
+from .command import Say, device_and_precision, load, names, run, whole_numbers
 
 if TYPE_CHECKING:
     from .crowd import Taken
@@ -65,12 +64,9 @@ def settings(words: Sequence[str]) -> Settings:
     counts = given.get("replicates", ",".join(map(str, REPLICATES))).split(",")
     if not all(count.isdecimal() and int(count) for count in counts):
         raise DatasetError(f"replicates={given['replicates']}: give whole numbers from 1 on, as 1,2,4")
-    device, processes = given.get("device", "cpu"), given.get("processes", "no")
-    if device not in ("cpu", "cuda") or processes not in ("yes", "no"):
-        raise DatasetError("device= is cpu or cuda, processes= is yes or no")
-    precision = given.get("precision", PRECISIONS[0])
-    if precision not in PRECISIONS:
-        raise DatasetError(f"precision={precision}: give {', '.join(PRECISIONS)}")
+    (device, precision), processes = device_and_precision(given), given.get("processes", "no")
+    if processes not in ("yes", "no"):
+        raise DatasetError(f"processes={processes}: give yes or no")
     crowds = processes == "yes" or device == "cuda"
     replicates = tuple(map(int, counts))
     return Settings(

@@ -7,7 +7,8 @@ Words (key=value):
     networks=A,B     by name (default: a frame-level one, one between, and 3^9)
     budgets=fast     beside the paper's, by the names of files in search/conf/budget/
     seeds=1          trainings of each
-    device=cpu       or cuda, where precision=float32 may also be tf32 or bf16, for all budgets alike
+    device=cpu       or cuda
+    precision=float32   or winograd or bf16 on cpu, tf32 or bf16 on cuda; for all budgets alike
     threads=1
 
 Prints Markdown: of each training its updates and seconds, the best validation AUC, the test AUC of the weights that
@@ -24,9 +25,9 @@ from typing import Any
 
 from datasets import words as typed
 from datasets.errors import DatasetError
-from search.settings import FLOAT32, PRECISIONS, Training
+from search.settings import FLOAT32, Training
 
-from .command import Say, load, names, run, whole_numbers
+from .command import Say, device_and_precision, load, names, run, whole_numbers
 
 BUDGETS = Path(__file__).parents[2] / "search" / "conf" / "budget"
 PAPER = "paper"
@@ -81,9 +82,7 @@ def settings(words: Sequence[str]) -> Settings:
     given = typed.parse(
         words, ("networks", "budgets", "dataset", "convention", *least, "device", "precision")
     )
-    device, precision = given.get("device", "cpu"), given.get("precision", FLOAT32)
-    if device not in ("cpu", "cuda") or precision not in PRECISIONS:
-        raise DatasetError(f"device= is cpu or cuda, precision= is {', '.join(PRECISIONS)}")
+    device, precision = device_and_precision(given)
     budgets = tuple(given.get("budgets", "fast").split(","))
     if missing := [name for name in budgets if not (BUDGETS / f"{name}.yaml").is_file()]:
         raise DatasetError(f"budgets={missing[0]}: there is no such file in {BUDGETS}")

@@ -7,7 +7,8 @@ Words (key=value):
     batch=23       segments of a step
     rounds=3       of which the medians are taken, after one to get warm
     threads=1      of a training
-    device=cpu     or cuda, where precision=float32 may also be tf32 or bf16
+    device=cpu     or cuda
+    precision=float32   or winograd or bf16 on cpu, tf32 or bf16 on cuda
 
 Prints Markdown: seconds of a step, and hours of an epoch, the steps of MTAT's 15,244 training clips of 29.1 s without
 the look at the validation clips. On a processor these are processor seconds, so others at work take little from them,
@@ -24,9 +25,8 @@ from statistics import median
 import zoo
 from datasets import words as typed
 from datasets.errors import DatasetError
-from search.settings import PRECISIONS
 
-from .command import Say, load, names, run, whole_numbers
+from .command import Say, device_and_precision, load, names, run, whole_numbers
 
 MEASURED = (
     "samplecnn_m2_n6_s256",
@@ -63,11 +63,7 @@ def settings(words: Sequence[str]) -> Settings:
     given = typed.parse(words, ("networks", *least, "device", "precision"))
     table = zoo.names(table="table2")
     measured = tuple(table) if given.get("networks") == "all" else names(given, MEASURED)
-    device, precision = given.get("device", "cpu"), given.get("precision", PRECISIONS[0])
-    if device not in ("cpu", "cuda"):
-        raise DatasetError(f"device={device}: give cpu or cuda")
-    if precision not in PRECISIONS or (device, precision) == ("cpu", "tf32"):
-        raise DatasetError(f"precision={precision}: give {', '.join(PRECISIONS)}; tf32 is for GPUs")
+    device, precision = device_and_precision(given)
     if others := [name for name in measured if name not in table]:
         raise DatasetError(f"networks={others[0]} is none of Table 2; see python -m zoo list table=table2")
     if missing := {_m(name) for name in table} - {_m(name) for name in measured}:

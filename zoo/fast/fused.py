@@ -13,12 +13,15 @@ The same function as its layers one after the other and the same gradients, in a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from zoo.fast import winograd
+from zoo.fast.products import Products, products
 from zoo.fast.windows import Windows, parts, pieces
 
 __all__ = ["pooled_block"]
@@ -57,7 +60,8 @@ class _PooledBlock(torch.autograd.Function):
         filters = (weight * sign.view(-1, 1, 1)).permute(2, 1, 0).reshape(-1, len(sign))
         m = weight.shape[2]
         windows = Windows.lying_in(frames, m, left) or Windows.of(frames, m, left)
-        outputs, largest, seen = _convolved(windows, filters)
+        ctx.fewer = winograd.is_wanted()
+        outputs, largest, seen = _convolved(windows, products(windows, filters, ctx.fewer), filters)
         flat = scale == 0  # makes all frames of a pool equal; then the first one counts
         if flat.any():
             largest[:, flat] = outputs[0][:, flat]
@@ -94,8 +98,15 @@ class _PooledBlock(torch.autograd.Function):
         slope = -gain * factor * to_scale / n
         level = -gain * to_shift / n - mean * slope
         before = Windows.empty(clips, length, channels, m, memory) if ctx.needs_input_grad[0] else None
+        convolution = products(windows, filters, ctx.fewer)
         through *= gain
-        to_filters = _convolution_backward(through, outputs, largest, level, slope, windows, filters, before)
+        for rows in pieces(len(largest), largest.shape[1], convolution.piece_floats):
+            if before:
+                before.clear(rows)
+            between = windows.between(rows)
+            to_outputs = _to_outputs(through[rows], outputs[:, rows], largest[rows], level, slope, between)
+            convolution.back(rows, to_outputs, before)
+        to_filters = convolution.to_filters()
         to_weight = (to_filters * sign).view(m, channels, width).permute(2, 1, 0)
         to_frames = before.inner(ctx.left, ctx.left + length).transpose(1, 2) if before else None
         return to_frames, to_weight, ctx.no_gradient, to_scale * sign, to_shift, None, None, None
@@ -106,15 +117,16 @@ def _pools(rows: Tensor, windows: Windows) -> Tensor:
     return rows.view(windows.clips, -1, rows.shape[1])[:, :-1]
 
 
-def _convolved(windows: Windows, filters: Tensor) -> tuple[Tensor, Tensor, list[tuple[int, Tensor, Tensor]]]:
+def _convolved(
+    windows: Windows, convolution: Products, filters: Tensor
+) -> tuple[Tensor, Tensor, list[tuple[int, Tensor, Tensor]]]:
     """Outputs (m, rows, channels), the largest of each m, and size, mean and variance of every piece."""
     m, width = windows.m, filters.shape[1]
     outputs = filters.new_empty(m, windows.rows, width)
     largest = filters.new_empty(windows.rows, width)
     seen = []
-    for rows in pieces(*largest.shape):
-        for j in range(m):
-            output = torch.mm(windows.shifted(j, rows), filters, out=outputs[j, rows])
+    for rows in pieces(len(largest), largest.shape[1], convolution.piece_floats):
+        for j, output in enumerate(convolution.outputs(rows, outputs[:, rows])):
             seen.append((len(output), *torch.batch_norm_update_stats(output, None, None, 0.0)))
             if j:
                 torch.maximum(outputs[0, rows] if j == 1 else largest[rows], output, out=largest[rows])
@@ -149,33 +161,19 @@ def _summed(through: Tensor, largest: Tensor, mean: Tensor) -> tuple[Tensor, Ten
     return through.sum(0), products
 
 
-def _convolution_backward(
-    through: Tensor,
-    outputs: Tensor,
-    largest: Tensor,
-    level: Tensor,
-    slope: Tensor,
-    windows: Windows,
-    filters: Tensor,
-    before: Windows | None,
-) -> Tensor:
-    """The gradient of the filters; that of the frames is put into `before`. What is in `through` is used up."""
-    to_filters = torch.zeros_like(filters)
+def _to_outputs(
+    through: Tensor, outputs: Tensor, largest: Tensor, level: Tensor, slope: Tensor, between: slice
+) -> Iterator[Tensor]:
+    """The gradient of each of the m outputs of a piece, (rows, channels). What is in `through` is used up."""
     equal = -torch.finfo(outputs.dtype).tiny
-    last = windows.m - 1
-    for rows in pieces(*largest.shape):
-        if before:
-            before.clear(rows)
-        for j, output in enumerate(outputs[:, rows]):
-            to_output = torch.addcmul(level, output, slope)
-            if j < last:
-                chosen = threshold_backward(through[rows], output - largest[rows], equal)
-                to_output += chosen
-                through[rows] -= chosen
-            else:
-                to_output += through[rows]
-            to_output[windows.between(rows)] = 0
-            to_filters.addmm_(windows.shifted(j, rows).t(), to_output)
-            if before:
-                before.shifted(j, rows).addmm_(to_output, filters.t())
-    return to_filters
+    last = len(outputs) - 1
+    for j, output in enumerate(outputs):
+        to_output = torch.addcmul(level, output, slope)
+        if j < last:
+            chosen = threshold_backward(through, output - largest, equal)
+            to_output += chosen
+            through -= chosen
+        else:
+            to_output += through
+        to_output[between] = 0
+        yield to_output

@@ -18,9 +18,9 @@ __all__ = ["Windows", "parts", "pieces"]
 PIECE_FLOATS = 1 << 18
 
 
-def pieces(rows: int, width: int) -> Iterator[slice]:
-    """Consecutive rows of `width` floats that stay in the processor's cache."""
-    step = max(64, PIECE_FLOATS // width)
+def pieces(rows: int, width: int, floats: int | None = None) -> Iterator[slice]:
+    """Consecutive rows of `width` floats that stay in the processor's cache. floats: of a piece."""
+    step = max(64, (floats or PIECE_FLOATS) // width)
     for start in range(0, rows, step):
         yield slice(start, min(rows, start + step))
 
@@ -113,6 +113,16 @@ class Windows:
         return self.memory[start + rows.start * self.width : start + rows.stop * self.width].view(
             -1, self.width
         )
+
+    def seen(self, rows: slice) -> list[Tensor]:
+        """The 2 * m - 1 frames that the shifted windows of a row see together: each (rows, channels), of these rows."""
+        shape, strides, start = (
+            (rows.stop - rows.start, self.channels),
+            (self.width, 1),
+            rows.start * self.width,
+        )
+        frames = range(2 * self.m - 1)
+        return [self.memory.as_strided(shape, strides, start + i * self.channels) for i in frames]
 
     def clear(self, rows: slice) -> None:
         """Zero what the windows of these rows reach, in all shifts, and those of the rows before do not."""
