@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from search.scoring import intervals, protocol
-from search.scoring.intervals import BETTER, METRICS, TIE, WORSE, Difference, Interval
-from search.scoring.metrics import Floats, both_classes
+from search.scoring.intervals import BETTER, TIE, WORSE, Difference, Interval
+from search.scoring.metrics import METRICS, Floats, both_classes
 from search.scoring.resamples import ARTIST, CLIP, Resampled
 from search.scoring.score_table import ClipScores, SplitScores
 
@@ -48,7 +48,7 @@ class Compared:
 class Comparison:
     """Two networks, or two sets of seeds of one each. refusal: why they can't be compared; then there is nothing else.
 
-    metrics: by their names in `intervals.METRICS`.
+    metrics: by their names in `metrics.METRICS`.
     """
 
     refusal: str | None

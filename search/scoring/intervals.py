@@ -14,11 +14,10 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from search.scoring.metrics import Floats, Labels, weighted
+from search.scoring.metrics import METRICS, Floats, Labels, weighted
 
 RESAMPLES = 1000
 CHUNK = 250  # resamples weighed at once: 250 x clips x 4 bytes for each of a few arrays
-METRICS = ("roc_auc", "pr_auc")
 SURE = 0.95
 FEWEST_GROUPS = 5  # of fewer nothing can be said
 BETTER, WORSE, TIE = "better", "worse", "cannot be told apart"

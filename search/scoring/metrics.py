@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from search.settings import SearchError
 
+METRICS = ("roc_auc", "pr_auc")  # the macro means, by the names that they have everywhere
+
 Floats = NDArray[np.floating]
 Labels = NDArray[np.integer]
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from search.scoring.intervals import METRICS, Interval
-from search.scoring.metrics import NoScore, Scores, score
+from search.scoring.intervals import Interval
+from search.scoring.metrics import METRICS, NoScore, Scores, score
 from search.scoring.resamples import ARTIST, CLIP, Resampled
 from search.scoring.score_table import ClipScores, SplitScores
 
