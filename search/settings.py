@@ -57,7 +57,7 @@ class Training:
                      this, by taking fewer segments; None takes the whole split.
     one_cycle:       a stage is one cycle instead: over its epochs_per_stage, none of which is left out, the rate climbs
                      to the stage's rate in the first WARM_SHARE of the updates and falls to nothing along a cosine.
-    precision:       "float32"; or on processors "winograd" (float32 by fewer products, which rounds up to four times as
+    precision:       "float32"; or on processors "winograd" (float32 by fewer products, which rounds up to five times as
                      much); or on GPUs that have it "tf32" (products of matrices of numbers with ten binary digits) or
                      "bf16" (activations of eight, half as many bytes). Scores are taken in float32 always.
     source: Lee et al. 2017, section 4.2, and the authors' code for what the paper leaves out. Smith and Topin 2018,

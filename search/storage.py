@@ -152,12 +152,11 @@ class Storage:
                 return False
             if hashlib.sha256(data).hexdigest() != about.files[name]:
                 raise self._damaged(key, f"{name} is not what was written")
+            # Whoever begins to train it on this machine takes half a file for one of a killed writer, and removes it
             try:
                 with written_whole(folder / name) as part:
                     part.write_bytes(data)
-            except (
-                FileNotFoundError
-            ):  # who has begun to train it here takes parts for those of a killed writer
+            except FileNotFoundError:
                 return False
         return True
 

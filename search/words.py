@@ -122,10 +122,11 @@ def read_words(words: Sequence[str]) -> Settings:
 def _check_precision(settings: Settings) -> None:
     """raises: ConfigError if this machine, where that trains, can't compute so; another cluster tells when it does."""
     cluster, word = settings.cluster, settings.training.precision
-    on_gpu = bool(cluster.gpus or local_gpus())
-    if on_gpu and word == WINOGRAD and settings.cluster.gpus_per_trial != 0:
+    here = cluster.address == LOCAL
+    gpus = (local_gpus() if here else 0) if cluster.gpus is None else cluster.gpus
+    if word == WINOGRAD and gpus and cluster.gpus_per_trial != 0:
         raise ConfigError(f"budget.precision={word} is for processors; on a GPU take tf32 or bf16")
-    if cluster.address != LOCAL or on_gpu or word in (FLOAT32, WINOGRAD):
+    if word in (FLOAT32, WINOGRAD) or gpus or not here:
         return
     if word == TF32 or not has_bf16():
         raise ConfigError(

@@ -93,6 +93,18 @@ def test_of_a_trial_that_was_stopped_early_the_state_goes_and_the_rest_stays(
     assert (folder_of(wanted_elsewhere) / files.STATE).is_file()
 
 
+def test_of_a_trial_that_was_killed_after_its_result_the_state_goes(
+    fresh_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = a_trial(0)
+    a_search(fresh_home, "one", [Made(ended, TrialState.COMPLETE)])
+    (folder_of(ended) / files.RESULT).write_text("{}")
+    age(folder_of(ended))
+    told(capsys, "delete=states,trials")
+    assert not (folder_of(ended) / files.STATE).exists()
+    assert (folder_of(ended) / files.RESULT).is_file()
+
+
 def test_what_a_process_holds_stays(fresh_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     held = a_trial(0)
     building = fresh_home / "datasets"
@@ -117,7 +129,21 @@ def test_a_checkpoint_that_a_trial_is_writing_stays(
 ) -> None:
     folder = folder_of(a_trial(0))
     (folder / ".checkpoint.4711.0123abcd.part").mkdir()
+    (folder / "checkpoint").mkdir()
+    (folder / "checkpoint" / "card.json.4711.part").touch()
     with (folder / files.LOCK).open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "nothing is left over" in told(capsys, "delete=parts", "days=0")
+    assert "deleted 2 of 2" in told(capsys, "delete=parts", "days=0")
+
+
+def test_a_shard_that_a_build_is_writing_stays(fresh_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (fresh_home / "datasets").unlink()  # the link to the rendered data set
+    folder = fresh_home / "datasets" / "mine"
+    (folder / "shards").mkdir(parents=True)
+    (folder / "card.json").touch()
+    (folder / "shards" / "00000.arrow.4711.part").touch()
+    with (folder / ".building").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "nothing is left over" in told(capsys, "delete=parts", "days=0")
     assert "deleted 1 of 1" in told(capsys, "delete=parts", "days=0")

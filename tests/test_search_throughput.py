@@ -65,6 +65,25 @@ def test_an_estimate_follows_what_was_measured_here() -> None:
     assert guessed != estimates.rough_seconds(work)
 
 
+def test_fewer_products_are_taken_to_be_as_fast_as_float32_until_they_are_timed() -> None:
+    def one(precision: str) -> float:
+        training = Training(precision=precision)
+        trial = TrialSettings("samplecnn_m3_n3_s729", {}, training, 0, "demo", "", "rendered", "")
+        return estimates.rough_seconds(
+            Work(trial, 1, 1, 1, 1, training=7e10, evaluation=0.0, done=False)
+        ) - float(estimates.OVERHEAD_SECONDS)
+
+    throughput.note(local_device(), "samplecnn", training=7e10, evaluation=0.0, seconds=100.0)
+    throughput._notes.cache_clear()
+    assert one("winograd") == pytest.approx(100)
+    throughput.note(
+        local_device(), "samplecnn", training=7e10, evaluation=0.0, seconds=80.0, precision="winograd"
+    )
+    throughput._notes.cache_clear()
+    assert one("winograd") == pytest.approx(80)
+    assert one("float32") == pytest.approx(100)
+
+
 def test_notes_are_lines_of_json() -> None:
     throughput.note("a", "samplecnn", training=100, evaluation=100, seconds=10)
     (line,) = throughput.file().read_text().splitlines()

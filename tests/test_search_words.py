@@ -350,7 +350,8 @@ def test_fewer_products_are_for_processors(monkeypatch: pytest.MonkeyPatch) -> N
     assert refusal(*typed, "cluster.gpus=8", "plan=true") == refused
     monkeypatch.setattr("search.words.local_gpus", lambda: 1)
     assert refusal(*typed) == refused
-    assert read_words([*typed, "cluster.gpus_per_trial=0"]).training.precision == "winograd"
+    for elsewhere in ("cluster.gpus_per_trial=0", "cluster.address=10.0.0.5:6379", "cluster.gpus=0"):
+        assert read_words([*typed, elsewhere, "plan=true"]).training.precision == "winograd"
 
 
 def test_a_precision_that_is_none_is_refused_with_the_nearest() -> None:

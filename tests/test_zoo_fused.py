@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import zoo
 from zoo.fast import together
-from zoo.fast.windows import Windows
+from zoo.fast.windows import Windows, pieces
 from zoo.layers.tower import ConvBlock, same_pad
 
 EXACT = 1e-10
@@ -100,6 +100,7 @@ def test_many_pieces_are_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = torch.randn(3, 3, 3 * 100, dtype=torch.float64)
     whole = trained(block_of(3), frames, one_by_one=False)
     monkeypatch.setattr("zoo.fast.windows.PIECE_FLOATS", 1)  # 64 rows each, which is no whole number of clips
+    assert len(list(pieces(3 * 101, 7))) == 5
     parts = trained(block_of(3), frames, one_by_one=False)
     assert all(distance(parts[name], whole[name]) < EXACT for name in whole)
 

@@ -10,7 +10,7 @@ from test_zoo_fused import EXACT, block_of, distance, trained
 from torch import Tensor
 
 import zoo
-from zoo.fast import products, together, winograd
+from zoo.fast import together, winograd
 from zoo.layers.tower import ConvBlock, same_pad
 
 
@@ -65,7 +65,7 @@ def test_fewer_products_are_the_layers_in_value_gradients_and_statistics(
 def test_many_pieces_are_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = torch.randn(3, 3, 3 * 100, dtype=torch.float64)
     whole = trained_with_fewer(block_of(3), frames)
-    monkeypatch.setattr(products._Fewer, "piece_floats", 1)  # 64 rows each, which is no whole number of clips
+    monkeypatch.setattr("zoo.fast.windows.PIECE_FLOATS", 1)  # 64 rows each, which is no whole number of clips
     parts = trained_with_fewer(block_of(3), frames)
     assert all(distance(parts[name], whole[name]) < EXACT for name in whole)
 

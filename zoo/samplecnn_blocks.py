@@ -107,8 +107,10 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
         body[str(i)] = _block(channels, width, options)
         channels = width
     width = sum(WIDTHS[-int(options["levels"]) :])
+    front = ConvBlock(1, FIRST_FILTERS, 3, stride=3)
+    front.next_block = (3, 1)
     stages = {
-        "front": ConvBlock(1, FIRST_FILTERS, 3, stride=3),
+        "front": front,
         "body": TopLevels(body, int(options["levels"])),
         "embedding": DenseBlock(width, width),
         "dropout": nn.Dropout(float(options["dropout"])),

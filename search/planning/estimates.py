@@ -1,7 +1,7 @@
 """What trainings cost on the machines that a plan is made for, and how far that may be off."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 
 from search.planning import throughput
@@ -41,6 +41,13 @@ class Speed:
 def speed(machines: Machines, work: Work) -> Speed:
     """How fast it goes on the machines' kind of device: as its family's networks of its size did, if timed."""
     precision = work.trial.training.precision
+    if precision == WINOGRAD and not throughput.rates(machines.device, precision=WINOGRAD):
+        plain = _speed(machines, work, FLOAT32)  # at least as fast, and not twice as fast
+        return replace(plain, factor=max(plain.factor, TIMED_ONCE))
+    return _speed(machines, work, precision)
+
+
+def _speed(machines: Machines, work: Work, precision: str) -> Speed:
     own = throughput.rates(machines.device, work.family, work.multiply_adds, precision)
     if own:
         rate = median(own)

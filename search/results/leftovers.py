@@ -36,7 +36,11 @@ KINDS = (
     Kind("parts", "files that killed writers left half-written", "nothing"),
     Kind("filters", "what pages of filters have computed", "it is computed again when it is looked at"),
     Kind("builds", "data sets whose build did not end", "their build begins anew"),
-    Kind("states", "where trials that were stopped early would go on", "they would begin anew"),
+    Kind(
+        "states",
+        "where trials that have ended or were stopped early would go on",
+        "the latter would begin anew",
+    ),
     Kind("trials", "trials that no search and no run of MLflow's names", "their scores and weights"),
 )
 
@@ -127,7 +131,7 @@ def _unfinished(folder: Path) -> Iterator[Path]:
 
 
 def _states(folder: Path, named: References) -> Iterator[Path]:
-    over = [each for each in _folders(folder) if named.over(each.name)]
+    over = [each for each in _folders(folder) if named.over(each.name) or (each / files.RESULT).is_file()]
     states = (each / name for each in over for name in (files.STATE, files.MOMENT))
     return (path for path in states if path.is_file())
 
@@ -144,7 +148,8 @@ def _in_use(path: Path) -> bool:
 @contextmanager
 def _held(path: Path) -> Iterator[bool]:
     """Keep trials and builds away from a path while the block runs; False if one of them has it."""
-    places = [folder / name for folder in (path, path.parent) for name in (files.LOCK, BUILDING)]
+    around = [folder for folder in (path, *path.parents) if folder.is_relative_to(home())]
+    places = [folder / name for folder in around for name in (files.LOCK, BUILDING)]
     with ExitStack() as open_files:
         try:
             for lock in places:

@@ -4,8 +4,8 @@
 
 Words (key=value):
     networks=A,B   by name (default: one of every kind)
-    batch=6        segments of a step; the paper's is 23, which takes up to 3 GB for each of the two processes
-    rounds=5       of which the medians are taken, after one to get warm; both forms take a step in turn
+    batch=6        segments of a step; the paper's is 23, which takes up to 3 GB for each of the three processes
+    rounds=5       of which the medians are taken, after one to get warm; all forms take a step in turn
     threads=1      of each form
 
 Prints Markdown: wall and processor seconds, the most memory, operations per processor second and how much of a matrix

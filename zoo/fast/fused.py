@@ -100,7 +100,7 @@ class _PooledBlock(torch.autograd.Function):
         before = Windows.empty(clips, length, channels, m, memory) if ctx.needs_input_grad[0] else None
         convolution = products(windows, filters, ctx.fewer)
         through *= gain
-        for rows in pieces(len(largest), largest.shape[1], convolution.piece_floats):
+        for rows in pieces(len(largest), largest.shape[1], convolution.share):
             if before:
                 before.clear(rows)
             between = windows.between(rows)
@@ -125,7 +125,7 @@ def _convolved(
     outputs = filters.new_empty(m, windows.rows, width)
     largest = filters.new_empty(windows.rows, width)
     seen = []
-    for rows in pieces(len(largest), largest.shape[1], convolution.piece_floats):
+    for rows in pieces(len(largest), largest.shape[1], convolution.share):
         for j, output in enumerate(convolution.outputs(rows, outputs[:, rows])):
             seen.append((len(output), *torch.batch_norm_update_stats(output, None, None, 0.0)))
             if j:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo.fast import winograd
-from zoo.fast.windows import PIECE_FLOATS, Windows
+from zoo.fast.windows import Windows
 
 __all__ = ["Products", "products"]
 
@@ -20,10 +20,10 @@ __all__ = ["Products", "products"]
 class Products(Protocol):
     """Of the windows that were given to `products`, by pieces of their rows.
 
-    piece_floats: of each operand in a piece, so that the cache holds all of them.
+    share: how many times as many operands there are as for one product; see windows.pieces.
     """
 
-    piece_floats: int
+    share: int
 
     def outputs(self, rows: slice, out: Tensor) -> Iterator[Tensor]:
         """Each of the m outputs of these rows, (rows, channels out), when it is in `out`, (m, rows, channels out)."""
@@ -44,7 +44,7 @@ def products(windows: Windows, filters: Tensor, fewer: bool) -> Products:
 class _Each:
     """A window of m frames times all taps, for each output."""
 
-    piece_floats = PIECE_FLOATS
+    share = 1
 
     def __init__(self, windows: Windows, filters: Tensor) -> None:
         self.windows, self.filters = windows, filters
@@ -70,7 +70,7 @@ class _Each:
 class _Fewer:
     """Sums of frames times sums of taps, of which the outputs are sums."""
 
-    piece_floats = PIECE_FLOATS // 4  # there are several times as many operands
+    share = 4
 
     def __init__(self, windows: Windows, filters: Tensor, algorithm: winograd.Algorithm) -> None:
         self.windows, self.by = windows, algorithm

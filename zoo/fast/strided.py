@@ -7,13 +7,14 @@ rather than kept. What is kept is the waveform.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from zoo.fast.windows import Windows, parts
+from zoo.fast.windows import Windows, pieces
 
 __all__ = ["MOST_SAMPLES", "strided_block"]
 
@@ -56,7 +57,7 @@ class _StridedBlock(torch.autograd.Function):
         scaled = (filters * gain.unsqueeze(1)).t().to(weight.dtype)
         offset = (shift - mean * gain).to(weight.dtype)
         result = Windows.room((*samples.shape[:2], len(filters)), next_block, like=scaled)
-        for clip, rows in parts(*result.shape):
+        for clip, rows in _parts(result):
             torch.addmm(offset, samples[clip, rows], scaled, out=result[clip, rows]).relu_()
         ctx.save_for_backward(samples, filters, middle, spread, factor, gain, scaled, offset)
         ctx.no_gradient = torch.zeros_like(bias)
@@ -71,7 +72,7 @@ class _StridedBlock(torch.autograd.Function):
         gradient = gradient.transpose(1, 2)
         to_shift = torch.zeros(len(filters), dtype=torch.float64)
         products = torch.zeros(filters.shape, dtype=torch.float64)
-        for clip, rows in parts(*gradient.shape):
+        for clip, rows in _parts(gradient):
             made = torch.addmm(offset, samples[clip, rows], scaled)
             through = torch.ops.aten.threshold_backward(gradient[clip, rows], made, 0)
             to_shift += through.sum(0)
@@ -82,6 +83,12 @@ class _StridedBlock(torch.autograd.Function):
         kind = filters.dtype
         to_weight = to_filters.to(kind).unsqueeze(1)
         return None, to_weight, ctx.no_gradient, to_scale.to(kind), to_shift.to(kind), None, None
+
+
+def _parts(frames: Tensor) -> Iterator[tuple[int, slice]]:
+    for clip in range(len(frames)):
+        for rows in pieces(*frames.shape[1:]):
+            yield clip, rows
 
 
 def _side_by_side(wave: Tensor, length: int) -> Tensor:

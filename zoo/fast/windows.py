@@ -18,18 +18,19 @@ __all__ = ["Windows", "parts", "pieces"]
 PIECE_FLOATS = 1 << 18
 
 
-def pieces(rows: int, width: int, floats: int | None = None) -> Iterator[slice]:
-    """Consecutive rows of `width` floats that stay in the processor's cache. floats: of a piece."""
-    step = max(64, (floats or PIECE_FLOATS) // width)
+def pieces(rows: int, width: int, share: int = 1) -> Iterator[slice]:
+    """Consecutive rows of `width` floats that stay in the processor's cache beside `share` times the usual operands."""
+    step = max(64, PIECE_FLOATS // share // width)
     for start in range(0, rows, step):
         yield slice(start, min(rows, start + step))
 
 
-def parts(clips: int, rows: int, width: int) -> Iterator[tuple[int, slice]]:
-    """The same for clips of so many rows each: which clip, and which of its rows."""
-    for clip in range(clips):
-        for piece in pieces(rows, width):
-            yield clip, piece
+def parts(clips: int, rows: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """The same for clips of so many rows each: a piece of one clip, or as many whole ones as fit."""
+    together = PIECE_FLOATS // (rows * width)
+    for clip in range(0, clips, max(1, together)):
+        for piece in [slice(0, rows)] if together else pieces(rows, width):
+            yield slice(clip, clip + max(1, together)), piece
 
 
 @dataclass(frozen=True)

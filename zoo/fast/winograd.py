@@ -2,7 +2,7 @@
 
 Together they see 2 * m - 1 frames. Sums of frames times sums of taps give products of which the outputs are sums, too:
 3 of them for m = 2 instead of 4, 5 for 3 instead of 9, 9 for 4, 14 for 5 instead of 25. Each is a product of matrices
-over the channels; the sums cost a pass over memory each. They round two to four times as much as the plain way does,
+over the channels; the sums cost a pass over memory each. They round up to five times as much as torch's layers do,
 so whoever trains decides.
 
 source: Winograd 1980, Arithmetic complexity of computations; Lavin and Gray 2015, https://arxiv.org/abs/1509.09308.

@@ -76,6 +76,7 @@ class ExcitedBlock(ConvBlock):
 
     def __init__(self, channels_in: int, channels_out: int, ratio: int) -> None:
         super().__init__(channels_in, channels_out, 3, pad=(1, 1), pool=3)
+        self.next_block = (1, 0)  # no block: the excitation
         self.excitation = SqueezeExcitation(channels_out, ratio)
 
     def forward(self, frames: Tensor) -> Tensor:

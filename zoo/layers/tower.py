@@ -56,8 +56,8 @@ class ConvBlock(nn.Module):
         # A layer of its own, so that `features` can look at it before the pooling
         self.activation = nn.ReLU()
         self.pool = nn.MaxPool1d(pool) if pool > 1 else nn.Identity()
-        # Of the block that takes what this one gives, if that is known: its pool, and its zeros on the left. In
-        # training on a processor the frames are then laid where it wants them.
+        # Pool and zeros on the left of the block that takes what this one gives, taken to be like this one where nobody
+        # says otherwise. In training on a processor the frames are laid where it wants them; any other copies them.
         self.next_block = (pool, left)
 
     def forward(self, frames: Tensor) -> Tensor:
