@@ -20,7 +20,7 @@ def ray_head(cpus: int = 2, gpus: int = 0) -> Iterator[tuple[str, dict[str, str]
 
     gpus: that it says it has; Ray takes its word for it.
     """
-    more = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    more = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_worker_niceness": "0"}
     # Nodes find the readers of the tests as they find the project itself.
     paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, **more, "PYTHONPATH": os.pathsep.join(paths)}

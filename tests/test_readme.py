@@ -108,7 +108,7 @@ ELSEWHERE = {
         "tests/mlflow_server.py",
         '"--app-name", "basic-auth"',
     ),
-    "export WAVEZOO_HOME=/shared/wavezoo RAY_AUTH_MODE=token RAY_memory_monitor_refresh_ms=0": (
+    "export WAVEZOO_HOME=/shared/wavezoo RAY_AUTH_MODE=token RAY_memory_monitor_refresh_ms=0 RAY_worker_niceness=0": (
         "tests/ray_head.py",
         "RAY_AUTH_MODE",
     ),

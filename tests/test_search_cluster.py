@@ -43,7 +43,9 @@ def test_a_search_runs_on_a_cluster_that_is_there(fresh_home: Path, mlflow_db: P
 
 
 LOCAL_HEAD = """
+import os
 from search.running.cluster import SPARED, cluster
+import ray
 from ray._private import worker
 from ray._private.node import Node
 from search.settings import Cluster
@@ -51,16 +53,19 @@ from search.settings import Cluster
 starts = [getattr(Node, name) for name in SPARED]
 with cluster(Cluster(), print):
     print(*sorted(worker._global_node.all_processes))
+    print(ray.get(ray.remote(lambda: os.nice(0)).remote()) - os.nice(0))
 assert starts == [getattr(Node, name) for name in SPARED]
 """
 
 
 @pytest.mark.slow
-def test_a_head_of_this_machine_starts_no_process_that_no_search_asks() -> None:
+def test_a_head_of_this_machine_starts_no_process_that_no_search_asks_and_gives_trials_its_own_priority() -> (
+    None
+):
     """And leaves Ray as it was: another head may be started later."""
     command = [sys.executable, "-c", LOCAL_HEAD]
     answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert (answer.returncode, answer.stdout) == (0, "gcs_server raylet\n"), answer.stderr
+    assert (answer.returncode, answer.stdout) == (0, "gcs_server raylet\n0\n"), answer.stderr
 
 
 @pytest.fixture

@@ -23,6 +23,9 @@ os.environ.update(
     TUNE_DISABLE_STRICT_METRIC_CHECKING="1",  # a failure is a row, too, and has no score
     RAY_AIR_NEW_OUTPUT="0",  # the newer reporter of Tune's writes tables of its own even when told to be quiet
 )
+# Ray gives its workers a priority of 15, with which whatever else runs on the machine leaves them a thirtieth of a
+# core, and epochs seem to hang. Here they have the one with which the command was started.
+os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ.setdefault("RAY_AUTH_MODE", "token")  # whoever can reach Ray's port can run code: never without
 
 import ray
