@@ -5,8 +5,13 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from machines import Machines
+    from s3_server import Bucket
 
 if not Path("/dev/nvidia0").exists():
     # Its kernels are tested without a GPU by its interpreter. Triton asks for it once, when it is imported.
@@ -83,3 +88,22 @@ def mlflow_uri(fresh_home: Path, mlflow_db: Path) -> str:
     """An empty store of MLflow's in an empty home."""
     shutil.copy(mlflow_db, fresh_home / "mlflow.db")
     return f"sqlite:///{fresh_home / 'mlflow.db'}"
+
+
+@pytest.fixture(scope="module")
+def bucket() -> "Iterator[Bucket]":
+    """On an S3 server that all tests of a file share."""
+    from s3_server import s3_bucket
+
+    with s3_bucket() as made:
+        yield made
+
+
+@pytest.fixture
+def machines(demo_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Machines":
+    """Two and more homes, the first of which this process is at."""
+    from machines import Machines
+
+    found = Machines(demo_home / "datasets", tmp_path, monkeypatch)
+    found.go_to("first")
+    return found

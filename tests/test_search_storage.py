@@ -6,30 +6,20 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 import pytest
 from chaos.nodes import ray_nodes
-from s3_server import Bucket, s3_bucket
+from machines import KEY, Machines, write
+from s3_server import Bucket
 from test_search_training import settings
 
 import zoo
 from search import files, storage
-from search.failures import AWAY, StorageAway, kind_of
-from search.running.process import TrialProcess
 from search.settings import Cluster, ConfigError
 from search.storage import StorageError
 from search.trials.trial import Trial
-
-KEY = "0123456789abcdef"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Bucket]:
-    with s3_bucket() as bucket:
-        yield bucket
 
 
 @pytest.fixture(params=["s3", "folder"])
@@ -37,51 +27,9 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     """The address of an empty storage that WAVEZOO_TRIALS names."""
     address = str(tmp_path / "shared")
     if request.param == "s3":
-        address = f"{request.getfixturevalue('server').address}/{tmp_path.name}"
+        address = f"{request.getfixturevalue('bucket').address}/{tmp_path.name}"
     monkeypatch.setenv(files.TRIALS, address)
     return address
-
-
-@pytest.fixture
-def away(server: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    """A server that has answered once, and then went away; nobody waits for it long."""
-    monkeypatch.setattr(storage, "PATIENCE_SECONDS", 0.1)
-    monkeypatch.setenv(files.TRIALS, f"{server.address}/{tmp_path.name}")
-    monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path))
-    files.bring(KEY)
-    server.stop()
-    yield server
-    if server.server is None:
-        server.start()
-
-
-class Machines:
-    """Homes of several machines, none of which sees another's; this process is on one of them at a time."""
-
-    def __init__(self, datasets: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.datasets, self.folder, self.monkeypatch = datasets, folder, monkeypatch
-
-    def go_to(self, name: str) -> None:
-        home = self.folder / name
-        if not home.exists():
-            home.mkdir()
-            (home / "datasets").symlink_to(self.datasets)
-        self.monkeypatch.setenv("WAVEZOO_HOME", str(home))
-
-
-@pytest.fixture
-def machines(demo_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machines:
-    found = Machines(demo_home / "datasets", tmp_path, monkeypatch)
-    found.go_to("first")
-    return found
-
-
-def write(epochs: int, state: bytes = b"a state") -> Path:
-    """A trial's folder on this machine, as it is after so many epochs."""
-    folder = files.trial_folder(KEY)
-    files.write_json(folder / files.EPOCHS, [{"epoch": 1 + at} for at in range(epochs)])
-    (folder / files.STATE).write_bytes(state)
-    return folder
 
 
 def test_a_trial_left_on_one_machine_is_taken_up_on_another(shared: str, machines: Machines) -> None:
@@ -261,70 +209,6 @@ def test_what_was_spoilt_in_the_storage_is_named_and_not_used(
     assert not (files.trial_folder(KEY) / files.STATE).exists()
 
 
-def test_a_trial_goes_on_while_the_storage_is_away_and_brings_it_up_to_date_later(away: Bucket) -> None:
-    write(epochs=1)
-    assert not files.share(KEY)
-    write(epochs=2)
-    away.start()
-    assert files.share(KEY)
-    known = files.storage().about(KEY)
-    assert (known.ended, known.epochs) == (False, 2)
-
-
-def test_a_storage_that_stays_away_is_named_at_the_end_of_a_trial(away: Bucket) -> None:
-    write(epochs=1)
-    with pytest.raises(
-        StorageAway, match=r"can't use cluster\.storage=s3://bucket-.*: When reading"
-    ) as error:
-        files.share(KEY, patient=True)
-    assert kind_of(error.value) is AWAY
-    assert AWAY.ends_search, "the trial would be told as failed, and its training be lost"
-
-
-def test_a_bucket_that_goes_away_costs_no_epoch_but_ends_the_search(
-    server: Bucket, machines: Machines, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(storage, "PATIENCE_SECONDS", 0.1)
-    address, wanted = f"{server.address}/{tmp_path.name}", settings(seed=9)
-    process = TrialProcess.__new__(TrialProcess)  # a worker's end without a worker around it
-    common = {"home": str(files.home()), "trials": address, "threads": 1, "lineage": {}}
-    monkeypatch.setenv(files.TRIALS, address)
-    process.setup({**common, "settings": wanted.to_json(), "signature": wanted.signature()})
-    rows = [process.step()]
-    server.stop()
-    try:
-        while not rows[-1]["done"]:
-            rows.append(process.step())
-    finally:
-        server.start()
-    assert [row["epoch"] for row in rows[:-1]] == [1, 2, 3]
-    assert rows[-1]["failure"]["kind"] == "storage away"
-    assert f"can't use cluster.storage={address}: " in rows[-1]["failure"]["why"]
-
-    # The same command again: it was trained, and only has to be copied
-    process.reset_config(process.assigned)
-    assert process.step()["result"]["epochs"] == 4
-    assert files.storage().about(wanted.signature()).ended
-
-
-def test_a_storage_that_was_there_is_waited_for(away: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "PATIENCE_SECONDS", 60.0)
-    monkeypatch.setattr(storage.time, "sleep", lambda seconds: away.start())  # it comes back meanwhile
-    write(epochs=1)
-    assert files.share(KEY, patient=True)
-    assert files.storage().about(KEY).epochs == 1
-
-
-def test_a_storage_that_can_not_be_written_to_is_refused_before_anything_is_trained(server: Bucket) -> None:
-    with pytest.raises(StorageAway, match=r"can't use cluster\.storage=s3://no-such-bucket: .*bucket"):
-        storage.at("s3://no-such-bucket", storage.endpoint()).check()
-    with pytest.raises(StorageAway, match=r"can't use cluster\.storage=/proc/trials: .*No such file"):
-        storage.at("/proc/trials", None).check()
-    good = storage.at(server.address, storage.endpoint())
-    good.check()
-    assert "probe" not in server.names()
-
-
 @pytest.mark.parametrize(
     ("address", "complaint"),
     [
@@ -355,12 +239,12 @@ def sample(trial):
 
 @pytest.mark.slow
 def test_a_search_goes_on_on_another_machine_with_only_a_bucket_and_the_ledger_in_common(
-    server: Bucket, machines: Machines, mlflow_db: Path, tmp_path: Path
+    bucket: Bucket, machines: Machines, mlflow_db: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "one.py").write_text(SPACE)
     words = [f"space={tmp_path / 'one.py'}", "dataset=demo", "budget=small", "budget.epochs_per_stage=8"]
     words += ["budget.patience=100", "budget.multiply_adds_per_epoch=1", "study=shared"]
-    words += [f"storage=sqlite:///{tmp_path / 'ledger.db'}", f"cluster.storage={server.address}/whole"]
+    words += [f"storage=sqlite:///{tmp_path / 'ledger.db'}", f"cluster.storage={bucket.address}/whole"]
 
     def start(machine: str) -> "subprocess.Popen[str]":
         machines.go_to(machine)
@@ -376,7 +260,7 @@ def test_a_search_goes_on_on_another_machine_with_only_a_bucket_and_the_ledger_i
     with ray_nodes(1) as nodes:
         first = start("first")
         try:
-            known = epochs_in(f"{server.address}/whole", first, machines)
+            known = epochs_in(f"{bucket.address}/whole", first, machines)
         finally:
             first.kill()
             print(first.communicate()[0])  # for whoever reads why a test failed

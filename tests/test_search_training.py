@@ -1,11 +1,9 @@
 """Training one network: the stream of epochs, and that nothing is lost or changed by an interruption."""
 
 import contextlib
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,13 +17,12 @@ from search.failures import Diverged
 from search.results import named
 from search.scoring.metrics import score
 from search.settings import Training, TrialSettings
-from search.trials import trial as trials
 from search.trials import worker
 from search.trials.evaluation import evaluate
 from search.trials.feed import open_feed
 from search.trials.optimizer import Optimizer
 from search.trials.training import Fit, copied
-from search.trials.trial import Paused, Trial
+from search.trials.trial import Trial
 
 SMALL = Training(learning_rates=(0.05, 0.01), epochs_per_stage=2, batch_size=8)
 NETWORK = "samplecnn_m3_n3_s729"
@@ -240,116 +237,6 @@ def test_a_trial_leaves_scores_of_every_clip_and_a_checkpoint_that_tags() -> Non
     wanted = evaluate(trial.fit.network, test).probabilities[0]
     _, wave = next(iter(test.clips()))
     assert tagger.score(wave.flatten().numpy()) == pytest.approx(wanted, abs=1e-6)
-
-
-def one_epoch(trial: TrialSettings) -> dict:
-    """What another process does: take the trial up, train an epoch, end."""
-    with Trial(trial, "cpu", {}) as taken_up:
-        return taken_up.advance()
-
-
-def test_a_trial_goes_on_from_its_last_epoch_in_another_process(fresh_home: Path) -> None:
-    with Trial(settings(seed=4), "cpu", {}) as whole:
-        wanted = [whole.advance() for _ in range(4)]
-    (fresh_home / "trials").rename(fresh_home / "elsewhere")
-    rows = [one_epoch(settings(seed=4)) for _ in range(4)]
-    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
-    assert without_time(files.read_epochs(settings(seed=4).signature())) == without_time(whole.history)
-    assert rows[-1]["result"]["test"] == wanted[-1]["result"]["test"]
-    assert one_epoch(settings(seed=4))["result"] == rows[-1]["result"]
-
-
-def after(calls: int) -> Callable[[], bool]:
-    """False so often, and true from then on."""
-    count = iter(range(calls))
-    return lambda: next(count, None) is None
-
-
-def until_paused(trial: Trial) -> list[dict]:
-    rows = []
-    with contextlib.suppress(Paused):
-        while not trial.result:
-            rows.append(trial.advance())
-    assert not trial.result, "it did not pause"
-    return rows
-
-
-def test_a_trial_that_is_told_to_pause_in_the_middle_of_an_epoch_ends_as_if_it_had_not_been(
-    fresh_home: Path,
-) -> None:
-    short = replace(SMALL, epochs_per_stage=1)
-    with Trial(settings(short, seed=4), "cpu", {}) as whole:
-        wanted = [whole.advance() for _ in range(2)]
-    (fresh_home / "trials").rename(fresh_home / "elsewhere")
-    rows, moment = [], whole.folder / files.MOMENT
-    # In the first epoch's batches; in its clips; in the second epoch; among the test clips; before anything.
-    for calls, inside in ((3, True), (10, True), (22, True), (20, False), (0, False)):
-        with Trial(settings(short, seed=4), "cpu", {}, halted=after(calls)) as trial:
-            rows += until_paused(trial)
-        assert moment.exists() == inside
-    rows.append(one_epoch(settings(short, seed=4)))
-    assert without_time(files.read_epochs(whole.settings.signature())) == without_time(whole.history)
-    assert rows[-1]["result"]["test"] == wanted[-1]["result"]["test"]
-    assert not moment.exists()
-    assert not (whole.folder / files.STATE).exists()
-
-
-def test_a_process_killed_in_the_middle_of_an_epoch_costs_what_came_after_its_last_save(
-    fresh_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    short = replace(SMALL, epochs_per_stage=1)
-    with Trial(settings(short, seed=7), "cpu", {}) as whole:
-        wanted = [whole.advance() for _ in range(2)]
-    (fresh_home / "trials").rename(fresh_home / "elsewhere")
-    monkeypatch.setattr(trials, "MOMENT_SECONDS", 0.0)
-    monkeypatch.setattr(trials, "MOMENT_SHARE", 1e9)  # at each batch
-    gradients, updates = Fit.gradients, []
-
-    def killed(fit: Fit, *batch: object) -> torch.Tensor:
-        updates.append(fit.progress.epoch)
-        if len(updates) == 3:
-            raise KeyboardInterrupt  # passes everything that handles errors, as a kill does
-        return gradients(fit, *batch)
-
-    monkeypatch.setattr(Fit, "gradients", killed)
-    with Trial(settings(short, seed=7), "cpu", {}) as trial, pytest.raises(KeyboardInterrupt):
-        trial.advance()
-    rows = [one_epoch(settings(short, seed=7)) for _ in range(2)]
-    assert updates == [0, 0, 0, 0, 1, 1, 1], "batches that had been saved were trained again"
-    assert without_time(files.read_epochs(whole.settings.signature())) == without_time(whole.history)
-    assert rows[-1]["result"]["test"] == wanted[-1]["result"]["test"]
-
-
-@pytest.mark.usefixtures("fresh_home")
-def test_two_searches_at_once_train_a_network_once() -> None:
-    found: list[dict] = []
-    with Trial(settings(seed=5), "cpu", {}) as first:
-        other = threading.Thread(target=lambda: found.append(one_epoch(settings(seed=5))))
-        other.start()
-        for _ in range(4):
-            row = first.advance()
-            assert not found, "the other one did not wait"
-    other.join(timeout=60)
-    assert found[0]["result"] == row["result"]
-
-
-@pytest.mark.usefixtures("fresh_home")
-@pytest.mark.parametrize(
-    "left",
-    [
-        "state.safetensors.1.part",
-        ".checkpoint.1.0123abcd.part/weights.safetensors",
-        ".checkpoint.1.0123abcd.old.part/card.json",
-        "checkpoint/card.json.1.part",
-    ],
-)
-def test_what_a_killed_writer_left_is_removed(left: str) -> None:
-    folder = files.trial_folder(settings(seed=6).signature())
-    (folder / left).parent.mkdir(parents=True)
-    (folder / left).write_text("half")
-    with Trial(settings(seed=6), "cpu", {}):
-        pass
-    assert not list(folder.rglob("*.part"))
 
 
 @pytest.mark.usefixtures("demo")
