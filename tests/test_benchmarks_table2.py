@@ -40,6 +40,8 @@ def test_all_networks_are_in_the_table_and_marked(monkeypatch: pytest.MonkeyPatc
         (["networks=samplecnn_m3_n9_s3"], "networks= holds none of m=2; give one of each m of Table 2"),
         (["networks=crnn"], "networks=crnn is none of Table 2; see python -m zoo list table=table2"),
         (["device=tpu"], "device=tpu: give cpu or cuda"),
+        (["precision=tf32"], "precision=tf32: device=cpu has float32, winograd, bf16"),
+        (["device=cuda", "precision=winograd"], "precision=winograd: device=cuda has float32, tf32, bf16"),
         (["batch=1"], "give at least batch=2, rounds=1 and threads=1"),
     ],
 )

@@ -136,12 +136,17 @@ def test_a_copy_that_was_broken_off_is_no_trial(
     assert len(files.read_epochs(KEY)) == 1
 
 
-def test_a_state_that_is_replaced_while_it_is_read_is_read_again(
-    shared: str, machines: Machines, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def leave_one_epoch_and_go(machines: Machines) -> None:
+    """Of a trial whose state is `one`, on the first machine and in the storage; then this process is at the second."""
     write(epochs=1, state=b"one")
     files.share(KEY)
     machines.go_to("second")
+
+
+def test_a_state_that_is_replaced_while_it_is_read_is_read_again(
+    shared: str, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_one_epoch_and_go(machines)
     whole = storage.Storage._fetched
 
     def meanwhile(self: storage.Storage, *given: object) -> bool:
@@ -160,9 +165,7 @@ def test_a_state_that_is_replaced_while_it_is_read_is_read_again(
 def test_a_copy_whose_half_is_taken_for_a_killed_writers_is_fetched_again(
     shared: str, machines: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(epochs=1, state=b"one")
-    files.share(KEY)
-    machines.go_to("second")
+    leave_one_epoch_and_go(machines)
     write_bytes = Path.write_bytes
 
     def swept(part: Path, data: bytes) -> int:

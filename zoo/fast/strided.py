@@ -85,12 +85,6 @@ class _StridedBlock(torch.autograd.Function):
         return None, to_weight, ctx.no_gradient, to_scale.to(kind), to_shift.to(kind), None, None
 
 
-def _parts(frames: Tensor) -> Iterator[tuple[int, slice]]:
-    for clip in range(len(frames)):
-        for rows in pieces(*frames.shape[1:]):
-            yield clip, rows
-
-
 def _side_by_side(wave: Tensor, length: int) -> Tensor:
     """(batch, 1, samples) -> (batch, frames, length)."""
     clips, _, samples = wave.shape
@@ -103,3 +97,9 @@ def _moments(samples: Tensor) -> tuple[Tensor, Tensor]:
     middle = flat.mean(0)
     away = flat - middle
     return middle, away.t() @ away / len(away)
+
+
+def _parts(frames: Tensor) -> Iterator[tuple[int, slice]]:
+    for clip in range(frames.shape[0]):
+        for rows in pieces(*frames.shape[1:]):
+            yield clip, rows
