@@ -34,7 +34,7 @@ INJECTED = {
     "refused": "test_settings_that_only_the_data_can_refuse_fail_their_trial",
     "data": "test_search_stops.py: test_data_that_go_away_stop_the_whole_search",
     "storage full": "test_search_stops.py: test_a_full_disk_stops_the_whole_search",
-    "storage away": "test_search_storage.py: test_a_bucket_that_goes_away_costs_no_epoch_but_ends_the_search",
+    "storage away": "test_search_storage_away.py: test_a_bucket_that_goes_away_costs_no_epoch_but_ends_the_search",
     "tracking away": "test_search_whole.py: test_a_search_goes_on_and_ends_while_mlflow_is_away",
     "error": "test_what_nobody_foresaw_fails_its_trial_and_leaves_its_trace",
 }
