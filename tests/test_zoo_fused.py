@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from zoo.fast import together
-from zoo.fast.windows import Windows, pieces
+from zoo.fast import together, winograd
+from zoo.fast.windows import Windows
 from zoo.layers.tower import ConvBlock, same_pad
 
 EXACT = 1e-10
@@ -100,9 +100,34 @@ def test_many_pieces_are_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = torch.randn(3, 3, 3 * 100, dtype=torch.float64)
     whole = trained(block_of(3), frames, one_by_one=False)
     monkeypatch.setattr("zoo.fast.windows.PIECE_FLOATS", 1)  # 64 rows each, which is no whole number of clips
-    assert len(list(pieces(3 * 101, 7))) == 5
     parts = trained(block_of(3), frames, one_by_one=False)
     assert all(distance(parts[name], whole[name]) < EXACT for name in whole)
+
+
+@pytest.mark.parametrize(
+    ("clips", "pools", "sizes"),
+    [
+        (3, 100, [50, 51] * 3),  # of one clip each, and alike; the row behind a clip goes with its last
+        (3, 64, [65] * 3),
+        (2, 193, [49, 49, 49, 47] * 2),
+        (5, 31, [64, 64, 32]),  # clips with their rows behind them
+        (1, 1, [2]),
+    ],
+)
+def test_pieces_are_every_row_once(
+    clips: int, pools: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoo.fast.windows.PIECE_FLOATS", 1)  # so 64 rows at most
+    windows = Windows.of(torch.ones(clips, 1, 2 * pools), 2, 1)
+    found = list(windows.pieces(7))
+    assert [piece.rows.stop - piece.rows.start for piece in found] == sizes
+    rows = torch.arange(clips * (pools + 1)).view(-1, 1)
+    assert torch.equal(torch.cat([rows[piece.rows] for piece in found]), rows)
+    by_clips = rows.view(clips, -1, 1)
+    for piece in found:
+        assert torch.equal(piece.inner(rows[piece.rows]), by_clips[piece.clips, piece.pools])
+    between = torch.cat([piece.between(rows[piece.rows]).flatten() for piece in found])
+    assert torch.equal(between, by_clips[:, -1].flatten())
 
 
 def test_of_equal_frames_the_first_gets_the_gradient() -> None:
@@ -265,3 +290,35 @@ def test_what_is_changed_after_a_block_has_taken_it_is_told_by_torch() -> None:
         middle.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         output.sum().backward()
+
+
+@pytest.mark.parametrize("fewer", [False, True])
+@pytest.mark.parametrize(
+    "held", ["", "by name", "in a view", "by another operation", "by a graph that is kept"]
+)
+def test_a_gradient_is_laid_over_frames_that_nobody_else_holds(held: str, fewer: bool) -> None:
+    first, second = two_blocks()
+    places = []
+
+    def gradient(frames: Tensor, one_by_one: bool) -> Tensor:
+        pair = deepcopy((first, second))
+        for block in pair if one_by_one else ():
+            block.conv.register_forward_hook(lambda *given: None)
+        middle = pair[0](frames)
+        place = middle.data_ptr()
+        middle.grad_fn.register_prehook(lambda given: places.append(given[0].data_ptr() == place))
+        other = middle.sin().sum() if held == "by another operation" else 0
+        with winograd.wanted(fewer):
+            loss = pair[1](middle).sin().sum() + other
+        kept = middle if held == "by name" else middle.detach()[1:] if held == "in a view" else None
+        before = None if kept is None else kept.clone()
+        del middle
+        for again in range(2 if held == "by a graph that is kept" else 1):
+            loss.backward(retain_graph=held == "by a graph that is kept" and not again)
+        assert kept is None or torch.equal(kept, before)
+        return pair[0].conv.weight.grad
+
+    frames = torch.randn(3, 4, 27, dtype=torch.float64)
+    assert distance(gradient(frames, one_by_one=False), gradient(frames, one_by_one=True)) < EXACT
+    # The second time that a graph which was kept is gone back, it is not kept any more
+    assert places[0] == (held == "")

@@ -9,6 +9,7 @@ The same function as its layers one after the other and the same gradients, in a
 - Which frame was the largest is not kept: it is the first that equals the maximum, as in torch's own pooling.
 - A bias before batch norm moves nothing but the running mean. Its gradient is zero.
 - All goes by pieces that stay in the cache, since a pass over memory takes longer than its arithmetic.
+- The gradient of the frames is laid over the frames, unless someone else holds them or the graph is kept.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from torch.autograd.function import once_differentiable
 
 from zoo.fast import winograd
 from zoo.fast.products import Products, products
-from zoo.fast.windows import Windows, parts, pieces
+from zoo.fast.windows import Piece, Windows
 
 __all__ = ["pooled_block"]
+
+OUR_HOLDERS = 3  # of frames' memory: the tensor that was saved, the one that it is a view of, and what asks
 
 Result = tuple[Tensor, Tensor, Tensor]
 
@@ -58,6 +61,7 @@ class _PooledBlock(torch.autograd.Function):
         frames, weight, bias, scale, shift, left, epsilon, next_block = given
         sign = torch.where(scale < 0, -1.0, 1.0).to(scale.dtype)
         filters = (weight * sign.view(-1, 1, 1)).permute(2, 1, 0).reshape(-1, len(sign))
+        clips, _, length = frames.shape
         m = weight.shape[2]
         windows = Windows.lying_in(frames, m, left) or Windows.of(frames, m, left)
         ctx.fewer = winograd.is_wanted()
@@ -70,10 +74,10 @@ class _PooledBlock(torch.autograd.Function):
         factor = (wide_variance + epsilon).rsqrt().to(scale.dtype)
         gain = scale.abs() * factor
         offset = shift - mean * gain
-        pools = _pools(largest, windows)
-        result = Windows.room(pools.shape, next_block, like=largest)
-        for part in parts(*pools.shape):
-            torch.addcmul(offset, pools[part], gain, out=result[part]).relu_()
+        result = Windows.room((clips, length // m, len(sign)), next_block, like=largest)
+        for piece in windows.pieces(len(sign)):
+            pools = piece.inner(largest[piece.rows])
+            torch.addcmul(offset, pools, gain, out=result[piece.clips, piece.pools]).relu_()
         ctx.save_for_backward(windows.memory, outputs, largest, filters, sign, mean, factor, gain, offset)
         ctx.shape, ctx.left, ctx.no_gradient = frames.shape, left, torch.zeros_like(bias)
         own_mean = mean * sign
@@ -87,34 +91,36 @@ class _PooledBlock(torch.autograd.Function):
         clips, channels, length = ctx.shape
         m, _, width = outputs.shape
         windows = Windows(clips, length, channels, m, memory)
-        through = torch.addcmul(offset, largest, gain)  # before the ReLU; then what the gradient is there
-        inner = _pools(through, windows)
-        threshold_backward.grad_input(gradient.transpose(1, 2), inner, 0, grad_input=inner)
-        through[windows.between(slice(0, windows.rows))] = 0
-        to_shift, to_scale = _summed(through, largest, mean)
+        to_shift, to_scale = torch.zeros_like(mean), torch.zeros_like(mean)
+        for piece in windows.pieces(width):
+            through = _through(gradient, largest, gain, offset, piece)
+            to_shift += through.sum(0)
+            to_scale += (largest[piece.rows] - mean).mul_(through).sum(0)
         to_scale *= factor
         # What reaches the convolution: gain * (through - to_shift / n - normalised output * to_scale / n).
         n = clips * length
         slope = -gain * factor * to_scale / n
         level = -gain * to_shift / n - mean * slope
-        before = Windows.empty(clips, length, channels, m, memory) if ctx.needs_input_grad[0] else None
+        into = None
+        if ctx.needs_input_grad[0]:
+            into = windows if _is_used_up(memory) else Windows.empty(clips, length, channels, m, memory)
         convolution = products(windows, filters, ctx.fewer)
-        through *= gain
-        for rows in pieces(len(largest), largest.shape[1], convolution.share):
-            if before:
-                before.clear(rows)
-            between = windows.between(rows)
-            to_outputs = _to_outputs(through[rows], outputs[:, rows], largest[rows], level, slope, between)
-            convolution.back(rows, to_outputs, before)
+        for piece in windows.pieces(width, convolution.share):
+            through = _through(gradient, largest, gain, offset, piece).mul_(gain)
+            to_outputs = _to_outputs(
+                through, outputs[:, piece.rows], largest[piece.rows], level, slope, piece
+            )
+            convolution.back(piece.rows, to_outputs, into)
         to_filters = convolution.to_filters()
         to_weight = (to_filters * sign).view(m, channels, width).permute(2, 1, 0)
-        to_frames = before.inner(ctx.left, ctx.left + length).transpose(1, 2) if before else None
+        to_frames = into.inner(ctx.left, ctx.left + length).transpose(1, 2) if into else None
         return to_frames, to_weight, ctx.no_gradient, to_scale * sign, to_shift, None, None, None
 
 
-def _pools(rows: Tensor, windows: Windows) -> Tensor:
-    """(rows, channels) -> (clips, pools, channels)."""
-    return rows.view(windows.clips, -1, rows.shape[1])[:, :-1]
+def _is_used_up(memory: Tensor) -> bool:
+    """Whether frames may be overwritten on the way back: nobody else holds them, and nobody comes this way again."""
+    holders = torch._C._storage_Use_Count(memory.untyped_storage()._cdata)
+    return holders <= OUR_HOLDERS and not torch._C._autograd._get_current_graph_task_keep_graph()
 
 
 def _convolved(
@@ -125,7 +131,8 @@ def _convolved(
     outputs = filters.new_empty(m, windows.rows, width)
     largest = filters.new_empty(windows.rows, width)
     seen = []
-    for rows in pieces(len(largest), largest.shape[1], convolution.share):
+    for piece in windows.pieces(width, convolution.share):
+        rows = piece.rows
         for j, output in enumerate(convolution.outputs(rows, outputs[:, rows])):
             seen.append((len(output), *torch.batch_norm_update_stats(output, None, None, 0.0)))
             if j:
@@ -146,23 +153,28 @@ def _statistics(
     variances = torch.stack([variance for _, _, variance in seen]).double()
     middle = (sizes * means).sum(0) / (m * rows)
     squares = (sizes * (variances + (means - middle).square())).sum(0)
-    between = outputs[:, windows.between(slice(0, rows))].double().reshape(-1, width) - middle
+    between = outputs.view(m, windows.clips, -1, width)[:, :, -1].double().flatten(0, 1) - middle
     n = windows.clips * windows.frames
     away = -between.sum(0) / n
     squares = squares - between.square().sum(0) - n * away.square()
     return middle + away, (squares / n).clamp_min(0)
 
 
-def _summed(through: Tensor, largest: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums over all rows of the gradient, and of the gradient times the distance from the mean."""
-    products = torch.zeros_like(mean)
-    for rows in pieces(*through.shape):
-        products += torch.sub(largest[rows], mean).mul_(through[rows]).sum(0)
-    return through.sum(0), products
+def _through(gradient: Tensor, largest: Tensor, gain: Tensor, offset: Tensor, piece: Piece) -> Tensor:
+    """The gradient before the ReLU of these rows, (rows, channels); made again wherever it is wanted.
+
+    gradient: (batch, channels, pools), after it.
+    """
+    through = torch.addcmul(offset, largest[piece.rows], gain)
+    inner = piece.inner(through)
+    after = gradient.transpose(1, 2)[piece.clips, piece.pools]
+    threshold_backward.grad_input(after, inner, 0, grad_input=inner)
+    piece.between(through).zero_()
+    return through
 
 
 def _to_outputs(
-    through: Tensor, outputs: Tensor, largest: Tensor, level: Tensor, slope: Tensor, between: slice
+    through: Tensor, outputs: Tensor, largest: Tensor, level: Tensor, slope: Tensor, piece: Piece
 ) -> Iterator[Tensor]:
     """The gradient of each of the m outputs of a piece, (rows, channels). What is in `through` is used up."""
     equal = -torch.finfo(outputs.dtype).tiny
@@ -175,5 +187,5 @@ def _to_outputs(
             through -= chosen
         else:
             to_output += through
-        to_output[between] = 0
+        piece.between(to_output).zero_()
         yield to_output

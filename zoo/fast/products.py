@@ -28,8 +28,11 @@ class Products(Protocol):
     def outputs(self, rows: slice, out: Tensor) -> Iterator[Tensor]:
         """Each of the m outputs of these rows, (rows, channels out), when it is in `out`, (m, rows, channels out)."""
 
-    def back(self, rows: slice, to_outputs: Iterator[Tensor], before: Windows | None) -> None:
-        """Take the gradients of the m outputs; what they are to the frames is added to `before`."""
+    def back(self, rows: slice, to_outputs: Iterator[Tensor], into: Windows | None) -> None:
+        """Take the gradients of the m outputs, and lay what they are to the frames of these rows into `into`.
+
+        That may be the very windows, of which these rows are not read again. Rows come in order.
+        """
 
     def to_filters(self) -> Tensor:
         """The filters' gradient by all that was taken."""
@@ -48,59 +51,71 @@ class _Each:
 
     def __init__(self, windows: Windows, filters: Tensor) -> None:
         self.windows, self.filters = windows, filters
-        self.gradient: Tensor | None = None
+        self.gradient = torch.zeros_like(filters)
+        self.ahead = filters.new_zeros(windows.width - windows.channels)
 
     def outputs(self, rows: slice, out: Tensor) -> Iterator[Tensor]:
         for j, output in enumerate(out):
             yield torch.mm(self.windows.shifted(j, rows), self.filters, out=output)
 
-    def back(self, rows: slice, to_outputs: Iterator[Tensor], before: Windows | None) -> None:
-        if self.gradient is None:
-            self.gradient = torch.zeros_like(self.filters)
+    def back(self, rows: slice, to_outputs: Iterator[Tensor], into: Windows | None) -> None:
+        width, n = self.windows.width, rows.stop - rows.start
+        reached = self.filters.new_zeros(n * width + len(self.ahead))
+        reached[: len(self.ahead)] = self.ahead
         for j, to_output in enumerate(to_outputs):
             self.gradient.addmm_(self.windows.shifted(j, rows).t(), to_output)
-            if before:
-                before.shifted(j, rows).addmm_(to_output, self.filters.t())
+            if into is not None:
+                start = j * self.windows.channels
+                there = reached[start : start + n * width].view(n, width)
+                there.addmm_(to_output, self.filters.t())
+        if into is not None:
+            into.memory[rows.start * width : rows.stop * width] = reached[: n * width]
+            self.ahead = reached[n * width :]
 
     def to_filters(self) -> Tensor:
-        assert self.gradient is not None
         return self.gradient
 
 
 class _Fewer:
     """Sums of frames times sums of taps, of which the outputs are sums."""
 
-    share = 4
+    share = 2
 
     def __init__(self, windows: Windows, filters: Tensor, algorithm: winograd.Algorithm) -> None:
         self.windows, self.by = windows, algorithm
         self.mix = torch.tensor(algorithm.taps, dtype=filters.dtype)
         self.taps = torch.einsum("pm,mio->pio", self.mix, filters.view(windows.m, windows.channels, -1))
-        self.to_taps: Tensor | None = None
+        self.to_taps = torch.zeros_like(self.taps)
+        self.ahead = filters.new_zeros(windows.m, windows.channels)
 
     def outputs(self, rows: slice, out: Tensor) -> Iterator[Tensor]:
         factors = [torch.mm(frames, taps) for frames, taps in zip(self._frames(rows), self.taps, strict=True)]
-        yield from winograd.combined(self.by.outputs, factors, out)
+        for row, output in zip(self.by.outputs, out, strict=True):
+            yield winograd.combined(row, factors, output)
 
-    def back(self, rows: slice, to_outputs: Iterator[Tensor], before: Windows | None) -> None:
-        if self.to_taps is None:
-            self.to_taps = torch.zeros_like(self.taps)
-        sums = list(zip(*self.by.outputs, strict=True))
-        to_products = winograd.combined(sums, list(to_outputs))
+    def back(self, rows: slice, to_outputs: Iterator[Tensor], into: Windows | None) -> None:
+        given = list(to_outputs)
+        reached = self.taps.new_zeros(self.windows.m, rows.stop - rows.start + 1, self.windows.channels)
+        reached[:, 0] = self.ahead
+        to_frames = self._seen(reached)
         for p, frames in enumerate(self._frames(rows)):
-            self.to_taps[p].addmm_(frames.t(), to_products[p])
-        if before is None:
-            return
-        to_frames = before.seen(rows)
-        for p, to_product in enumerate(to_products):
-            to_sum = torch.mm(to_product, self.taps[p].t())
-            for to_frame, often in zip(to_frames, self.by.frames[p], strict=True):
-                if often:
-                    to_frame.add_(to_sum, alpha=often)
+            to_product = winograd.combined([row[p] for row in self.by.outputs], given)
+            self.to_taps[p].addmm_(frames.t(), to_product)
+            if into is not None:
+                winograd.spread(self.by.frames[p], torch.mm(to_product, self.taps[p].t()), to_frames)
+        if into is not None:
+            into.lay(rows, reached[:, :-1])
+            self.ahead = reached[:, -1]
 
     def to_filters(self) -> Tensor:
-        assert self.to_taps is not None
         return torch.einsum("pm,pio->mio", self.mix, self.to_taps).flatten(0, 1)
 
-    def _frames(self, rows: slice) -> list[Tensor]:
-        return winograd.combined(self.by.frames, self.windows.seen(rows))
+    def _frames(self, rows: slice) -> Iterator[Tensor]:
+        """The sum of frames in each product: each made when it is asked for, so that few are in the cache at once."""
+        seen = self._seen(self.windows.planes(rows))
+        return (winograd.combined(row, seen) for row in self.by.frames)
+
+    def _seen(self, planes: Tensor) -> list[Tensor]:
+        """The 2 * m - 1 frames that the shifted windows of a row see together: each (rows, channels)."""
+        m, n = self.windows.m, planes.shape[1] - 1
+        return [planes[i % m, i // m : i // m + n] for i in range(2 * m - 1)]

@@ -9,28 +9,48 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from torch import Tensor
 
-__all__ = ["Windows", "parts", "pieces"]
+__all__ = ["Piece", "Windows", "pieces"]
 
 # 1 MB of each operand: smaller ones cost the matrix products more than the cache gives
 PIECE_FLOATS = 1 << 18
 
 
 def pieces(rows: int, width: int, share: int = 1) -> Iterator[slice]:
-    """Consecutive rows of `width` floats that stay in the processor's cache beside `share` times the usual operands."""
-    step = max(64, PIECE_FLOATS // share // width)
+    """Consecutive rows of `width` floats, alike in number, that stay in the processor's cache beside `share` times
+    the usual operands.
+    """
+    most = _most(width, share)
+    step = ceil(rows / ceil(rows / most)) if rows else 1
     for start in range(0, rows, step):
         yield slice(start, min(rows, start + step))
 
 
-def parts(clips: int, rows: int, width: int) -> Iterator[tuple[slice, slice]]:
-    """The same for clips of so many rows each: a piece of one clip, or as many whole ones as fit."""
-    together = PIECE_FLOATS // (rows * width)
-    for clip in range(0, clips, max(1, together)):
-        for piece in [slice(0, rows)] if together else pieces(rows, width):
-            yield slice(clip, clip + max(1, together)), piece
+def _most(width: int, share: int) -> int:
+    return max(64, PIECE_FLOATS // share // width)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Consecutive rows of `Windows`: pools of one clip, or all those of several, and the rows between these clips."""
+
+    clips: slice
+    pools: slice
+    rows: slice
+
+    def inner(self, rows: Tensor) -> Tensor:
+        """What belongs to a pool of these rows, (rows, channels) -> (clips, pools, channels)."""
+        return self._by_clips(rows)[:, : self.pools.stop - self.pools.start]
+
+    def between(self, rows: Tensor) -> Tensor:
+        """What belongs to none, (rows, channels) -> (clips, 0 or 1, channels)."""
+        return self._by_clips(rows)[:, self.pools.stop - self.pools.start :]
+
+    def _by_clips(self, rows: Tensor) -> Tensor:
+        return rows.view(self.clips.stop - self.clips.start, -1, rows.shape[1])
 
 
 @dataclass(frozen=True)
@@ -84,7 +104,8 @@ class Windows:
             or frames.untyped_storage().nbytes() != floats * frames.element_size()
         ):
             return None
-        found = cls(clips, length, channels, m, frames.as_strided((floats,), (1,), 0))
+        # Not a view of `frames` itself, which would be kept as long as this memory
+        found = cls(clips, length, channels, m, frames.detach().as_strided((floats,), (1,), 0))
         return None if any(zeros.any() for zeros in found._around(left)) else found
 
     def _around(self, left: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -115,23 +136,25 @@ class Windows:
             -1, self.width
         )
 
-    def seen(self, rows: slice) -> list[Tensor]:
-        """The 2 * m - 1 frames that the shifted windows of a row see together: each (rows, channels), of these rows."""
-        shape, strides, start = (
-            (rows.stop - rows.start, self.channels),
-            (self.width, 1),
-            rows.start * self.width,
-        )
-        frames = range(2 * self.m - 1)
-        return [self.memory.as_strided(shape, strides, start + i * self.channels) for i in frames]
+    def pieces(self, width: int, share: int = 1) -> Iterator[Piece]:
+        """All rows; see `pieces`."""
+        pools = self.frames // self.m
+        together = min(self.clips, _most(width, share) // (pools + 1))
+        for first in range(0, self.clips, max(1, together)):
+            clips = slice(first, min(self.clips, first + max(1, together)))
+            for some in [slice(0, pools)] if together else pieces(pools, width, share):
+                start = first * (pools + 1) + some.start
+                behind = some.stop == pools
+                n = (clips.stop - clips.start) * (some.stop - some.start + behind)
+                yield Piece(clips, some, slice(start, start + n))
 
-    def clear(self, rows: slice) -> None:
-        """Zero what the windows of these rows reach, in all shifts, and those of the rows before do not."""
-        ahead = self.width - self.channels
-        start = rows.start * self.width + ahead if rows.start else 0
-        self.memory[start : rows.stop * self.width + ahead].zero_()
+    def planes(self, rows: slice) -> Tensor:
+        """(m, rows + 1, channels), a copy: each of the m frames of these rows, and of the row after them."""
+        return self._by_rows(rows.start, rows.stop + 1).transpose(0, 1).contiguous()
 
-    def between(self, rows: slice) -> slice:
-        """Which of these rows, counted from the first of them, belong to no pool."""
-        windows = self.frames // self.m
-        return slice((windows - rows.start) % (windows + 1), None, windows + 1)
+    def lay(self, rows: slice, planes: Tensor) -> None:
+        """The frames of these rows from (m, rows, channels)."""
+        self._by_rows(rows.start, rows.stop).copy_(planes.transpose(0, 1))
+
+    def _by_rows(self, start: int, stop: int) -> Tensor:
+        return self.memory[start * self.width : stop * self.width].view(-1, self.m, self.channels)

@@ -10,17 +10,16 @@ source: Winograd 1980, Arithmetic complexity of computations; Lavin and Gray 201
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from functools import cache
-from itertools import repeat
 
 import torch
 from torch import Tensor
 
-__all__ = ["Algorithm", "algorithm", "combined", "is_wanted", "wanted"]
+__all__ = ["Algorithm", "algorithm", "combined", "is_wanted", "spread", "wanted"]
 
 Terms = tuple[tuple[int, float], ...]  # of a sum: which one, and how often
 
@@ -112,18 +111,12 @@ def algorithm(m: int) -> Algorithm | None:
     return None
 
 
-def combined(
-    sums: Sequence[Sequence[float]], given: Sequence[Tensor], into: Iterable[Tensor | None] = repeat(None)
-) -> list[Tensor]:
-    """A sum of matrices for each row of `sums`, which says how often each is in it.
+def combined(row: Sequence[float], given: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
+    """The sum of matrices that a row of numbers says: how often each is in it.
 
-    into: where to put them; without, one that is a matrix itself is not copied.
+    out: where to put it; without, a sum that is one of the matrices itself is not copied.
     """
-    return [_sum(_terms(tuple(row)), given, out) for row, out in zip(sums, into, strict=False)]
-
-
-def _sum(terms: Terms, given: Sequence[Tensor], out: Tensor | None) -> Tensor:
-    (first, often), *others = terms
+    (first, often), *others = _terms(tuple(row))
     total = given[first] if often == 1 else torch.mul(given[first], often, out=out)
     for n, (which, weight) in enumerate(others):
         if n:
@@ -131,6 +124,13 @@ def _sum(terms: Terms, given: Sequence[Tensor], out: Tensor | None) -> Tensor:
         else:
             total = torch.add(total, given[which], alpha=weight, out=out)
     return total if out is None or others else out.copy_(total)
+
+
+def spread(row: Sequence[float], given: Tensor, into: Sequence[Tensor]) -> None:
+    """The other way: a matrix is added to each as often as a row of numbers says."""
+    for one, often in zip(into, row, strict=True):
+        if often:
+            one.add_(given, alpha=often)
 
 
 @cache
