@@ -9,6 +9,7 @@ from typing import Any
 
 import zoo
 from dashboards.reading import Reading, Trial
+from search.outcome import Outcome
 from search.results.leaderboard import Ended
 from search.scoring.protocol import protocol_id
 from search.settings import TrialSettings, digest
@@ -57,7 +58,7 @@ def measured(reading: Reading) -> tuple[list[Measured], list[str]]:
     for search in reading.searches():
         trouble += [f"{search.name}: {line}" for line in search.trouble]
         for record in search.records:
-            if record.outcome == "done":
+            if record.outcome is Outcome.DONE:
                 trial = reading.trial(record)
                 why = trial.trouble or unknown(record.settings)
                 if trial.result is None or why:

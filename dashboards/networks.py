@@ -13,6 +13,7 @@ import zoo
 from dashboards.models import Models
 from dashboards.reading import Reading
 from search import files
+from search.outcome import Outcome
 from search.study.records import Search
 from zoo import ZooError
 
@@ -92,7 +93,7 @@ def _ended(search: Search) -> list[tuple[str, str]]:
     return [
         (record.signature, f"{record.settings.network}, seed {record.settings.seed} ({record.signature[:8]})")
         for record in search.records
-        if record.outcome == "done"
+        if record.outcome is Outcome.DONE
     ]
 
 

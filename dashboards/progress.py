@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dashboards.reading import Reading, Trial
+from search.outcome import Outcome
 from search.planning.plan import duration
-from search.study.records import RUNNING, Search
+from search.study.records import Search
 
 Fact = tuple[str, str]
 
@@ -24,7 +25,7 @@ def facts(reading: Reading, search: Search, trials: Sequence[Trial]) -> list[Fac
 
 
 def _state(reading: Reading, search: Search, running: Sequence[Trial]) -> str:
-    behind = sum(each.outcome == RUNNING for each in search.records) - len(running)
+    behind = sum(each.outcome is Outcome.RUNNING for each in search.records) - len(running)
     if reading.is_live(search):
         return "running"
     if behind:
@@ -39,11 +40,11 @@ def _counts(search: Search, trials: Sequence[Trial], running: Sequence[Trial], l
     ends = Counter(each.record.outcome for each in trials)
     planned = search.about.planned
     of = "" if planned is None else f" of {planned:,} planned"
-    found = [("finished", f"{ends['done']:,}{of}"), ("running", f"{len(running):,}")]
+    found = [("finished", f"{ends[Outcome.DONE]:,}{of}"), ("running", f"{len(running):,}")]
     if planned is not None:
-        waiting = planned - len(trials) + ends[RUNNING] - len(running)
+        waiting = planned - len(trials) + ends[Outcome.RUNNING] - len(running)
         found.append(("waiting" if live else "not begun or left off", f"{max(waiting, 0):,}"))
-    return [*found, ("stopped early", f"{ends['stopped']:,}"), ("failed", f"{ends['failed']:,}")]
+    return [*found, ("stopped early", f"{ends[Outcome.STOPPED]:,}"), ("failed", f"{ends[Outcome.FAILED]:,}")]
 
 
 def seconds(trial: Trial) -> float:
@@ -58,7 +59,9 @@ def _cost(trials: Sequence[Trial]) -> str:
 
 def time_left(search: Search, trials: Sequence[Trial], running: Sequence[Trial]) -> str:
     """By the clock, from what the trainings that ended took for each multiply-add; "" where nobody knows."""
-    timed = [each for each in trials if each.record.outcome == "done" and each.record.work and seconds(each)]
+    timed = [
+        each for each in trials if each.record.outcome is Outcome.DONE and each.record.work and seconds(each)
+    ]
     left = _work_left(search, trials, running)
     if left is None:
         return ""

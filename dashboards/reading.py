@@ -18,12 +18,13 @@ from dashboards.aside import Aside
 from dashboards.blocks import Link
 from dashboards.runs import Runs
 from search import files
+from search.outcome import Outcome
 from search.scoring import resamples, score_table
 from search.scoring.resamples import Resampled
 from search.scoring.score_table import ClipScores
 from search.settings import SearchError
 from search.study import records
-from search.study.records import RUNNING, Record, Search
+from search.study.records import Record, Search
 
 FRESH_SECONDS = 1.0  # the ledger is asked again after so long, however many look on
 AWAY_SECONDS = 10.0  # the same for the storage of machines that share no disk
@@ -86,7 +87,7 @@ class Reading:
         """What the folder of a training says by now; of one that has ended without its epochs."""
         folder = files.trial_folder(record.signature)
         away = self._bring(record, folder)
-        if record.outcome != "done":
+        if record.outcome is not Outcome.DONE:
             epochs, broken = self._kept(folder / files.EPOCHS, _epochs)
             return Trial(record, None, epochs or (), broken or away)
         result, why = self._kept(folder / files.RESULT, _result)
@@ -121,7 +122,7 @@ class Reading:
 
     def is_running(self, record: Record) -> bool:
         """Whether a trial that the ledger calls running really is, and was not left behind by a driver that is gone."""
-        if record.outcome != RUNNING:
+        if record.outcome is not Outcome.RUNNING:
             return False
         folder = files.trial_folder(record.signature)
         written = [_stamp(folder / name) for name in (files.EPOCHS, files.MOMENT, files.SETTINGS)]
@@ -136,7 +137,7 @@ class Reading:
         self._asked[record.signature] = time.monotonic()
         try:
             # Half of a folder that has ended would pass for all of it: it is brought whole.
-            files.bring(record.signature, *([] if record.outcome == "done" else [files.EPOCHS]))
+            files.bring(record.signature, *([] if record.outcome is Outcome.DONE else [files.EPOCHS]))
         except SearchError as error:
             return str(error)
         return ""

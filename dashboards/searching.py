@@ -12,6 +12,7 @@ from dashboards.columns import columns, names
 from dashboards.measured import unknown
 from dashboards.reading import Reading, Trial
 from search.failures import KINDS
+from search.outcome import Outcome
 from search.planning.plan import duration
 from search.scoring import scores
 from search.scoring.protocol import describe, protocol_id
@@ -212,7 +213,7 @@ def _front(shown: Shown) -> list[Block]:
 
 
 def _failures(shown: Shown) -> list[Block]:
-    failed = [each for each in shown.trials if each.record.outcome == "failed"]
+    failed = [each for each in shown.trials if each.record.outcome is Outcome.FAILED]
     if not failed:
         return []
     counted = Counter(each.record.kind or "error" for each in failed)

@@ -9,6 +9,7 @@ import mlflow.entities  # noqa: F401  (takes seconds, before any patience counts
 from benchmarks.instant import result
 
 from search import files
+from search.outcome import Outcome
 from search.recording.delivering import EPOCH_METRICS
 from search.recording.tracking import SIGNATURE, STUDY, SearchRun, Tracker
 from search.settings import Training, TrialSettings
@@ -132,4 +133,4 @@ def end(assignment: Assignment, score: float, epochs: int = 2) -> Ended:
     files.write_json(
         files.trial_folder(assignment.signature) / files.RESULT, result(assignment.signature, score)
     )
-    return Ended(assignment, "done")
+    return Ended(assignment, Outcome.DONE)

@@ -8,6 +8,7 @@ from benchmarks import instant, long_search, overhead, reports
 
 from datasets.errors import DatasetError
 from search import files
+from search.outcome import Outcome
 from search.recording.tracking import Tracker
 
 
@@ -43,7 +44,7 @@ def test_an_instant_trial_is_done_before_its_worker_looks() -> None:
             result = files.read_result(assignment.signature)
             assert result is not None
             decider.finish(assignment.number, result)
-            watcher.ended(assignment, "done", "")
+            watcher.ended(assignment, Outcome.DONE, "")
         assert len(decider.ended()) == len(watcher.ends) == 3
 
 

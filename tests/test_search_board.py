@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from search.outcome import Outcome
 from search.running import board as boards
 from search.running.board import Board
 from search.study.deciding import Assignment
@@ -41,7 +42,7 @@ class Seen:
         self.clock.now += seconds
         scores = {"valid": {"roc_auc": auc}, "test": {"roc_auc": auc}}
         self.board.epoch(assignment, {"epoch": 1, "seconds": seconds, "result": scores})
-        self.board.ended(assignment, "done", "")
+        self.board.ended(assignment, Outcome.DONE, "")
 
     def line(self) -> str:
         return self.board._summary()

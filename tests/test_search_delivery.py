@@ -9,6 +9,7 @@ import mlflow.entities  # noqa: F401  (takes seconds, before any patience counts
 import pytest
 from mlflow_in_memory import PATIENCE_SECONDS, SEARCH, Store, an_assignment, end, once, report
 
+from search.outcome import Outcome
 from search.recording import tracking
 from search.recording.tracking import SIGNATURE, SearchRun, Tracker, client
 from search.results.conclusion import lacking
@@ -62,7 +63,7 @@ def test_what_a_store_refuses_is_delivered_later(store: Store) -> None:
     tracker = Tracker("memory", SEARCH)
     for each in assignments:
         report(tracker, each, 2)
-        tracker.ended(each, "stopped", "")
+        tracker.ended(each, Outcome.STOPPED, "")
     assert tracker.close(complete=True, patience_seconds=PATIENCE_SECONDS) == 0, tracker.trouble
     assert store.faults == []
     for each in assignments:
@@ -74,11 +75,11 @@ def test_the_next_driver_goes_on_with_the_runs_of_the_one_before(store: Store) -
     first = Tracker("memory", SEARCH)
     for each in (left, ended):
         report(first, each, 2)
-    first.ended(ended, "stopped", "")
+    first.ended(ended, Outcome.STOPPED, "")
     first.close(complete=False, patience_seconds=PATIENCE_SECONDS)
     runs, asked = set(store.runs), store.asked["set_terminated"]
     second = Tracker("memory", SEARCH)
-    second.add(Ended(ended, "stopped"))
+    second.add(Ended(ended, Outcome.STOPPED))
     report(second, left, 4)
     assert second.close(complete=True, patience_seconds=PATIENCE_SECONDS) == 0, second.trouble
     assert set(store.runs) == runs
@@ -102,11 +103,11 @@ def test_a_run_that_another_search_has_started_meanwhile_is_taken(store: Store) 
 def test_what_is_copied_to_its_end_is_held_no_longer(store: Store) -> None:
     one, tracker = an_assignment(0), Tracker("memory", SEARCH)
     report(tracker, one, 1)
-    tracker.ended(one, "stopped", "")
+    tracker.ended(one, Outcome.STOPPED, "")
     assert tracker.close(complete=True, patience_seconds=PATIENCE_SECONDS) == 0, tracker.trouble
     assert tracker._copies == {}
     assert store.runs[tracker.run_id(one.signature)].info.status == "KILLED"
-    tracker.add(Ended(one, "stopped"))
+    tracker.add(Ended(one, Outcome.STOPPED))
     assert tracker._copies == {}
 
 

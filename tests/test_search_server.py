@@ -14,6 +14,7 @@ from postgres import postgres
 from test_search_tracking import ONE, OTHER, a_search, a_trial
 
 from search import files
+from search.outcome import Outcome
 from search.recording import password as password_of_mlflow
 from search.recording.tracking import SIGNATURE, Tracker, client
 from search.scoring import score_table
@@ -77,7 +78,7 @@ def test_what_ends_while_the_server_is_down_is_told_when_it_is_back(server: Serv
     for trial in (first, second):
         began = time.monotonic()
         tracker.epoch(trial, {})
-        tracker.ended(trial, "done", "")
+        tracker.ended(trial, Outcome.DONE, "")
         assert time.monotonic() - began < 1, "the search does not wait for the server"
     while tracker.trouble is None and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -8,6 +8,7 @@ import pytest
 from mlflow_in_memory import PATIENCE_SECONDS, SEARCH, Store, an_assignment, end, once, report
 
 from search import files
+from search.outcome import Outcome
 from search.recording import tracking
 from search.recording.told import REPLACED, RESULT
 from search.recording.tracking import SIGNATURE, Tracker
@@ -75,7 +76,7 @@ def test_a_trial_that_was_trained_again_has_a_run_of_its_new_numbers(store: Stor
     tracker = Tracker("memory", SEARCH)
     tracker.started(one)  # its folder was taken away
     again = end(one, 0.7, epochs=2)
-    tracker.ended(one, "done", "")
+    tracker.ended(one, Outcome.DONE, "")
     assert tracker.close(complete=True, patience_seconds=PATIENCE_SECONDS) == 0, tracker.trouble
     new = store.of(one)
     assert (scores_of(old), scores_of(new)) == ({0.6}, {0.7})
@@ -117,7 +118,7 @@ def test_an_old_run_is_set_aside_once_whatever_answers_are_lost(store: Store) ->
 
 
 def test_a_trial_whose_folder_is_elsewhere_makes_no_finished_run_and_is_told_later(store: Store) -> None:
-    one, ended = an_assignment(0), Ended(an_assignment(0), "done")
+    one, ended = an_assignment(0), Ended(an_assignment(0), Outcome.DONE)
     tracker = deliver(ended)
     assert tracker.lacking == {one.signature: one}
     assert tracker.run_id(one.signature) is None

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from search import environment, files
+from search.outcome import Outcome
 from search.recording import notes
 from search.recording.tracking import SIGNATURE, STUDY, SearchRun, Tracker, client
 from search.study.deciding import Assignment
@@ -78,7 +79,7 @@ def test_a_searchs_run_tells_what_it_asks_what_it_cost_who_leads_and_lists_its_c
     store: MlflowClient, tmp_path: Path
 ) -> None:
     good, bad = a_trial(0, ONE, 4.0), a_trial(1, OTHER, 0.3)
-    track(store, (good, "done", ""), (bad, "failed", "diverged: the loss is nan"))
+    track(store, (good, Outcome.DONE, ""), (bad, Outcome.FAILED, "diverged: the loss is nan"))
     parent, children = runs(store)
     note = parent.data.tags["mlflow.note.content"]
     best = files.read_result(good.signature)
@@ -105,7 +106,7 @@ def test_a_child_is_named_by_its_network_and_says_code_command_protocol_and_scor
     store: MlflowClient,
 ) -> None:
     done = a_trial(0, ONE, 4.0)
-    track(store, (done, "done", ""))
+    track(store, (done, Outcome.DONE, ""))
     _, children = runs(store)
     run, result = children[done.signature], files.read_result(done.signature)
     assert result is not None
@@ -126,7 +127,7 @@ def test_a_child_is_named_by_its_network_and_says_code_command_protocol_and_scor
 def test_what_a_worker_used_is_under_system_metrics_once_an_epoch(store: MlflowClient) -> None:
     done = a_trial(0, ONE, 4.0)
     for _ in range(2):  # the second driver finds nothing new to tell
-        track(store, (done, "done", ""))
+        track(store, (done, Outcome.DONE, ""))
     _, children = runs(store)
     for name in ("system/cpu_utilization_percentage", "system/process_memory_megabytes"):
         history = store.get_metric_history(children[done.signature].info.run_id, name)
@@ -136,15 +137,15 @@ def test_what_a_worker_used_is_under_system_metrics_once_an_epoch(store: MlflowC
 
 def test_a_second_driver_lists_the_children_of_the_first_again(store: MlflowClient) -> None:
     one, other = a_trial(0, ONE, 4.0), a_trial(1, OTHER, 0.3)
-    track(store, (one, "done", ""))
-    track(store, (one, "done", ""), (other, "done", ""))
+    track(store, (one, Outcome.DONE, ""))
+    track(store, (one, Outcome.DONE, ""), (other, Outcome.DONE, ""))
     parent, _ = runs(store)
     assert "2 trainings ended (2 done)" in parent.data.tags["mlflow.note.content"]
 
 
 def test_a_note_too_long_for_mlflow_keeps_whole_rows_and_says_where_the_rest_is() -> None:
     many = [
-        notes.child("r" * 32, {"network": f"network{at}", "seed": 0}, "done", "", [an_epoch(1)], None)
+        notes.child("r" * 32, {"network": f"network{at}", "seed": 0}, Outcome.DONE, "", [an_epoch(1)], None)
         for at in range(200)
     ]
     note = notes.note({"question": "q", **CODE}, many)
@@ -156,7 +157,7 @@ def test_a_note_too_long_for_mlflow_keeps_whole_rows_and_says_where_the_rest_is(
 
 
 def test_a_cell_cannot_break_the_table() -> None:
-    broken = notes.child("r", {"network": "n", "seed": 0}, "failed", "a | b\nc", [], None)
+    broken = notes.child("r", {"network": "n", "seed": 0}, Outcome.FAILED, "a | b\nc", [], None)
     assert "| failed: a / b c |" in notes.table([broken])
 
 

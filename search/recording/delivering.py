@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from search import files
+from search.outcome import Outcome
 from search.recording.told import RESULT, STATUS
 from search.scoring import scores
 from search.settings import digest
@@ -75,13 +76,18 @@ def log_result(mlflow: "MlflowClient", run_id: str, result: dict[str, Any]) -> N
 
 
 def settle(
-    mlflow: "MlflowClient", run_id: str, signature: str, outcome: str, why: str, result: dict[str, Any] | None
+    mlflow: "MlflowClient",
+    run_id: str,
+    signature: str,
+    outcome: Outcome,
+    why: str,
+    result: dict[str, Any] | None,
 ) -> None:
     """The end of a trial: scores, tables and weights, then the status, so that FINISHED means all is there."""
     from mlflow.entities import RunTag
 
-    told = {"wavezoo.outcome": outcome}
-    if outcome == "failed":
+    told: dict[str, str] = {"wavezoo.outcome": outcome}
+    if outcome is Outcome.FAILED:
         told |= {"wavezoo.failure": why[:500], "failure_kind": why.partition(":")[0]}
     if result:
         folder = files.trial_folder(signature)

@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from search.outcome import ENDS, Outcome
 from search.planning.plan import duration
 
 MOST_CHARACTERS = 5000  # of a tag's value that every store of MLflow's takes
 OF_EVERY_ROW = ("network", "seed")
 HIDDEN = ("dataset", "fingerprint", "convention", "tag_hash")
 SHORT_COMMIT = 10
-ENDS = ("done", "stopped", "failed")
 
 
 @dataclass(frozen=True)
 class Child:
-    """A training as the table shows it. settings: flat. outcome: done, stopped or failed, or paused."""
+    """A training as the table shows it. settings: flat."""
 
     run_id: str
     settings: Mapping[str, Any]
-    outcome: str
+    outcome: Outcome
     why: str = ""
     epochs: int = 0
     seconds: float = 0.0
@@ -32,7 +32,7 @@ class Child:
 def child(
     run_id: str,
     settings: Mapping[str, Any],
-    outcome: str,
+    outcome: Outcome,
     why: str,
     rows: Sequence[Mapping[str, Any]],
     result: Any,

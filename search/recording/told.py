@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from search.outcome import Outcome
 from search.settings import digest
 
 if TYPE_CHECKING:
@@ -17,8 +18,13 @@ if TYPE_CHECKING:
 SIGNATURE, RESULT, REPLACED = "wavezoo.signature", "wavezoo.result", "wavezoo.replaced"
 CLOCKS_APART_MS = 10 * 60_000  # by which the clocks of two drivers may differ
 # A paused one is to go on: MLflow's word for a run that has not begun comes nearest.
-STATUS = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED", "paused": "SCHEDULED"}
-RUNNING = "RUNNING"
+STATUS = {
+    Outcome.DONE: "FINISHED",
+    Outcome.STOPPED: "KILLED",
+    Outcome.FAILED: "FAILED",
+    Outcome.RUNNING: "RUNNING",
+    Outcome.PAUSED: "SCHEDULED",
+}
 Result = Mapping[str, Any] | None
 
 
@@ -64,9 +70,9 @@ class Told:
 
     def opened(self, signature: str, run_id: str) -> None:
         """This driver has made the trial's run, or goes on with it."""
-        self._runs[signature] = Run(run_id, RUNNING)
+        self._runs[signature] = Run(run_id, STATUS[Outcome.RUNNING])
 
-    def is_told(self, signature: str, outcome: str | None, result: Result) -> bool:
+    def is_told(self, signature: str, outcome: Outcome | None, result: Result) -> bool:
         """Whether an earlier driver has copied the trial to this very end.
 
         outcome: None for a trial that runs. One that is trained again leaves the run of its earlier training alone
@@ -76,9 +82,9 @@ class Told:
         run = self._runs.get(signature)
         if run is None:
             return False
-        if run.status != STATUS["done"]:
+        if run.status != STATUS[Outcome.DONE]:
             return outcome is not None and run.status == STATUS[outcome]
-        if outcome == "done":
+        if outcome is Outcome.DONE:
             return bool(run.result) and (result is None or run.result == digest(result))
         return outcome is None
 

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from datasets.home import home
 from datasets.whole import written_whole
 from search import files
+from search.outcome import Outcome
 from search.recording import delivering, notes
-from search.recording.told import SIGNATURE, Told
+from search.recording.told import SIGNATURE, STATUS, Told
 from search.settings import SearchError, without_password
 from search.study.deciding import Assignment, Ended
 from search.trials import usage
@@ -106,7 +107,7 @@ class _Copy:
     epochs: int = 0
     params: Mapping[str, Any] = field(default_factory=dict)
     described: bool = False
-    outcome: str | None = None
+    outcome: Outcome | None = None
     why: str = ""
     stale: bool = True
     tries: int = 0
@@ -144,7 +145,7 @@ class Tracker:
         self._copies[assignment.signature].stale = True
         self._wake.set()
 
-    def ended(self, assignment: Assignment, outcome: str, why: str) -> None:
+    def ended(self, assignment: Assignment, outcome: Outcome, why: str) -> None:
         copy = self._copies.setdefault(assignment.signature, _Copy(assignment))
         with copy.lock:
             copy.outcome, copy.why, copy.stale = outcome, why, True
@@ -225,7 +226,7 @@ class Tracker:
         found = mlflow.search_runs([self.experiment_id], wanted, max_results=1)
         tags = {**self.search.own_tags, STUDY: self.search.study}
         if found:
-            mlflow.update_run(found[0].info.run_id, status="RUNNING")
+            mlflow.update_run(found[0].info.run_id, status=STATUS[Outcome.RUNNING])
         run = (
             found[0]
             if found
@@ -263,10 +264,10 @@ class Tracker:
             copy.stale, outcome, why = False, copy.outcome, copy.why
         try:
             # From another machine, it may be
-            result = files.read_result(signature) if outcome == "done" else None
+            result = files.read_result(signature) if outcome is Outcome.DONE else None
             # A run that this driver has opened again, as of a failure tried once more, is to be told its end again.
             told = copy.run_id is None and self._told.is_told(signature, outcome, result)
-            if outcome == "done" and result is None and not told:
+            if outcome is Outcome.DONE and result is None and not told:
                 self._give_up(copy)
                 return
             if not told:
@@ -294,7 +295,7 @@ class Tracker:
         self,
         mlflow: "MlflowClient",
         copy: _Copy,
-        outcome: str | None,
+        outcome: Outcome | None,
         why: str,
         result: dict[str, Any] | None,
     ) -> None:
@@ -322,7 +323,7 @@ class Tracker:
             name = f"{settings.network} seed {settings.seed}"
             run = mlflow.create_run(self.experiment_id, tags=tags, run_name=name)
         else:
-            mlflow.update_run(known.run_id, status="RUNNING")
+            mlflow.update_run(known.run_id, status=STATUS[Outcome.RUNNING])
             run = mlflow.get_run(known.run_id)
             history = mlflow.get_metric_history(known.run_id, "valid_roc_auc")
             copy.epochs = copy.used = max((metric.step for metric in history), default=0)
@@ -335,7 +336,7 @@ class Tracker:
         mlflow.log_dict(run_id, dict(config), "config.json")
         mlflow.log_dict(run_id, dict(self.search.environment), "environment.json")
 
-    def _count(self, copy: _Copy, outcome: str, why: str) -> None:
+    def _count(self, copy: _Copy, outcome: Outcome, why: str) -> None:
         """The trial has ended: a row of the search's table."""
         signature, settings = copy.assignment.signature, copy.assignment.settings
         rows, result = files.read_epochs(signature), files.read_result(signature)
@@ -347,7 +348,7 @@ class Tracker:
             outcome,
             why,
             rows,
-            result if outcome == "done" else None,
+            result if outcome is Outcome.DONE else None,
         )
 
     def _note(self, mlflow: "MlflowClient", last: bool = False) -> None:

@@ -15,6 +15,7 @@ from datasets.build import BUILDING
 from datasets.errors import nearest
 from datasets.home import home
 from search import files
+from search.outcome import Outcome
 from search.recording.told import Told
 from search.recording.tracking import SQLITE, client, tracking_uri
 from search.settings import SearchError, without_password
@@ -64,7 +65,7 @@ class References:
     def over(self, signature: str) -> bool:
         """Whether every search that names the trial has stopped it early, for good; a failed one may be tried again."""
         named = self.records.get(signature, ())
-        return bool(named) and all(each.outcome == "stopped" for each in named)
+        return bool(named) and all(each.outcome is Outcome.STOPPED for each in named)
 
     def nobody(self, signature: str) -> bool:
         return signature not in self.records and signature not in self.runs

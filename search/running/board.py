@@ -9,6 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
+from search.outcome import Outcome
 from search.planning.plan import duration
 from search.study.deciding import Assignment
 
@@ -70,8 +71,8 @@ class Board:
             _, _, since = self._running[assignment.number]
             self._running[assignment.number] = (assignment, row, since)
 
-    def ended(self, assignment: Assignment, outcome: str, why: str) -> None:
-        if outcome == "paused":
+    def ended(self, assignment: Assignment, outcome: Outcome, why: str) -> None:
+        if outcome is Outcome.PAUSED:
             with self._lock:
                 self._running.pop(assignment.number)
             return
@@ -82,7 +83,7 @@ class Board:
             self._guessed += guess
             self._ended_here += 1
             self._last_end = time.monotonic()
-            if outcome == "failed":
+            if outcome is Outcome.FAILED:
                 self.failed += 1
             result = row.get("result")
             if result and (self.best is None or result["valid"]["roc_auc"] > self.best[1]):
@@ -92,7 +93,7 @@ class Board:
         )
 
     def _line(
-        self, assignment: Assignment, outcome: str, why: str, row: dict[str, Any], seconds: float
+        self, assignment: Assignment, outcome: Outcome, why: str, row: dict[str, Any], seconds: float
     ) -> str:
         score = f"test AUC {row['result']['test']['roc_auc']:.4f}" if "result" in row else outcome
         told = f": {why}" if why else ""

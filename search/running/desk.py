@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from search import failures
 from search.files import trial_folder
+from search.outcome import Outcome
 from search.planning import throughput
 from search.planning.capacity import Room
 from search.planning.estimates import rough_epoch_seconds
@@ -28,8 +29,8 @@ class Watcher(Protocol):
 
     def started(self, assignment: Assignment) -> None: ...
     def epoch(self, assignment: Assignment, row: dict[str, Any]) -> None: ...
-    def ended(self, assignment: Assignment, outcome: str, why: str) -> None:
-        """outcome: done, stopped, failed, or paused for a later command to go on with. why: begins with its kind."""
+    def ended(self, assignment: Assignment, outcome: Outcome, why: str) -> None:
+        """why: of a failure; begins with its kind."""
 
 
 @dataclass
@@ -216,7 +217,7 @@ class Desk:
             if not _is_over(hand, place) and self._may_be_tried(hand, lost):
                 self._handed_back[hand.trials[place].signature] += 1
                 self._again.append(hand.trials[place])
-                self._tell_end(hand.trials[place], "paused")
+                self._tell_end(hand.trials[place], Outcome.PAUSED)
             else:
                 self._end_one(hand, place, lost and not hand.several)
 
@@ -239,7 +240,7 @@ class Desk:
         if failure and failures.KINDS[failure["kind"]].ends_search:
             stopped = f"the search stops, {failure['kind']}: {failure['why']}; then the same command goes on"
             self.halt.ask(SearchError(stopped), f"{assignment.settings.network}: {failure['kind']}")
-            self._tell_end(assignment, "paused")
+            self._tell_end(assignment, Outcome.PAUSED)
             return
         with self._or_leave():
             outcome, why = self._settle(assignment.number, row, failure)
@@ -247,20 +248,20 @@ class Desk:
 
     def _settle(
         self, number: int, row: Mapping[str, Any], failure: Mapping[str, str] | None
-    ) -> tuple[str, str]:
+    ) -> tuple[Outcome, str]:
         """Write the end down. Returns the outcome, and why."""
         if failure:
             self.decider.fail(number, failure["kind"], failure["why"])
-            return "failed", f"{failure['kind']}: {failure['why']}"
+            return Outcome.FAILED, f"{failure['kind']}: {failure['why']}"
         if "result" in row:
             self.decider.finish(number, row["result"])
-            return "done", ""
+            return Outcome.DONE, ""
         if "paused" in row:  # it stays a running one in the ledger, as after a killed driver
-            return "paused", ""
+            return Outcome.PAUSED, ""
         self.decider.prune(number)
-        return "stopped", ""
+        return Outcome.STOPPED, ""
 
-    def _tell_end(self, assignment: Assignment, outcome: str, why: str = "") -> None:
+    def _tell_end(self, assignment: Assignment, outcome: Outcome, why: str = "") -> None:
         for watcher in self.watchers:
             watcher.ended(assignment, outcome, why)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from search.outcome import Outcome
 from search.planning.limits import HOUR, rounded
 from search.settings import Limits
 
@@ -61,7 +62,7 @@ class Meter:
         self.took(row["seconds"], row.get("gpus", 0.0))
         self._check()
 
-    def ended(self, assignment: object, outcome: str, why: str) -> None:
+    def ended(self, assignment: object, outcome: Outcome, why: str) -> None:
         """What it took is counted already."""
 
     def _check(self) -> None:

@@ -15,6 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search import files
+from search.outcome import OF_STATE, Outcome
 from search.planning.grouping import kind
 from search.planning.job import Job
 from search.settings import ConfigError, TrialSettings
@@ -27,7 +28,7 @@ from search.study.stopping import Stops
 
 # A sampler that proposes what is known is asked again this often, then `sampling.others` is
 REPEATED_ASKS = 20
-OUTCOMES = {TrialState.COMPLETE: "done", TrialState.PRUNED: "stopped", TrialState.FAIL: "failed"}
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,10 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a trial ended. outcome: done, stopped or failed; a failure has a kind and says why."""
+    """How a trial ended; a failure has a kind and says why."""
 
     assignment: Assignment
-    outcome: str
+    outcome: Outcome
     kind: str = ""
     why: str = ""
 
@@ -174,17 +175,17 @@ class Decider:
     def settled(self) -> list[Ended]:
         """How each training of this search ended last, in the order of the ledger."""
         found: dict[str, Ended] = {}
-        for trial, settings in settings_of(self.study, tuple(OUTCOMES)):
+        for trial, settings in settings_of(self.study, ENDED):
             assignment = Assignment(trial.number, settings)
             failure = trial.user_attrs.get("failure", {"kind": "", "why": ""})
-            ended = Ended(assignment, OUTCOMES[trial.state], failure["kind"], failure["why"])
+            ended = Ended(assignment, OF_STATE[trial.state.name], failure["kind"], failure["why"])
             if self._is_of_this_search(settings) and failure["kind"] != UNWANTED:
                 found[assignment.signature] = ended
         return list(found.values())
 
     def ended(self) -> list[Assignment]:
         """The trials of this search that trained to their end."""
-        return [each.assignment for each in self.settled() if each.outcome == "done"]
+        return [each.assignment for each in self.settled() if each.outcome is Outcome.DONE]
 
     def best(self) -> tuple[str, float] | None:
         """The network that scored best on the validation clips so far, and its AUC; None where none is known."""
@@ -199,7 +200,7 @@ class Decider:
 
     def failures(self) -> list[Ended]:
         """The trainings that failed and have not ended well since."""
-        return [each for each in self.settled() if each.outcome == "failed"]
+        return [each for each in self.settled() if each.outcome is Outcome.FAILED]
 
     def has_all(self) -> bool:
         """Nothing is left to train."""
@@ -236,7 +237,7 @@ class Decider:
     def _take_over(self) -> list[Assignment]:
         """Trials of an interrupted driver, ready to go on; those that nobody wants any more are given up."""
         left = []
-        for trial, settings in settings_of(self.study, (*OUTCOMES, TrialState.RUNNING)):
+        for trial, settings in settings_of(self.study, (*ENDED, TrialState.RUNNING)):
             signature = settings.signature()
             self._kinds.add(kind(settings))
             if self._is_settled(trial, signature):
@@ -267,7 +268,7 @@ class Decider:
 
     def _count_points(self) -> list[int]:
         """How many different points of each row of a sampled space have been tried, failed ones included."""
-        tried = settings_of(self.study, (*OUTCOMES, TrialState.RUNNING))
+        tried = settings_of(self.study, (*ENDED, TrialState.RUNNING))
         points = {
             settings.signature(): self._row_of(trial.params)
             for trial, settings in tried
@@ -292,7 +293,7 @@ class Decider:
                         self._queue.append((dict(params), seed))
             self._queue = deque(work for work in self._queue if not self._is_hopeless(*work))
             return
-        for trial, settings in settings_of(self.study, (*OUTCOMES, TrialState.RUNNING)):
+        for trial, settings in settings_of(self.study, (*ENDED, TrialState.RUNNING)):
             if settings.seed == self._seeds[0] and trial.state != TrialState.FAIL:
                 self._queue_replicates(trial.params, settings)
         self._queue = deque(work for work in self._queue if not self._is_hopeless(*work))

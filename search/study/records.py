@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from datasets.home import home
+from search.outcome import ENDS, OF_STATE, Outcome
 from search.planning.job import Job
 from search.planning.plan import meaning
 from search.settings import SearchError, TrialSettings, digest, without_password
@@ -25,13 +26,9 @@ GPUS, ELSEWHERE, WORK = "gpus", "trained elsewhere", "multiply_adds"
 TOGETHER = "together"  # how many trials share its process and what that has of GPUs
 REJECTED = "rejected"  # why a proposal is no network that could be trained
 UNWANTED = "not wanted"  # the kind of a trial that ended because nobody asks for it any more
-RUNNING = "running"
 STORAGE = "WAVEZOO_STORAGE"  # the environment variable: an address with a password need not be typed
-DONE = "done"
-OUTCOMES = {"COMPLETE": DONE, "PRUNED": "stopped", "FAIL": "failed", "RUNNING": RUNNING}
 Answer = TypeVar("Answer")
 CHUNK = 500  # ids in a query: SQLite takes no more than a thousand
-FOREVER = DONE, "stopped", "failed"
 
 STUDIES = "SELECT study_id, study_name FROM studies ORDER BY study_id"
 ABOUTS = "SELECT study_id, value_json FROM study_user_attributes WHERE key = 'about'"
@@ -70,7 +67,7 @@ class About:
 class Record:
     """A training as the ledger tells it.
 
-    outcome: running, done, stopped or failed; a failure has a kind and says why.
+    outcome: not paused; a failure has a kind and says why.
     point:   the same for all seeds of the same settings.
     params:  what the space asked for, in Optuna's own numbers, each with its distribution as JSON.
     began, ended: by the driver's clock and time zone. gpus: how many it has or had; 0 where nobody noted it. together:
@@ -79,7 +76,7 @@ class Record:
     """
 
     number: int
-    outcome: str
+    outcome: Outcome
     settings: TrialSettings
     signature: str
     point: str = ""
@@ -109,7 +106,7 @@ class Search:
     @property
     def trained(self) -> list[TrialSettings]:
         """The settings of the trainings that came to their end."""
-        return [each.settings for each in self.records if each.outcome == DONE]
+        return [each.settings for each in self.records if each.outcome is Outcome.DONE]
 
 
 def ledger_file() -> Path:
@@ -221,7 +218,7 @@ class Records:
         attributes, params = _details(ledger, [row[0] for row in new])
         fresh = {row[0]: _record(row, attributes.get(row[0], {}), params.get(row[0], {})) for row in new}
         found = self._ended | fresh
-        over = {row[0] for row in new if OUTCOMES.get(row[3]) in FOREVER}
+        over = {row[0] for row in new if OF_STATE.get(row[3]) in ENDS}
         self._ended = {key: each for key, each in found.items() if key in over or key in self._ended}
         return found
 
@@ -258,7 +255,7 @@ def _record(
     row: Sequence[Any], told: Mapping[str, Any], params: Mapping[str, tuple[float, str]]
 ) -> Record | str | None:
     _, _, number, state, began, ended = row
-    if "settings" not in told or state not in OUTCOMES:
+    if "settings" not in told or state not in OF_STATE:
         return None
     try:
         flat = json.loads(told["settings"])
@@ -268,7 +265,7 @@ def _record(
     failure = told.get("failure", {"kind": "", "why": ""})
     return Record(
         number=number,
-        outcome=OUTCOMES[state],
+        outcome=OF_STATE[state],
         settings=settings,
         signature=told.get("signature") or settings.signature(),
         point=digest({**flat, "seed": None}),

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from search import files, spaces
+from search.outcome import Outcome
 from search.planning import data
 from search.planning.job import Job
 from search.recording.delivering import EPOCH_METRICS
@@ -107,7 +108,7 @@ class Instant:
         """Nothing to do."""
 
     def ended(self, assignment: Assignment, outcome: str, why: str) -> None:
-        if outcome != "done":
+        if outcome is not Outcome.DONE:
             raise RuntimeError(f"an instant trial ended otherwise: {why}")
         self.ends.append((time.perf_counter(), time.process_time()))
 

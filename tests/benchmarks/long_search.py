@@ -15,6 +15,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
+from search.outcome import Outcome
 from search.recording.tracking import Tracker
 from search.running.board import Board
 from search.spaces import joint
@@ -186,7 +187,7 @@ def _run_one(decider: Decider, watchers: Sequence[Board | Tracker], score: float
         watcher.epoch(assignment, {**row(1, score), "result": result(assignment.signature, score)})
     settle(decider, assignment, score)
     for watcher in watchers:
-        watcher.ended(assignment, "stopped", "")  # MLflow gets no files of it
+        watcher.ended(assignment, Outcome.STOPPED, "")  # MLflow gets no files of it
 
 
 def _resident_bytes() -> int:

@@ -20,6 +20,7 @@ from threading import Event, Thread
 import numpy as np
 
 from search import files
+from search.outcome import Outcome
 from search.recording.delivering import EPOCH_METRICS
 from search.recording.tracking import SIGNATURE, Tracker
 from search.spaces import Point
@@ -88,7 +89,7 @@ def _measure(uri: str, store: Path, writers: int, seconds: int) -> tuple[Reports
             _report_all(tracker, trials, epoch, found, sent)
         _wait_for(lambda: len(found.delivered) == len(found.enqueued), CLOSE_SECONDS)
     for trial in trials:
-        tracker.ended(trial, "stopped", "")
+        tracker.ended(trial, Outcome.STOPPED, "")
     found.left = tracker.close(complete=True, patience_seconds=CLOSE_SECONDS)
     return found, _stored(store, writers)
 
