@@ -61,8 +61,8 @@ class Runs:
 
     def _learn(self) -> None:
         try:
+            from search.recording.store import client
             from search.recording.told import CLOCKS_APART_MS
-            from search.recording.tracking import client
 
             assert self.uri is not None
             now = int(time.time() * 1000)
@@ -76,7 +76,7 @@ class Runs:
 
     def _take(self, mlflow: Any, since_ms: int) -> None:
         """Note the runs that began since then."""
-        from search.recording.tracking import PARENT, SIGNATURE, STUDY
+        from search.recording.marks import PARENT, SIGNATURE, STUDY
 
         experiments = [each.experiment_id for each in mlflow.search_experiments()]
         found = _all_runs(mlflow, experiments, f"attributes.start_time >= {since_ms}")

@@ -77,7 +77,7 @@ def _read_words(typed: Sequence[str]) -> tuple[str, dict[str, str]]:
 def _publish(run: str, given: dict[str, str]) -> int:
     from search.recording.gate import CHAMPION
     from search.recording.publishing import publish
-    from search.recording.tracking import client, reader, tracking_uri
+    from search.recording.store import client, reader, tracking_uri
     from zoo import ZooError
 
     try:
@@ -129,7 +129,7 @@ def find_run(mlflow: "MlflowClient", run: str, model: str | None, storage: str |
 
 def _run_of(mlflow: "MlflowClient", signature: str) -> str | None:
     """The run of a trial that has ended well."""
-    from search.recording.tracking import SIGNATURE
+    from search.recording.marks import SIGNATURE
 
     places = [experiment.experiment_id for experiment in mlflow.search_experiments()]
     words = f"tags.`{SIGNATURE}` = '{signature}' and attributes.status = 'FINISHED'"
@@ -139,7 +139,7 @@ def _run_of(mlflow: "MlflowClient", signature: str) -> str | None:
 
 def _recorded(mlflow: "MlflowClient", folder: Path, signature: str, model: str | None) -> str:
     """A new run for a trial that no search has recorded, as of another machine."""
-    from search.recording.tracking import SIGNATURE
+    from search.recording.marks import SIGNATURE
 
     if model is None:
         raise SearchError(

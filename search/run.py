@@ -123,7 +123,9 @@ def _search(job: Job, console: "Console", began: float) -> int:
     """From the ledger to the leaderboard. began: when the command did, by the clock of Meter."""
     from search import environment
     from search.recording import password
-    from search.recording.tracking import Tracker, tracking_uri
+    from search.recording.search_run import SearchRun
+    from search.recording.store import tracking_uri
+    from search.recording.tracking import Tracker
     from search.results import conclusion
     from search.study import ledger
     from search.study.deciding import Decider
@@ -144,7 +146,7 @@ def _search(job: Job, console: "Console", began: float) -> int:
             limits, ledger.spent_seconds(study) if limits.gpu_hours is not None else 0.0, began=began
         )
         check(limits, _left(job, decider), machines(job.settings.cluster), meter.device_seconds)
-        tracker = Tracker(tracking_uri(job.settings.tracking), conclusion.search_run(job))
+        tracker = Tracker(tracking_uri(job.settings.tracking), SearchRun.of(job))
         complete, patience, board = False, INTERRUPTED_SECONDS, list["Row"]()
         try:
             for settled in decider.settled():  # what an earlier driver could not deliver

@@ -76,7 +76,7 @@ def fresh_home(demo_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture(scope="session")
 def mlflow_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty store of MLflow's, to be copied: making its tables takes longer than a small search."""
-    from search.recording.tracking import client
+    from search.recording.store import client
 
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     client(f"sqlite:///{path}").search_experiments()

@@ -11,7 +11,9 @@ from benchmarks.instant import result
 from search import files
 from search.outcome import Outcome
 from search.recording.delivering import EPOCH_METRICS
-from search.recording.tracking import SIGNATURE, STUDY, SearchRun, Tracker
+from search.recording.marks import SIGNATURE, STUDY
+from search.recording.search_run import SearchRun
+from search.recording.tracking import Tracker
 from search.settings import Training, TrialSettings
 from search.study.deciding import Assignment, Ended
 

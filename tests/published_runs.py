@@ -7,7 +7,8 @@ import numpy as np
 import datasets
 import zoo
 from search import files
-from search.recording.tracking import SIGNATURE, client
+from search.recording.marks import SIGNATURE
+from search.recording.store import client
 from search.scoring import score_table
 from search.scoring.score_table import ClipScores, SplitScores
 

@@ -55,6 +55,7 @@ HOMES = {
     },
     "sqlalchemy": {"search/study/records.py", "search/study/driving.py"},
     "mlflow": {
+        "search/recording/store.py",
         "search/recording/tracking.py",
         "search/recording/told.py",
         "search/recording/password.py",

@@ -16,7 +16,8 @@ from dashboards.blocks import Link
 from dashboards.measured import by_budget, by_protocol, measured
 from dashboards.reading import LATELY_SECONDS, Reading
 from search import files
-from search.recording import tracking
+from search.recording.marks import PARENT, SIGNATURE, STUDY
+from search.recording.store import client
 from search.settings import SearchError
 from search.study import ledger, records
 from search.study.driving import only_driver
@@ -214,13 +215,13 @@ def test_runs_of_mlflow_are_linked_where_its_server_is_named(
 ) -> None:
     store = bare_home / "mlflow.db"
     store.write_bytes(mlflow_db.read_bytes())
-    mlflow = tracking.client(f"sqlite:///{store}")
+    mlflow = client(f"sqlite:///{store}")
     experiment = mlflow.create_experiment("demo-table2")
-    of_search = mlflow.create_run(experiment, tags={tracking.STUDY: "s"}).info.run_id
-    tags = {tracking.SIGNATURE: "0123456789abcdef", tracking.PARENT: of_search}
+    of_search = mlflow.create_run(experiment, tags={STUDY: "s"}).info.run_id
+    tags = {SIGNATURE: "0123456789abcdef", PARENT: of_search}
     run = mlflow.create_run(experiment, tags=tags).info.run_id
     assert Reading().run("s", "0123456789abcdef") is None, "no server was named"
-    monkeypatch.setattr(tracking, "client", lambda uri: mlflow)
+    monkeypatch.setattr("search.recording.store.client", lambda uri: mlflow)
     reading = Reading(mlflow="http://me:secret@mlflow.test:5000/")
     assert reading.run("s", "0123456789abcdef") is None, "nobody waits for the server"
     reading.runs.wait(60)
@@ -235,10 +236,10 @@ def test_who_writes_a_page_once_waits_for_the_links(
 ) -> None:
     store = bare_home / "mlflow.db"
     store.write_bytes(mlflow_db.read_bytes())
-    mlflow = tracking.client(f"sqlite:///{store}")
+    mlflow = client(f"sqlite:///{store}")
     experiment = mlflow.create_experiment("demo-table2")
-    run = mlflow.create_run(experiment, tags={tracking.SIGNATURE: "0123456789abcdef"}).info.run_id
-    monkeypatch.setattr(tracking, "client", lambda uri: mlflow)
+    run = mlflow.create_run(experiment, tags={SIGNATURE: "0123456789abcdef"}).info.run_id
+    monkeypatch.setattr("search.recording.store.client", lambda uri: mlflow)
     found = Reading(mlflow="http://mlflow.test:5000", patient=True).run("s", "0123456789abcdef")
     assert found == Link(address=f"http://mlflow.test:5000/#/experiments/{experiment}/runs/{run}")
 
@@ -249,7 +250,7 @@ def test_a_server_that_is_away_costs_the_links_alone(
     def away(uri: str) -> None:
         raise ConnectionError
 
-    monkeypatch.setattr(tracking, "client", away)
+    monkeypatch.setattr("search.recording.store.client", away)
     reading = Reading(mlflow="http://mlflow.test:5000")
     assert reading.run("s", "f" * 16) is None
     reading.runs.wait(60)

@@ -10,7 +10,8 @@ from made_searches import Made, a_search, failed, leave_epochs, settings
 from optuna.trial import TrialState
 
 from search import clean, files
-from search.recording.tracking import SIGNATURE, client
+from search.recording.marks import SIGNATURE
+from search.recording.store import client
 from search.results import leftovers
 from search.settings import TrialSettings
 

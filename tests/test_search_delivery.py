@@ -11,7 +11,10 @@ from mlflow_in_memory import PATIENCE_SECONDS, SEARCH, Store, an_assignment, end
 
 from search.outcome import Outcome
 from search.recording import tracking
-from search.recording.tracking import SIGNATURE, SearchRun, Tracker, client
+from search.recording.marks import SIGNATURE
+from search.recording.search_run import SearchRun
+from search.recording.store import client
+from search.recording.tracking import Tracker
 from search.results.conclusion import lacking
 from search.study.deciding import Ended
 

@@ -9,7 +9,8 @@ import pytest
 from commands import ONE, end, finish, nothing_left, start, states, until
 
 from search import files
-from search.recording.tracking import SIGNATURE, client
+from search.recording.marks import SIGNATURE
+from search.recording.store import client
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ import datasets
 from search import files
 from search.publish import find_run, main
 from search.recording.publishing import Published, publish
-from search.recording.tracking import client
+from search.recording.store import client
 from search.scoring import score_table
 from search.scoring.score_table import ClipScores
 from search.settings import SearchError

@@ -11,8 +11,8 @@ import pytest
 from clip_scores import a_network, leave_trial
 
 from search import compare, files, rescore
-from search.recording.told import REPLACED
-from search.recording.tracking import SIGNATURE, STUDY, client
+from search.recording.marks import REPLACED, SIGNATURE, STUDY
+from search.recording.store import client
 from search.results import named
 from search.scoring import scores
 from search.settings import SearchError, Training, TrialSettings

@@ -16,7 +16,9 @@ from test_search_tracking import ONE, OTHER, a_search, a_trial
 from search import files
 from search.outcome import Outcome
 from search.recording import password as password_of_mlflow
-from search.recording.tracking import SIGNATURE, Tracker, client
+from search.recording.marks import SIGNATURE
+from search.recording.store import client
+from search.recording.tracking import Tracker
 from search.scoring import score_table
 from search.settings import SearchError
 

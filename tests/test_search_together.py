@@ -10,7 +10,8 @@ import pytest
 from commands import end, finish, nothing_left, start, states, until, workers
 
 from search import files
-from search.recording.tracking import SIGNATURE, client
+from search.recording.marks import SIGNATURE
+from search.recording.store import client
 from search.running.process import TrialProcess
 
 pytestmark = pytest.mark.slow

@@ -10,8 +10,8 @@ from mlflow_in_memory import PATIENCE_SECONDS, SEARCH, Store, an_assignment, end
 from search import files
 from search.outcome import Outcome
 from search.recording import tracking
-from search.recording.told import REPLACED, RESULT
-from search.recording.tracking import SIGNATURE, Tracker
+from search.recording.marks import REPLACED, RESULT, SIGNATURE
+from search.recording.tracking import Tracker
 from search.results.conclusion import lacking
 from search.settings import digest
 from search.study.deciding import Ended

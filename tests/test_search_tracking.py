@@ -15,7 +15,10 @@ from mlflow.entities import Run
 from search import environment, files
 from search.outcome import Outcome
 from search.recording import notes
-from search.recording.tracking import SIGNATURE, STUDY, SearchRun, Tracker, client
+from search.recording.marks import SIGNATURE, STUDY
+from search.recording.search_run import SearchRun
+from search.recording.store import client
+from search.recording.tracking import Tracker
 from search.study.deciding import Assignment
 from search.trials import usage
 

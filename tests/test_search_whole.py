@@ -20,7 +20,8 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 from safetensors.torch import load_file
 
-from search.recording.tracking import SIGNATURE, STUDY, client
+from search.recording.marks import SIGNATURE, STUDY
+from search.recording.store import client
 
 pytestmark = pytest.mark.slow
 

@@ -85,7 +85,7 @@ def test_a_card_that_tells_little_or_steers_terminals_is_shown_all_the_same(chec
 def test_a_registered_model_tells_its_version_its_run_and_why_it_is_there(
     checkpoint, mlflow_db, tmp_path, monkeypatch, capsys
 ):
-    from search.recording.tracking import client
+    from search.recording.store import client
 
     shutil.copy(mlflow_db, tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")

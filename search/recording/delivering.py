@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from search import files
 from search.outcome import Outcome
-from search.recording.told import RESULT, STATUS
+from search.recording.marks import RESULT
+from search.recording.told import STATUS
 from search.scoring import scores
 from search.settings import digest
 

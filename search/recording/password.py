@@ -10,7 +10,7 @@ import urllib.request
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from search.recording.tracking import client
+from search.recording.store import client
 from search.settings import SearchError, without_password
 
 REFUSALS = HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from search import files
 from search.recording import gate
 from search.recording.gate import CHALLENGER, CHAMPION, Candidate, Decision
-from search.recording.tracking import client
+from search.recording.store import client
 from search.scoring import score_table
 from search.scoring.protocol import protocol_id
 from search.scoring.score_table import ClipScores

@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from search.outcome import Outcome
+from search.recording.marks import REPLACED, RESULT, SIGNATURE
 from search.settings import digest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# REPLACED marks the run of an earlier training: the signature of the trial that it no longer stands for.
-SIGNATURE, RESULT, REPLACED = "wavezoo.signature", "wavezoo.result", "wavezoo.replaced"
 CLOCKS_APART_MS = 10 * 60_000  # by which the clocks of two drivers may differ
 # A paused one is to go on: MLflow's word for a run that has not begun comes nearest.
 STATUS = {

@@ -7,92 +7,32 @@ A server on SQLite takes some forty requests a second, and fewer when several as
 costs two requests to open and one for however many epochs it lacks, and files follow when there is time.
 """
 
-import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets.home import home
-from datasets.whole import written_whole
 from search import files
 from search.outcome import Outcome
 from search.recording import delivering, notes
-from search.recording.told import SIGNATURE, STATUS, Told
-from search.settings import SearchError, without_password
+from search.recording.marks import PARENT, SIGNATURE, STUDY
+from search.recording.search_run import SearchRun, flat
+from search.recording.store import client
+from search.recording.told import STATUS, Told
+from search.settings import without_password
 from search.study.deciding import Assignment, Ended
 from search.trials import usage
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["SIGNATURE", "SearchRun", "Tracker", "client", "flat", "reader", "tracking_uri"]
-
-SQLITE = "sqlite:///"
-PARENT, STUDY = "mlflow.parentRunId", "wavezoo.study"
 NOTE = "mlflow.note.content"
 RETRY_SECONDS = 5.0
 HEAD_START_SECONDS = 15.0  # of Ray and its workers before MLflow, whose import takes a core for three seconds
 PROGRESS_SECONDS = 3.0  # between two looks at how far the copying has come
 NOTE_SECONDS = 10.0  # how old the note on the search's run may be
-
-
-def tracking_uri(given: str | None) -> str:
-    """The words' address, else MLFLOW_TRACKING_URI, else a SQLite file under home()."""
-    return given or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{home() / 'mlflow.db'}"
-
-
-def client(uri: str) -> "MlflowClient":
-    """MLflow's client, quiet and without telemetry; makes the store's tables where it is a file that is not there."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the thread here has its own patience
-    # Two lines for each run that ends
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    from mlflow import MlflowClient
-
-    for logger in ("alembic", "mlflow"):  # after the import, which sets levels of its own
-        logging.getLogger(logger).setLevel(logging.ERROR)
-    if _is_missing(uri):
-        # Tables that a kill left half-made could never be used again: the file gets its name when it is whole.
-        with written_whole(Path(uri.removeprefix(SQLITE))) as part:
-            MlflowClient(f"{SQLITE}{part}").search_experiments()
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-def _is_missing(uri: str) -> bool:
-    return uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file()
-
-
-def reader(uri: str) -> "MlflowClient":
-    """The client of a store that holds something. raises: SearchError where it is a file that is not there."""
-    if _is_missing(uri):
-        raise SearchError(f"there is no MLflow store at {uri}; run a search first, or give tracking=URL")
-    return client(uri)
-
-
-@dataclass(frozen=True)
-class SearchRun:
-    """What a parent run says of its search."""
-
-    experiment: str
-    study: str
-    params: Mapping[str, Any]
-    tags: Mapping[str, str]
-    config: Mapping[str, Any]
-    environment: Mapping[str, Any]
-    question: str = ""
-
-    @property
-    def own_tags(self) -> dict[str, str]:
-        """The tags of every run: what they are of, the code, and the command that makes them again."""
-        commit, dirty = self.environment.get("git_commit"), self.environment.get("git_dirty")
-        told = {"wavezoo.command": str(self.environment.get("command", ""))}
-        if commit:
-            told |= {"mlflow.source.git.commit": str(commit), "git_dirty": str(bool(dirty)).lower()}
-        return {**self.tags, **told}
 
 
 @dataclass
@@ -368,14 +308,3 @@ class Tracker:
         assert self.parent_id is not None
         self._note(mlflow, last=True)
         mlflow.set_terminated(self.parent_id, "FINISHED" if self._complete else "KILLED")
-
-
-def flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as `training.batch_size`-like keys."""
-    found: dict[str, Any] = {}
-    for key, value in record.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found

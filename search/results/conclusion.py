@@ -1,16 +1,15 @@
 """The end of a search: its leaderboard, its winner in the registry, what failed, and what to type next."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from datasets.words import begun_with
 from search import files
-from search.environment import environment
 from search.planning import plan
 from search.planning.job import Job
 from search.recording.publishing import Published, publish
-from search.recording.tracking import SearchRun, Tracker, flat, tracking_uri
+from search.recording.store import tracking_uri
+from search.recording.tracking import Tracker
 from search.results import leaderboard
 from search.scoring.protocol import describe
 from search.settings import without_password
@@ -21,24 +20,7 @@ from search.study.sampling import RANDOM_DRAWS
 if TYPE_CHECKING:
     from rich.console import Console
 
-CLUSTER = "cluster."
 NAMED = 3  # trials in a line
-
-
-def search_run(job: Job) -> SearchRun:
-    """What the search's own run in MLflow says of it."""
-    config = asdict(job.settings)
-    config |= {key: config[key] and without_password(config[key]) for key in ("storage", "tracking")}
-    tags = {"dataset": job.data.name, "fingerprint": str(job.data.fingerprint), "space": job.space.name}
-    return SearchRun(
-        experiment=job.model,
-        study=job.study,
-        params={key: value for key, value in flat(config).items() if not key.startswith(CLUSTER)},
-        tags=tags,
-        config=config,
-        environment={**environment(), **tags, "command": job.command},
-        question=job.space.question,
-    )
 
 
 def show(job: Job, decider: Decider, console: "Console") -> list[leaderboard.Row]:

@@ -16,8 +16,8 @@ from datasets.errors import nearest
 from datasets.home import home
 from search import files
 from search.outcome import Outcome
+from search.recording.store import SQLITE, client, tracking_uri
 from search.recording.told import Told
-from search.recording.tracking import SQLITE, client, tracking_uri
 from search.settings import SearchError, without_password
 from search.study.records import Record, Records
 

@@ -166,7 +166,7 @@ def _row(search: str, network: str, board: "Sequence[Row]") -> "Row":
 
 
 def _client(tracking: str | None) -> "MlflowClient":
-    from search.recording.tracking import reader, tracking_uri
+    from search.recording.store import reader, tracking_uri
 
     return reader(tracking_uri(tracking))
 
@@ -191,8 +191,7 @@ def run_of_model(mlflow: "MlflowClient", word: str) -> str:
 
 
 def _of_run(mlflow: "MlflowClient", run_id: str, storage: str | None) -> Named:
-    from search.recording.told import REPLACED, SIGNATURE
-    from search.recording.tracking import STUDY
+    from search.recording.marks import REPLACED, SIGNATURE, STUDY
 
     try:
         run = mlflow.get_run(run_id)

@@ -19,7 +19,7 @@ from search.outcome import Outcome
 from search.planning import data
 from search.planning.job import Job
 from search.recording.delivering import EPOCH_METRICS
-from search.recording.tracking import SearchRun
+from search.recording.search_run import SearchRun
 from search.study import ledger
 from search.study.deciding import Assignment, Decider
 from search.words import read_words

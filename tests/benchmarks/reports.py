@@ -22,7 +22,8 @@ import numpy as np
 from search import files
 from search.outcome import Outcome
 from search.recording.delivering import EPOCH_METRICS
-from search.recording.tracking import SIGNATURE, Tracker
+from search.recording.marks import SIGNATURE
+from search.recording.tracking import Tracker
 from search.spaces import Point
 from search.study.deciding import Assignment
 

@@ -63,7 +63,8 @@ def in_ledger(home: Path, rates: Sequence[float]) -> dict[str, Any]:
 
 
 def in_mlflow(home: Path, seen: Mapping[str, int]) -> dict[str, Any]:
-    from search.recording.tracking import SIGNATURE, STUDY, client
+    from search.recording.marks import SIGNATURE, STUDY
+    from search.recording.store import client
 
     mlflow = client(f"sqlite:///{home / 'mlflow.db'}")
     (experiment,) = (each for each in mlflow.search_experiments() if each.name != "Default")
