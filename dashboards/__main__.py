@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from datasets import DatasetError
 from datasets.errors import nearest, reason
-from search.settings import SearchError
+from search.errors import SearchError
 from zoo import ZooError
 
 HELP = """\

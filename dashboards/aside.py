@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from search.settings import SearchError
+from search.errors import SearchError
 
 MOST_KEPT = 32
 

@@ -9,10 +9,10 @@ from dashboards import figures
 from dashboards.blocks import Block, Facts, Figure, Heading, Table, Text
 from dashboards.reading import Reading
 from search.compare import TITLES, verdict_line
+from search.errors import SearchError
 from search.results.leaderboard import Row
 from search.scoring.comparing import Compared, TagDifference, compare_resampled, tag_differences
 from search.scoring.intervals import BETTER, TIE, WORSE, Difference
-from search.settings import SearchError
 
 COLUMNS = ("test clips, macro means", "A", "B", "A - B", "95 % by clip", "95 % by artist")
 # In print a hatch tells them apart.

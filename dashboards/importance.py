@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from search.settings import SearchError
+from search.errors import SearchError
 
 BEST = 0.2  # the share of the points that are called good
 FEWEST = 25  # points: Optuna asks for five good ones or more

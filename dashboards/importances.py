@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dashboards import figures, importance
 from dashboards.blocks import Block, Figure, Text
 from dashboards.reading import Reading, Trial
-from search.settings import SearchError
+from search.errors import SearchError
 
 
 def blocks(reading: Reading, search: str, done: Sequence[Trial], protocol: str) -> tuple[list[Block], bool]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from datasets import DatasetError
-from search.settings import SearchError
+from search.errors import SearchError
 from zoo import ZooError
 
 ONE_LINE = (SearchError, DatasetError, ZooError)  # errors that are fit to be shown as they are

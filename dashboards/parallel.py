@@ -9,7 +9,7 @@ from typing import Any
 from dashboards import figures
 from dashboards.blocks import Figure
 from dashboards.columns import Column, short
-from search.settings import is_number
+from search.checks import is_number
 
 MOST_TICKS = 12
 WIDE = 8  # a setting whose largest value is so many times its smallest is shown on a scale of log2

@@ -18,11 +18,11 @@ from dashboards.aside import Aside
 from dashboards.blocks import Link
 from dashboards.runs import Runs
 from search import files
+from search.errors import SearchError
 from search.outcome import Outcome
 from search.scoring import resamples, score_table
 from search.scoring.resamples import Resampled
 from search.scoring.score_table import ClipScores
-from search.settings import SearchError
 from search.study import records
 from search.study.records import Record, Search
 

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.settings import SearchError
+from search.errors import SearchError
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

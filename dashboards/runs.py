@@ -7,7 +7,7 @@ import time
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from search.settings import SearchError
+from search.errors import SearchError
 
 AGAIN_SECONDS = 10.0  # a run that is not known is asked for again after so long
 PATIENCE_SECONDS = 60.0

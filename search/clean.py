@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from datasets import words
 from datasets.errors import DatasetError
-from search.settings import SearchError
+from search.errors import SearchError
 
 if TYPE_CHECKING:
     from rich.console import Console

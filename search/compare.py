@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from datasets import words
 from datasets.errors import DatasetError
+from search.errors import SearchError
 from search.scoring import literature, protocol, scores
 from search.scoring.comparing import (
     Compared,
@@ -16,7 +17,6 @@ from search.scoring.comparing import (
     tag_differences,
 )
 from search.scoring.intervals import TIE, Difference
-from search.settings import SearchError
 from zoo import ZooError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from datasets.errors import DatasetError
 from datasets.home import home
-from search.settings import SearchError
+from search.errors import SearchError
 
 LOST_TRIES = 3  # how often a trial goes on after its process or node was lost
 FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -25,8 +25,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from datasets.home import home
 from datasets.whole import remove_parts, written_whole
+from search.checks import check_storage
+from search.errors import SearchError
 from search.failures import StorageAway
-from search.settings import SearchError, check_storage
 
 if TYPE_CHECKING:
     from search.storage import Storage

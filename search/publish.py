@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING
 
 from datasets.words import parse
 from search import files
+from search.checks import A_NAME, is_name
+from search.errors import ConfigError, SearchError
 from search.results.named import FORMS, run_of_model, signature_of
-from search.settings import A_NAME, ConfigError, SearchError, is_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

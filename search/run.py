@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from search import files, spaces, words
+from search.errors import ConfigError, SearchError, without_password
 from search.failures import EndNow, is_storage_full, storage_full
 from search.planning import plan
 from search.planning.estimates import Outlook, rough_seconds
@@ -17,7 +18,6 @@ from search.planning.hardware import machines
 from search.planning.job import Job, command
 from search.planning.limits import check
 from search.running.meter import Meter, Reached
-from search.settings import ConfigError, SearchError, without_password
 from search.study.records import STORAGE
 
 if TYPE_CHECKING:

@@ -5,16 +5,14 @@ Every record refuses at the door; the parts of the search take plain values from
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeGuard
+from typing import Any
 
 from datasets.errors import nearest
-from datasets.head import host_and_port
+from search.checks import A_NAME, AUTO, LOCAL, check_address, check_storage, is_name, is_number
+from search.errors import ConfigError
 
-AUTO = "auto"
-A_NAME = "give up to 100 letters, digits, '.', '_' and '-', a letter or digit first"
 OPTIMIZERS = ("nesterov", "sgd", "adam", "adagrad")
 PRECISIONS = FLOAT32, WINOGRAD, TF32, BF16 = "float32", "winograd", "tf32", "bf16"
 RUNGS = ("epoch", "stage", "seed")
@@ -30,15 +28,6 @@ OBJECTIVES = {
     "seconds": "min",
 }
 MOST_TOGETHER = 16
-LOCAL = "local"  # the address of a cluster of this machine alone
-
-
-class SearchError(ValueError):
-    """The search can't go on; the message is one line that says what to change."""
-
-
-class ConfigError(SearchError):
-    """The words of the command line, or a setting in them, can't be taken."""
 
 
 @dataclass(frozen=True)
@@ -354,42 +343,6 @@ class TrialSettings:
     def point(self) -> str:
         """The same for all seeds of one network with its training."""
         return digest({**self.to_json(), "seed": None})
-
-
-def is_name(word: str) -> bool:
-    """Whether a word can name a study: it becomes a file's name, and part of questions to databases."""
-    return re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,99}", word) is not None
-
-
-def without_password(text: str) -> str:
-    """The text with the user and password of every address in it left out, also where they hold a / or an @."""
-    without = re.sub(r"://[^/@\s:]*(:[^@\s]*)?@([^/@\s]*@)*", "://...@", text)
-    return re.sub(r"([?&](?:ssl)?password=)[^&\s]+", r"\1...", without)
-
-
-def check_address(address: str) -> None:
-    """raises: ConfigError unless a cluster can have it."""
-    if address not in (LOCAL, AUTO) and host_and_port(address) is None:
-        raise ConfigError(
-            f"cluster.address={address}: give HOST:PORT of the cluster's head, as 10.0.0.1:6379, 'auto' for the "
-            f"cluster that this machine belongs to, or 'local'"
-        )
-
-
-def check_storage(address: str) -> None:
-    """raises: ConfigError unless trials can lie there."""
-    if "@" in address or "?" in address:
-        raise ConfigError(
-            f"cluster.storage={without_password(address).partition('?')[0]}: keys and options don't belong into an "
-            f"address; set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL on all machines"
-        )
-    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[^/]+)*/?|/.+", address):
-        raise ConfigError(f"cluster.storage={address}: give s3://BUCKET/PREFIX, or an absolute path")
-
-
-def is_number(value: object) -> TypeGuard[int | float]:
-    """A whole or broken number; True and False are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def digest(record: Any) -> str:

@@ -28,8 +28,8 @@ from typing import Any, TypeVar
 from pyarrow import fs
 
 from datasets.whole import written_whole
+from search.errors import SearchError
 from search.failures import StorageAway
-from search.settings import SearchError
 
 S3 = "s3://"
 ABOUT = "trial.json"

@@ -11,9 +11,9 @@ from statistics import mean
 from datasets import words
 from datasets.errors import DatasetError, nearest
 from datasets.whole import written_whole
+from search.errors import SearchError
 from search.results.leaderboard import Ended, Row
 from search.scoring.protocol import describe
-from search.settings import SearchError
 
 HELP = """\
 Write the table of a search: a row for each network, in the order of the paper's table.

@@ -13,23 +13,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from datasets.errors import nearest
+from search.checks import AUTO, LOCAL, check_address, is_number
+from search.errors import ConfigError
 from search.machine import has_bf16, local_gpus
-from search.settings import (
-    AUTO,
-    FLOAT32,
-    LOCAL,
-    TF32,
-    WINOGRAD,
-    Choice,
-    Cluster,
-    ConfigError,
-    Limits,
-    Settings,
-    Stopping,
-    Training,
-    check_address,
-    is_number,
-)
+from search.settings import FLOAT32, TF32, WINOGRAD, Choice, Cluster, Limits, Settings, Stopping, Training
 
 CONF = Path(__file__).parent / "conf"
 FREE = ("sampler.arguments.", "pruner.arguments.")

@@ -12,7 +12,8 @@ from search.planning.packing import Packer
 from search.running.desk import Desk
 from search.running.halting import Halt
 from search.study import ledger
-from search.study.deciding import Assignment, Decider
+from search.study.assignment import Assignment
+from search.study.deciding import Decider
 from search.words import read_words
 
 GB = 10**9

@@ -15,7 +15,7 @@ from search.recording.marks import SIGNATURE, STUDY
 from search.recording.search_run import SearchRun
 from search.recording.tracking import Tracker
 from search.settings import Training, TrialSettings
-from search.study.deciding import Assignment, Ended
+from search.study.assignment import Assignment, Ended
 
 PATIENCE_SECONDS = 60.0
 

@@ -43,6 +43,7 @@ HOMES = {
     },
     "optuna": {
         "search/study/ledger.py",
+        "search/study/chosen.py",
         "search/study/mirror.py",
         "search/study/recall.py",
         "search/study/deciding.py",

@@ -43,6 +43,15 @@ def test_ratios_are_medians_of_ratios_within_a_round() -> None:
     ]
 
 
+def test_small_steps_are_timed_several_together() -> None:
+    steps: list[int] = []
+    taken = stepping.timed(lambda: steps.append(sum(range(50_000))), least_seconds=0.05)
+    assert len(steps) > 1
+    assert taken.wall * len(steps) == pytest.approx(0.05, rel=1)
+    stepping.timed(lambda: steps.clear(), least_seconds=0)
+    assert steps == []
+
+
 @pytest.mark.parametrize(
     ("words", "answer"),
     [

@@ -14,9 +14,9 @@ from dashboards.blocks import Cell, Choice, Page
 from dashboards.reading import Reading
 from search import files
 from search.compare import verdict_line
+from search.errors import SearchError
 from search.results.leaderboard import unranked
 from search.scoring import comparing, resamples, score_table
-from search.settings import SearchError
 
 NETWORKS = ("samplecnn_m3_n4_s729", "samplecnn_m3_n5_s243", "samplecnn_m2_n6_s256", "melcnn_m3_n4_s729_w729")
 

@@ -16,9 +16,9 @@ from dashboards.blocks import Link
 from dashboards.measured import by_budget, by_protocol, measured
 from dashboards.reading import LATELY_SECONDS, Reading
 from search import files
+from search.errors import SearchError
 from search.recording.marks import PARENT, SIGNATURE, STUDY
 from search.recording.store import client
-from search.settings import SearchError
 from search.study import ledger, records
 from search.study.driving import only_driver
 from search.study.records import Records

@@ -17,7 +17,8 @@ from dashboards.columns import Column, columns, names
 from dashboards.curves import MOST, STAGE, WITHIN
 from dashboards.reading import Reading
 from search import files
-from search.settings import SearchError, TrialSettings
+from search.errors import SearchError
+from search.settings import TrialSettings
 from search.study.driving import only_driver
 from search.study.objectives import unbeaten
 from search.study.records import ELSEWHERE, GPUS, WORK

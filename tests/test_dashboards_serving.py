@@ -17,7 +17,7 @@ from dashboards.__main__ import main
 from dashboards.blocks import Figure, Page, Text
 from dashboards.guards import refused
 from dashboards.pages import Listed
-from search.settings import SearchError
+from search.errors import SearchError
 from tests.dashboards_server import Server, served
 
 

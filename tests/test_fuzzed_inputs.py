@@ -26,8 +26,8 @@ from datasets import cards, folder_files, mtat_files, store
 from datasets.audio import decode, decode_blocks
 from datasets.errors import DatasetError
 from search import files
+from search.errors import SearchError
 from search.scoring import resamples, score_table
-from search.settings import SearchError
 from search.storage import at
 from search.words import read_words
 from zoo.served import Served

@@ -11,7 +11,7 @@ from rich.console import Console
 from search.outcome import Outcome
 from search.running import board as boards
 from search.running.board import Board
-from search.study.deciding import Assignment
+from search.study.assignment import Assignment
 
 
 @dataclass

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from search import files, run, spaces
+from search.errors import ConfigError
 from search.machine import local_device
 from search.planning import data, limits, throughput
 from search.planning.estimates import Outlook
@@ -20,7 +21,7 @@ from search.planning.job import Job
 from search.run import main
 from search.running.desk import Desk
 from search.running.meter import Meter, Reached
-from search.settings import ConfigError, Limits
+from search.settings import Limits
 from search.study import ledger
 from search.study.deciding import Decider
 from search.words import read_words

@@ -11,9 +11,11 @@ import pytest
 from ray._private import services
 from ray_head import ray_head
 
+from search.checks import LOCAL
+from search.errors import ConfigError, SearchError
 from search.planning.capacity import LOOK_SECONDS, Places, gpu_types, room_of
 from search.running import cluster
-from search.settings import LOCAL, Cluster, ConfigError, SearchError
+from search.settings import Cluster
 from search.words import read_words
 
 

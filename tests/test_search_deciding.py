@@ -9,12 +9,13 @@ import pytest
 from optuna.trial import TrialState
 
 from search import files, spaces
+from search.errors import ConfigError, SearchError
 from search.planning import data
 from search.planning.job import Job
-from search.settings import ConfigError, SearchError
 from search.spaces import joint
-from search.study import ledger
-from search.study.deciding import Assignment, Decider
+from search.study import chosen, ledger
+from search.study.assignment import Assignment
+from search.study.deciding import Decider
 from search.study.driving import only_driver
 from search.study.records import About, Records
 from search.words import read_words
@@ -352,6 +353,6 @@ def test_a_sampler_that_optuna_lacks_is_refused() -> None:
     with pytest.raises(
         ConfigError, match=r"Optuna has no optuna\.samplers\.TPESample; did you mean TPESampler\?"
     ):
-        ledger.make(Choice("TPESample"), optuna.samplers)
+        chosen.make(Choice("TPESample"), optuna.samplers)
     with pytest.raises(ConfigError, match=r"TPESampler can't be made with {'gama': 1}"):
-        ledger.make(Choice("TPESampler", {"gama": 1}), optuna.samplers)
+        chosen.make(Choice("TPESampler", {"gama": 1}), optuna.samplers)

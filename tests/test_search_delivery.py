@@ -16,7 +16,7 @@ from search.recording.search_run import SearchRun
 from search.recording.store import client
 from search.recording.tracking import Tracker
 from search.results.conclusion import lacking
-from search.study.deciding import Ended
+from search.study.assignment import Ended
 
 
 @pytest.fixture

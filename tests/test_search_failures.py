@@ -14,8 +14,9 @@ import datasets
 import zoo
 from datasets import DatasetError
 from search import failures, files
+from search.errors import ConfigError, SearchError
 from search.running.process import TrialProcess
-from search.settings import Cluster, ConfigError, SearchError, Training, TrialSettings
+from search.settings import Cluster, Training, TrialSettings
 from search.trials import training
 from search.trials.team import ALONE
 from search.trials.training import Fit

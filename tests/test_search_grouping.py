@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from hands import GB, ONE, a_job
 
+from search.errors import ConfigError
 from search.planning.capacity import room_of
 from search.planning.grouping import MOST_BY_ITSELF, kind, most_together, together_bytes
 from search.planning.job import PROCESS_BYTES, Work
 from search.planning.packing import CONTEXT_BYTES, Packer, Seen
-from search.settings import Cluster, ConfigError
+from search.settings import Cluster
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from clip_scores import a_network, leave_trial
 
 import zoo
 from search import files
+from search.errors import SearchError
 from search.results import leaderboard
-from search.settings import SearchError, Training, TrialSettings
+from search.settings import Training, TrialSettings
 
 
 def a_trial(

@@ -8,7 +8,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.settings import SearchError
+from search.errors import SearchError
 from search.study.mirror import ONLY, Mirror
 
 NAME = "one"

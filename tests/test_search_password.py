@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 from wayward_server import Server, says, sends, serving
 
+from search.errors import SearchError
 from search.recording import password
-from search.settings import SearchError
 
 
 @pytest.fixture

@@ -13,12 +13,13 @@ from types import SimpleNamespace
 import pytest
 
 from search import files, spaces
+from search.errors import ConfigError
 from search.planning import data, estimates, plan, throughput
 from search.planning.estimates import Outlook
 from search.planning.hardware import KINDS, Machines, kind, machines
 from search.planning.job import Job, Rejected, Work
 from search.run import main
-from search.settings import Cluster, ConfigError
+from search.settings import Cluster
 from search.words import read_words
 
 EIGHT = Machines("NVIDIA H200", 8, None, 141 * 10**9, None)

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from postgres import PASSWORD, postgres
 
-from search.settings import SearchError
+from search.errors import SearchError
 from search.study.driving import only_driver
 
 SPACE = '''"""Two: two small networks."""

@@ -6,7 +6,8 @@ import pytest
 import torch
 from test_search_training import SMALL, a_fit, settings
 
-from search.settings import PRECISIONS, SearchError, Training
+from search.errors import SearchError
+from search.settings import PRECISIONS, Training
 from search.trials.precision import check, computing, full
 from zoo.fast import products, together
 

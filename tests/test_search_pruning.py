@@ -9,11 +9,12 @@ from optuna.trial import TrialState
 
 from datasets.home import home
 from search import files, spaces
+from search.errors import ConfigError
 from search.planning import data
 from search.planning.job import Job
-from search.settings import ConfigError
 from search.study import ledger, pruning
-from search.study.deciding import Assignment, Decider
+from search.study.assignment import Assignment
+from search.study.deciding import Decider
 from search.study.records import ledger_file
 from search.words import group_names, read_words
 

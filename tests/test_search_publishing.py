@@ -10,12 +10,12 @@ from published_runs import TAGS, a_folder, a_run, scores
 
 import datasets
 from search import files
+from search.errors import SearchError
 from search.publish import find_run, main
 from search.recording.publishing import Published, publish
 from search.recording.store import client
 from search.scoring import score_table
 from search.scoring.score_table import ClipScores
-from search.settings import SearchError
 from search.trials import restored
 
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 import zoo
+from search.errors import SearchError
 from search.failures import Diverged
-from search.settings import SearchError, Training
+from search.settings import Training
 from search.trials import training
 from search.trials.feed import Feed, open_feed
 from search.trials.replicates import fit_together

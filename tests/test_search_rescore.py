@@ -11,11 +11,12 @@ import pytest
 from clip_scores import a_network, leave_trial
 
 from search import compare, files, rescore
+from search.errors import SearchError
 from search.recording.marks import REPLACED, SIGNATURE, STUDY
 from search.recording.store import client
 from search.results import named
 from search.scoring import scores
-from search.settings import SearchError, Training, TrialSettings
+from search.settings import Training, TrialSettings
 from search.study.ledger import About
 
 ONE, OTHER = "samplecnn_m3_n4_s729", "samplecnn_m3_n5_s243"

@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 import datasets
 import zoo
 from search import files
+from search.errors import SearchError
 from search.publish import main
 from search.scoring import score_table
-from search.settings import SearchError, Training, TrialSettings
+from search.settings import Training, TrialSettings
 from search.trials import restored
 from search.trials.trial import Trial
 

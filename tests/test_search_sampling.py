@@ -13,12 +13,13 @@ from rich.console import Console
 
 import zoo
 from search import files, spaces
+from search.errors import ConfigError
 from search.planning import data
 from search.planning.job import Job
-from search.settings import ConfigError
 from search.spaces import Point, Space, joint, tuned
 from search.study import ledger, objectives, sampling
-from search.study.deciding import Assignment, Decider
+from search.study.assignment import Assignment
+from search.study.deciding import Decider
 from search.words import read_words
 
 MEMORY = "storage=sqlite:///:memory:"  # for tests that start one driver only

@@ -10,9 +10,9 @@ import pytest
 from clip_scores import TAGS, a_network
 from plain_intervals import interval
 
+from search.errors import SearchError
 from search.scoring import resamples, score_table, scores
 from search.scoring.metrics import score
-from search.settings import SearchError
 
 
 def test_a_table_gives_back_every_bit(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from search.errors import without_password
 from search.run import main
-from search.settings import without_password
 from search.study.records import no_ledger_yet, storage_url
 
 

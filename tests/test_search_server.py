@@ -14,13 +14,13 @@ from postgres import postgres
 from test_search_tracking import ONE, OTHER, a_search, a_trial
 
 from search import files
+from search.errors import SearchError
 from search.outcome import Outcome
 from search.recording import password as password_of_mlflow
 from search.recording.marks import SIGNATURE
 from search.recording.store import client
 from search.recording.tracking import Tracker
 from search.scoring import score_table
-from search.settings import SearchError
 
 pytestmark = pytest.mark.slow
 

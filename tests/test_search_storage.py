@@ -17,7 +17,8 @@ from test_search_training import settings
 
 import zoo
 from search import files, storage
-from search.settings import Cluster, ConfigError
+from search.errors import ConfigError
+from search.settings import Cluster
 from search.storage import StorageError
 from search.trials.trial import Trial
 

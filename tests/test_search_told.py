@@ -14,7 +14,7 @@ from search.recording.marks import REPLACED, RESULT, SIGNATURE
 from search.recording.tracking import Tracker
 from search.results.conclusion import lacking
 from search.settings import digest
-from search.study.deciding import Ended
+from search.study.assignment import Ended
 
 
 @pytest.fixture

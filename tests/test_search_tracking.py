@@ -19,7 +19,7 @@ from search.recording.marks import SIGNATURE, STUDY
 from search.recording.search_run import SearchRun
 from search.recording.store import client
 from search.recording.tracking import Tracker
-from search.study.deciding import Assignment
+from search.study.assignment import Assignment
 from search.trials import usage
 
 ONE, OTHER = "samplecnn_m3_n4_s729", "samplecnn_m3_n5_s243"

@@ -13,8 +13,9 @@ import soundfile
 import zoo
 from datasets.build import build
 from search import spaces
+from search.errors import ConfigError
 from search.run import main
-from search.settings import ConfigError, Training
+from search.settings import Training
 from search.words import choices, group_names, read_words
 
 

@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from search.checks import AUTO
+from search.errors import SearchError
 from search.planning.packing import MOST_ON_ONE
-from search.settings import AUTO, Cluster, SearchError
+from search.settings import Cluster
 
 LOOK_SECONDS = 2.0  # how old a look at the cluster's nodes may be
 SLOT_OF_SHARE = 0.75

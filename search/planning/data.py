@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import datasets
 from datasets import recipe
 from datasets.errors import nearest
-from search.settings import AUTO, ConfigError, Settings
+from search.checks import AUTO
+from search.errors import ConfigError
+from search.settings import Settings
 
 
 @dataclass(frozen=True)

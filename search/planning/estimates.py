@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median
 
+from search.checks import AUTO
 from search.planning import throughput
 from search.planning.hardware import KINDS, Machines, kind, machines
 from search.planning.job import WEIGHT_BYTES, Job, Work
-from search.settings import AUTO, BF16, FLOAT32, TF32, WINOGRAD, Cluster
+from search.settings import BF16, FLOAT32, TF32, WINOGRAD, Cluster
 
 # Forward multiply-adds a second that training gets through, where no trial has been timed yet: one AVX2 core, and one
 # H100 in each precision (samplecnn_m3_n9_s3, batch 23); other GPUs by how fast their memory is.

@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Callable
 
+from search.checks import AUTO
 from search.planning.capacity import Room
 from search.planning.job import PROCESS_BYTES, Work
 from search.planning.packing import Packer
-from search.settings import AUTO, TrialSettings, digest
+from search.settings import TrialSettings, digest
 
 # What a trial's settings may differ in from those of a trial that it goes together with: nothing that changes what a
 # step computes, how large it is, or how many of them make an epoch.

@@ -3,8 +3,9 @@
 import re
 from dataclasses import dataclass
 
+from search.checks import LOCAL
 from search.machine import local_cpus, local_device, local_gpus, local_memory_bytes
-from search.settings import LOCAL, Cluster
+from search.settings import Cluster
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import zoo
 from datasets import words as typed
 from search import files
 from search.answers import Drawn, Fixed
+from search.errors import ConfigError, without_password
 from search.planning.data import Data
-from search.settings import ConfigError, Settings, TrialSettings, digest, without_password
+from search.settings import Settings, TrialSettings, digest
 from search.spaces import Point, Space
 
 # Of a worker before it trains; of each weight with its gradient, its two moments and the best so far; and beside the

@@ -1,8 +1,9 @@
 """The most that a search may take: a plan that is clearly larger is refused. See running/meter.py for while it runs."""
 
+from search.errors import ConfigError
 from search.planning.estimates import Outlook
 from search.planning.hardware import Machines
-from search.settings import ConfigError, Limits
+from search.settings import Limits
 
 HOUR = 3600.0
 

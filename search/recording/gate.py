@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search import files
+from search.errors import SearchError
 from search.scoring import score_table
 from search.scoring.comparing import compare_scores
 from search.scoring.intervals import BETTER
 from search.scoring.score_table import ClipScores
-from search.settings import SearchError
 
 if TYPE_CHECKING:
     from zoo import Card

@@ -10,8 +10,8 @@ import urllib.request
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+from search.errors import SearchError, without_password
 from search.recording.store import client
-from search.settings import SearchError, without_password
 
 REFUSALS = HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN
 ANSWER_SECONDS = 5.0

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search import files
+from search.errors import SearchError
 from search.recording import gate
 from search.recording.gate import CHALLENGER, CHAMPION, Candidate, Decision
 from search.recording.store import client
 from search.scoring import score_table
 from search.scoring.protocol import protocol_id
 from search.scoring.score_table import ClipScores
-from search.settings import SearchError
 from search.trials import restored
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from search.environment import environment
+from search.errors import without_password
 from search.planning.job import Job
-from search.settings import without_password
 
 __all__ = ["SearchRun", "flat"]
 

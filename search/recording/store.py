@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from datasets.home import home
 from datasets.whole import written_whole
-from search.settings import SearchError
+from search.errors import SearchError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

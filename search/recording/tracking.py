@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from datasets.home import home
 from search import files
+from search.errors import without_password
 from search.outcome import Outcome
 from search.recording import delivering, notes
 from search.recording.marks import PARENT, SIGNATURE, STUDY
 from search.recording.search_run import SearchRun, flat
 from search.recording.store import client
 from search.recording.told import STATUS, Told
-from search.settings import without_password
-from search.study.deciding import Assignment, Ended
+from search.study.assignment import Assignment, Ended
 from search.trials import usage
 
 if TYPE_CHECKING:

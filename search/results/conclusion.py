@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets.words import begun_with
 from search import files
+from search.errors import without_password
 from search.planning import plan
 from search.planning.job import Job
 from search.recording.publishing import Published, publish
@@ -12,9 +13,9 @@ from search.recording.store import tracking_uri
 from search.recording.tracking import Tracker
 from search.results import leaderboard
 from search.scoring.protocol import describe
-from search.settings import without_password
 from search.study import objectives
-from search.study.deciding import Assignment, Decider
+from search.study.assignment import Assignment
+from search.study.deciding import Decider
 from search.study.sampling import RANDOM_DRAWS
 
 if TYPE_CHECKING:

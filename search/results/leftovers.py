@@ -15,10 +15,10 @@ from datasets.build import BUILDING
 from datasets.errors import nearest
 from datasets.home import home
 from search import files
+from search.errors import SearchError, without_password
 from search.outcome import Outcome
 from search.recording.store import SQLITE, client, tracking_uri
 from search.recording.told import Told
-from search.settings import SearchError, without_password
 from search.study.records import Record, Records
 
 DAY_SECONDS = 86_400.0

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from datasets.errors import nearest
 from search import files
+from search.errors import SearchError, without_password
 from search.scoring import score_table, scores
 from search.scoring.score_table import ClipScores
-from search.settings import SearchError, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from search.outcome import Outcome
 from search.planning.plan import duration
-from search.study.deciding import Assignment
+from search.study.assignment import Assignment
 
 HEARTBEAT_SECONDS = 30.0
 

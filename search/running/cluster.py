@@ -32,9 +32,11 @@ import ray
 from ray._private.node import Node
 
 from datasets import head
+from search.checks import LOCAL
+from search.errors import SearchError
 from search.machine import local_cpus
 from search.planning.capacity import Nodes, Room, room_of
-from search.settings import LOCAL, Cluster, SearchError
+from search.settings import Cluster
 
 # Nothing is kept in Ray's own store, so it shall not take a third of the memory.
 LOCAL_RAY: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 128 << 20}

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from search import failures
+from search.errors import SearchError
 from search.files import trial_folder
 from search.outcome import Outcome
 from search.planning import throughput
@@ -19,8 +20,8 @@ from search.planning.grouping import kind, most_together, together_bytes
 from search.planning.job import Work
 from search.planning.packing import Packer, Seen
 from search.running.halting import Halt, Leave
-from search.settings import SearchError
-from search.study.deciding import Assignment, Decider
+from search.study.assignment import Assignment
+from search.study.deciding import Decider
 from search.trials.attempts import Limit, loss
 
 

@@ -26,6 +26,8 @@ from ray.tune.search import Searcher
 
 from datasets.home import home
 from search import failures
+from search.checks import LOCAL
+from search.errors import SearchError
 from search.files import TRIALS
 from search.planning import throughput
 from search.planning.capacity import Places, Room, gpu_types
@@ -34,7 +36,6 @@ from search.running.desk import Desk, Watcher
 from search.running.halting import Halt
 from search.running.meter import Meter
 from search.running.process import TrialProcess
-from search.settings import LOCAL, SearchError
 from search.study.deciding import Decider
 
 OUT_OF_MEMORY = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.settings import SearchError
+from search.errors import SearchError
 
 METRICS = ("roc_auc", "pr_auc")  # the macro means, by the names that they have everywhere
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from search.settings import SearchError, digest
+from search.errors import SearchError
+from search.settings import digest
 
 # How many segments a clip has follows from the network's input, as all fixed segments are taken; it tells two numbers
 # of one protocol apart without making them incomparable.

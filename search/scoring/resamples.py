@@ -17,11 +17,11 @@ from safetensors.numpy import save_file
 
 from datasets.whole import written_whole
 from search import files
+from search.errors import SearchError
 from search.scoring import intervals, score_table
 from search.scoring.intervals import Interval
 from search.scoring.metrics import METRICS
 from search.scoring.score_table import ClipScores, SplitScores
-from search.settings import SearchError
 
 CLIP, ARTIST = "clip", "artist"
 

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from datasets.whole import written_whole
+from search.errors import SearchError
 from search.scoring.intervals import FEWEST_GROUPS
-from search.settings import SearchError
 
 FORMAT = "1"
 SUBSET = "subset:"

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 import zoo
 from datasets.errors import nearest
 from search.answers import Fixed
-from search.settings import A_NAME, ConfigError, is_name
+from search.checks import A_NAME, is_name
+from search.errors import ConfigError
 
 if TYPE_CHECKING:
     import optuna

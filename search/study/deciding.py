@@ -7,19 +7,20 @@ import json
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search import files
+from search.errors import ConfigError
 from search.outcome import OF_STATE, Outcome
 from search.planning.grouping import kind
 from search.planning.job import Job
-from search.settings import ConfigError, TrialSettings
+from search.settings import TrialSettings
 from search.study import objectives, pruning, sampling
+from search.study.assignment import Assignment, Ended
 from search.study.hopes import Hopes
 from search.study.ledger import enter, settings_of
 from search.study.records import ELSEWHERE, GPUS, REJECTED, TOGETHER, UNWANTED, WORK
@@ -29,29 +30,6 @@ from search.study.stopping import Stops
 # A sampler that proposes what is known is asked again this often, then `sampling.others` is
 REPEATED_ASKS = 20
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """A trial to be run: its number in the study, and what it is."""
-
-    number: int
-    settings: TrialSettings
-
-    @cached_property
-    def signature(self) -> str:
-        """Of the settings; kept, because it is asked for at every report, and a hash takes longer than one may."""
-        return self.settings.signature()
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a trial ended; a failure has a kind and says why."""
-
-    assignment: Assignment
-    outcome: Outcome
-    kind: str = ""
-    why: str = ""
 
 
 class Decider:

@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from search.settings import SearchError, without_password
+from search.errors import SearchError, without_password
 from search.study.records import lock_file, storage_url
 
 # How each kind is asked for a lock of the connection

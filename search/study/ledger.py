@@ -3,31 +3,26 @@
 The study remembers what was asked for, what runs, what each epoch scored and how each trial ended.
 """
 
-import importlib.util
-import inspect
 import json
 import os
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from datasets.errors import nearest
 from datasets.home import home, made_home
 from search import files
+from search.errors import ConfigError, SearchError, without_password
 from search.planning.job import Job
-from search.settings import Choice, ConfigError, SearchError, TrialSettings, without_password
+from search.settings import TrialSettings
+from search.study.chosen import make
 from search.study.mirror import Mirror
 from search.study.recall import bounded
 from search.study.records import ELSEWHERE, GPUS, About, storage_url
 
 BEGUN = "begun"  # the attribute of a study that says where its first command kept its trials
-NEEDS = {"CmaEsSampler": "cmaes"}  # packages that Optuna does not bring along
 
 
 def open_study(job: Job) -> optuna.Study:
@@ -135,25 +130,3 @@ def spent_seconds(study: optuna.Study) -> float:
         gpus * sum(row["seconds"] for row in files.read_epochs(signature))
         for signature, gpus in spent.items()
     )
-
-
-def make(choice: Choice, module: Any, **more: Any) -> Any:
-    """A sampler or pruner by the name of its class in Optuna.
-
-    more: arguments that not every class takes, such as a seed; those it doesn't take are left out.
-    """
-    if choice.name not in module.__all__:
-        known = [name for name in module.__all__ if not name.startswith("Base")]
-        raise ConfigError(
-            f"Optuna has no {module.__name__}.{choice.name}; {nearest(choice.name, known, most=1)}"
-        )
-    kind = getattr(module, choice.name)
-    if choice.name in NEEDS and importlib.util.find_spec(NEEDS[choice.name]) is None:
-        raise ConfigError(f"{choice.name} needs a package that is not here: pip install {NEEDS[choice.name]}")
-    taken = {key: value for key, value in more.items() if key in inspect.signature(kind).parameters}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            return kind(**taken, **choice.arguments)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{choice.name} can't be made with {dict(choice.arguments)}: {error}") from error

@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from search.settings import SearchError
+from search.errors import SearchError
 
 ONLY = 0  # the one study that is held in memory, by its number there
 

@@ -9,8 +9,9 @@ from rich.table import Table
 
 import zoo
 from search import files
+from search.errors import ConfigError
 from search.planning.job import Job, Work
-from search.settings import ConfigError, Objective, TrialSettings
+from search.settings import Objective, TrialSettings
 
 # How each of settings.OBJECTIVES is read off a training: from its result, or from what its network costs.
 READ: Mapping[str, Callable[[Mapping[str, Any], Work], float]] = {

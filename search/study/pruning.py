@@ -11,8 +11,9 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
-from search.settings import Choice, ConfigError, Settings
-from search.study.ledger import make
+from search.errors import ConfigError
+from search.settings import Choice, Settings
+from search.study.chosen import make
 
 Epochs = Sequence[tuple[int, float]]  # (stage, AUC) of each epoch in order
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from datasets.home import home
+from search.errors import SearchError, without_password
 from search.outcome import ENDS, OF_STATE, Outcome
 from search.planning.job import Job
 from search.planning.plan import meaning
-from search.settings import SearchError, TrialSettings, digest, without_password
+from search.settings import TrialSettings, digest
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -10,8 +10,8 @@ from optuna.trial import FixedTrial, TrialState
 
 import zoo
 from datasets.errors import nearest
+from search.errors import ConfigError, SearchError, without_password
 from search.planning.job import Job
-from search.settings import ConfigError, SearchError, without_password
 from search.spaces import Space
 from search.study import objectives
 from search.study.ledger import settings_of, storage_url

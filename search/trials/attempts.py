@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search.checks import AUTO
 from search.failures import HANG, HOST_MEMORY, LOST, LOST_TRIES, Kind
-from search.settings import AUTO
 
 ATTEMPT, STACKS = "attempt", "hang.txt"
 BOOT, VMSTAT = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/vmstat")

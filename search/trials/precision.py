@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from search.settings import BF16, FLOAT32, WINOGRAD, SearchError, Training
+from search.errors import SearchError
+from search.settings import BF16, FLOAT32, WINOGRAD, Training
 from zoo.fast import winograd
 
 # What torch calls float32 to the last digit, and float32 whose products are taken of the first ten.

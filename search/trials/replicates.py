@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from search.errors import SearchError
 from search.failures import Diverged
-from search.settings import SearchError
 from search.trials.cuda_graphs import Gradients, Stepper
 from search.trials.team import ALONE
 from search.trials.training import Batch, Dialogue, Epoch, Fit

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.errors import SearchError
 from search.machine import device_kind
 from search.scoring.score_table import SplitScores
-from search.settings import SearchError
 
 HOW = "evaluated"  # the field of a card's lineage
 # Of search/trials/evaluation.py; another order of its sums has other bits, and another name.

@@ -5,7 +5,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from datasets.errors import DatasetError
-from search.settings import FLOAT32, PRECISIONS, TF32, WINOGRAD, SearchError
+from search.errors import SearchError
+from search.settings import FLOAT32, PRECISIONS, TF32, WINOGRAD
 from zoo.errors import ZooError
 
 __all__ = ["Say", "device_and_precision", "load", "names", "run", "whole_numbers"]

@@ -21,7 +21,8 @@ from search.planning.job import Job
 from search.recording.delivering import EPOCH_METRICS
 from search.recording.search_run import SearchRun
 from search.study import ledger
-from search.study.deciding import Assignment, Decider
+from search.study.assignment import Assignment
+from search.study.deciding import Decider
 from search.words import read_words
 
 MADE_UP = data.Data(

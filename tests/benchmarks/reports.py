@@ -25,7 +25,7 @@ from search.recording.delivering import EPOCH_METRICS
 from search.recording.marks import SIGNATURE
 from search.recording.tracking import Tracker
 from search.spaces import Point
-from search.study.deciding import Assignment
+from search.study.assignment import Assignment
 
 from .instant import a_decider, a_search_run, made_up_home, row
 

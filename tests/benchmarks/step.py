@@ -5,7 +5,8 @@
 Words (key=value):
     networks=A,B   by name (default: one of every kind)
     batch=6        segments of a step; the paper's is 23, which takes up to 3 GB for each of the three processes
-    rounds=5       of which the medians are taken, after one to get warm; all forms take a step in turn
+    rounds=5       of which the medians are taken, after one to get warm; all forms take a step in turn, or a quarter
+                   of a second of small ones
     threads=1      of each form
 
 Prints Markdown: wall and processor seconds, the most memory, operations per processor second and how much of a matrix
@@ -114,12 +115,16 @@ def rows(name: str, found: dict[str, list["Taken"]], operations: float, bound: f
         cells = [
             name,
             form,
-            f"{median(step.wall for step in steps):.2f}",
-            f"{core:.2f}",
+            _seconds(median(step.wall for step in steps)),
+            _seconds(core),
             f"{peak / 1e6:,.0f}",
         ]
         cells += [f"{operations / core / 1e9:.1f}", f"{operations / core / bound:.0%}"]
         yield "| " + " | ".join([*cells, f"{times:.2f}", f"{memory:.2f}"]) + " |"
+
+
+def _seconds(taken: float) -> str:
+    return f"{taken:.2f}" if taken >= 0.1 else f"{taken:.4f}"
 
 
 def main(words: Sequence[str]) -> int:

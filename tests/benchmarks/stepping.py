@@ -1,7 +1,8 @@
 """A process that trains, a step when told: `python -m tests.benchmarks.stepping FORM NETWORK BATCH THREADS`.
 
 A process of its own for each form, so that one's allocator settings and memory are not the other's. Every line on its
-input is one step, answered by a line of JSON: wall and processor seconds, and the most memory so far.
+input is one step, or a quarter of a second of small ones, answered by a line of JSON: wall and processor seconds of one
+step, and the most memory so far.
 """
 
 import json
@@ -22,13 +23,14 @@ from zoo.layers.tower import ConvBlock
 
 FORMS = ("ours", "winograd", "plain")  # the second one is ours, by fewer products (zoo/fast/winograd.py)
 LEARNING_RATE = 0.01
+LEAST_SECONDS = 0.25  # of steps that are timed together: one of a few milliseconds is mostly noise
 
 Step = Callable[[], None]
 
 
 @dataclass(frozen=True)
 class Taken:
-    """Of one step, but peak_bytes: the most memory that the process has had so far."""
+    """Of one step, the mean of those that were timed together. peak_bytes: the most memory of the process so far."""
 
     wall: float
     core: float
@@ -119,11 +121,13 @@ def operations(name: str) -> float:
     return counter.get_total_flops() / 2
 
 
-def timed(step: Step) -> Taken:
-    """Take a step."""
-    wall, core = time.perf_counter(), time.process_time()
-    step()
-    wall, core = time.perf_counter() - wall, time.process_time() - core
+def timed(step: Step, least_seconds: float = LEAST_SECONDS) -> Taken:
+    """Take a step, or as many as fill these seconds."""
+    wall, core, n = time.perf_counter(), time.process_time(), 0
+    while not n or time.perf_counter() - wall < least_seconds:
+        step()
+        n += 1
+    wall, core = (time.perf_counter() - wall) / n, (time.process_time() - core) / n
     return Taken(wall, core, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
