@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from zoo.fast import together, winograd
+from zoo.fast import matrices, together, winograd
 from zoo.fast.windows import Windows
 from zoo.layers.tower import ConvBlock, same_pad
 
@@ -139,7 +139,11 @@ def test_of_equal_frames_the_first_gets_the_gradient() -> None:
 
 
 @pytest.mark.parametrize("m", [2, 3, 5])
-def test_in_float32_gradients_are_as_near_to_float64_as_those_of_the_layers(m: int) -> None:
+@pytest.mark.parametrize("library", ["MKL", "oneDNN"])
+def test_in_float32_gradients_are_as_near_to_float64_as_those_of_the_layers(
+    m: int, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matrices, "_is_quicker", lambda: library == "oneDNN")
     torch.manual_seed(1)
     exact = ConvBlock(64, 64, m, pad=same_pad(m, "theano"), pool=m).double()
     frames = torch.randn(4, 64, m**5, dtype=torch.float64).relu()

@@ -10,7 +10,7 @@ from test_zoo_fused import EXACT, block_of, distance, trained
 from torch import Tensor
 
 import zoo
-from zoo.fast import together, winograd
+from zoo.fast import matrices, together, winograd
 from zoo.layers.tower import ConvBlock, same_pad
 
 
@@ -71,7 +71,11 @@ def test_many_pieces_are_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("m", [2, 3, 4, 5])
-def test_in_float32_it_rounds_at_most_five_times_as_much_as_the_layers(m: int) -> None:
+@pytest.mark.parametrize("library", ["MKL", "oneDNN"])
+def test_in_float32_it_rounds_at_most_five_times_as_much_as_the_layers(
+    m: int, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matrices, "_is_quicker", lambda: library == "oneDNN")
     torch.manual_seed(1)
     exact = ConvBlock(64, 64, m, pad=same_pad(m, "theano"), pool=m).double()
     frames = torch.randn(4, 64, m**5 if m < 4 else m**4, dtype=torch.float64).relu()

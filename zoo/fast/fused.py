@@ -105,14 +105,14 @@ class _PooledBlock(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             into = windows if _is_used_up(memory) else Windows.empty(clips, length, channels, m, memory)
         convolution = products(windows, filters, ctx.fewer)
-        for piece in windows.pieces(width, convolution.share):
+        for piece in windows.pieces(width):
             through = _through(gradient, largest, gain, offset, piece).mul_(gain)
             to_outputs = _to_outputs(
                 through, outputs[:, piece.rows], largest[piece.rows], level, slope, piece
             )
             convolution.back(piece.rows, to_outputs, into)
         to_filters = convolution.to_filters()
-        to_weight = (to_filters * sign).view(m, channels, width).permute(2, 1, 0)
+        to_weight = (to_filters * sign).reshape(m, channels, width).permute(2, 1, 0)
         to_frames = into.inner(ctx.left, ctx.left + length).transpose(1, 2) if into else None
         return to_frames, to_weight, ctx.no_gradient, to_scale * sign, to_shift, None, None, None
 
@@ -131,7 +131,7 @@ def _convolved(
     outputs = filters.new_empty(m, windows.rows, width)
     largest = filters.new_empty(windows.rows, width)
     seen = []
-    for piece in windows.pieces(width, convolution.share):
+    for piece in windows.pieces(width):
         rows = piece.rows
         for j, output in enumerate(convolution.outputs(rows, outputs[:, rows])):
             seen.append((len(output), *torch.batch_norm_update_stats(output, None, None, 0.0)))

@@ -12,18 +12,14 @@ import torch
 from torch import Tensor
 
 from zoo.fast import winograd
+from zoo.fast.matrices import add_product, product
 from zoo.fast.windows import Windows
 
 __all__ = ["Products", "products"]
 
 
 class Products(Protocol):
-    """Of the windows that were given to `products`, by pieces of their rows.
-
-    share: how many times as many operands there are as for one product; see windows.pieces.
-    """
-
-    share: int
+    """Of the windows that were given to `products`, by pieces of their rows."""
 
     def outputs(self, rows: slice, out: Tensor) -> Iterator[Tensor]:
         """Each of the m outputs of these rows, (rows, channels out), when it is in `out`, (m, rows, channels out)."""
@@ -45,41 +41,41 @@ def products(windows: Windows, filters: Tensor, fewer: bool) -> Products:
 
 
 class _Each:
-    """A window of m frames times all taps, for each output."""
-
-    share = 1
+    """A window of m frames times all taps, for each output; on the way back, one of m gradients, for each frame."""
 
     def __init__(self, windows: Windows, filters: Tensor) -> None:
         self.windows, self.filters = windows, filters
-        self.gradient = torch.zeros_like(filters)
-        self.ahead = filters.new_zeros(windows.width - windows.channels)
+        self.gradient = torch.zeros_like(filters.t())
+        taps = filters.view(windows.m, windows.channels, -1)
+        self.turned = taps.flip(0).transpose(1, 2).flatten(0, 1)  # (m * channels out, channels in)
+        self.behind = filters.new_zeros(
+            windows.m - 1, filters.shape[1]
+        )  # the last m - 1 gradients before these rows
 
     def outputs(self, rows: slice, out: Tensor) -> Iterator[Tensor]:
         for j, output in enumerate(out):
-            yield torch.mm(self.windows.shifted(j, rows), self.filters, out=output)
+            yield product(self.windows.shifted(j, rows), self.filters, output)
 
     def back(self, rows: slice, to_outputs: Iterator[Tensor], into: Windows | None) -> None:
-        width, n = self.windows.width, rows.stop - rows.start
-        reached = self.filters.new_zeros(n * width + len(self.ahead))
-        reached[: len(self.ahead)] = self.ahead
+        m, width, n = self.windows.m, self.filters.shape[1], rows.stop - rows.start
+        in_time = self.filters.new_empty(len(self.behind) + n * m, width)
+        in_time[: m - 1] = self.behind
         for j, to_output in enumerate(to_outputs):
-            self.gradient.addmm_(self.windows.shifted(j, rows).t(), to_output)
-            if into is not None:
-                start = j * self.windows.channels
-                there = reached[start : start + n * width].view(n, width)
-                there.addmm_(to_output, self.filters.t())
+            add_product(self.gradient, to_output.t(), self.windows.shifted(j, rows))
+            in_time[m - 1 + j :: m] = to_output
         if into is not None:
-            into.memory[rows.start * width : rows.stop * width] = reached[: n * width]
-            self.ahead = reached[n * width :]
+            flat = in_time.view(-1)
+            for j, to_frame in enumerate(into.each(rows)):
+                seen = flat[j * width : (j + n * m) * width].view(n, m * width)
+                product(seen, self.turned, to_frame)
+            self.behind = in_time[n * m :]
 
     def to_filters(self) -> Tensor:
-        return self.gradient
+        return self.gradient.t()
 
 
 class _Fewer:
     """Sums of frames times sums of taps, of which the outputs are sums."""
-
-    share = 2
 
     def __init__(self, windows: Windows, filters: Tensor, algorithm: winograd.Algorithm) -> None:
         self.windows, self.by = windows, algorithm
@@ -89,7 +85,7 @@ class _Fewer:
         self.ahead = filters.new_zeros(windows.m, windows.channels)
 
     def outputs(self, rows: slice, out: Tensor) -> Iterator[Tensor]:
-        factors = [torch.mm(frames, taps) for frames, taps in zip(self._frames(rows), self.taps, strict=True)]
+        factors = [product(frames, taps) for frames, taps in zip(self._frames(rows), self.taps, strict=True)]
         for row, output in zip(self.by.outputs, out, strict=True):
             yield winograd.combined(row, factors, output)
 
@@ -100,11 +96,11 @@ class _Fewer:
         to_frames = self._seen(reached)
         for p, frames in enumerate(self._frames(rows)):
             to_product = winograd.combined([row[p] for row in self.by.outputs], given)
-            self.to_taps[p].addmm_(frames.t(), to_product)
+            add_product(self.to_taps[p], frames.t(), to_product)
             if into is not None:
-                winograd.spread(self.by.frames[p], torch.mm(to_product, self.taps[p].t()), to_frames)
+                winograd.spread(self.by.frames[p], product(to_product, self.taps[p].t()), to_frames)
         if into is not None:
-            into.lay(rows, reached[:, :-1])
+            into.each(rows).copy_(reached[:, :-1])
             self.ahead = reached[:, -1]
 
     def to_filters(self) -> Tensor:

@@ -25,7 +25,7 @@ from zoo.fast.strided import MOST_SAMPLES, strided_block
 __all__ = ["trained_together"]
 
 # Of a batch: where there are fewer, the many calls of a step take longer than the passes over memory that it saves.
-FEWEST_FRAMES = 2048
+FEWEST_FRAMES = 6000
 MOST_NUMBERS = 2**31 - 1  # of a tensor on a GPU, whose kernels count in 32 bits
 
 

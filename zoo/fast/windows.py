@@ -19,18 +19,16 @@ __all__ = ["Piece", "Windows", "pieces"]
 PIECE_FLOATS = 1 << 18
 
 
-def pieces(rows: int, width: int, share: int = 1) -> Iterator[slice]:
-    """Consecutive rows of `width` floats, alike in number, that stay in the processor's cache beside `share` times
-    the usual operands.
-    """
-    most = _most(width, share)
+def pieces(rows: int, width: int) -> Iterator[slice]:
+    """Consecutive rows of `width` floats, alike in number, that stay in the processor's cache."""
+    most = _most(width)
     step = ceil(rows / ceil(rows / most)) if rows else 1
     for start in range(0, rows, step):
         yield slice(start, min(rows, start + step))
 
 
-def _most(width: int, share: int) -> int:
-    return max(64, PIECE_FLOATS // share // width)
+def _most(width: int) -> int:
+    return max(64, PIECE_FLOATS // width)
 
 
 @dataclass(frozen=True)
@@ -136,13 +134,13 @@ class Windows:
             -1, self.width
         )
 
-    def pieces(self, width: int, share: int = 1) -> Iterator[Piece]:
+    def pieces(self, width: int) -> Iterator[Piece]:
         """All rows; see `pieces`."""
         pools = self.frames // self.m
-        together = min(self.clips, _most(width, share) // (pools + 1))
+        together = min(self.clips, _most(width) // (pools + 1))
         for first in range(0, self.clips, max(1, together)):
             clips = slice(first, min(self.clips, first + max(1, together)))
-            for some in [slice(0, pools)] if together else pieces(pools, width, share):
+            for some in [slice(0, pools)] if together else pieces(pools, width):
                 start = first * (pools + 1) + some.start
                 behind = some.stop == pools
                 n = (clips.stop - clips.start) * (some.stop - some.start + behind)
@@ -152,9 +150,9 @@ class Windows:
         """(m, rows + 1, channels), a copy: each of the m frames of these rows, and of the row after them."""
         return self._by_rows(rows.start, rows.stop + 1).transpose(0, 1).contiguous()
 
-    def lay(self, rows: slice, planes: Tensor) -> None:
-        """The frames of these rows from (m, rows, channels)."""
-        self._by_rows(rows.start, rows.stop).copy_(planes.transpose(0, 1))
+    def each(self, rows: slice) -> Tensor:
+        """(m, rows, channels): each of the m frames of these rows."""
+        return self._by_rows(rows.start, rows.stop).transpose(0, 1)
 
     def _by_rows(self, start: int, stop: int) -> Tensor:
         return self.memory[start * self.width : stop * self.width].view(-1, self.m, self.channels)
