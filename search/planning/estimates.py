@@ -10,9 +10,10 @@ from search.planning.hardware import KINDS, Machines, kind, machines
 from search.planning.job import WEIGHT_BYTES, Job, Work
 from search.settings import BF16, FLOAT32, TF32, WINOGRAD, Cluster
 
-# Forward multiply-adds a second that training gets through, where no trial has been timed yet: one AVX2 core, and one
-# H100 in each precision (samplecnn_m3_n9_s3, batch 23); other GPUs by how fast their memory is.
-ROUGH_CPU, ROUGH_KIND, UNKNOWN_KIND = 7e9, "H100", "A100"
+# Forward multiply-adds a second that training gets through, where no trial has been timed yet: one core between one
+# with AVX2 (8e9) and one with 512-bit instructions (28e9), and one H100 in each precision (samplecnn_m3_n9_s3, batch
+# 23); other GPUs by how fast their memory is.
+ROUGH_CPU, ROUGH_KIND, UNKNOWN_KIND = 14e9, "H100", "A100"
 ROUGH_GPU = {FLOAT32: 3.9e12, WINOGRAD: 3.9e12, TF32: 12e12, BF16: 22e12}  # its trials refuse WINOGRAD
 GPU_STEP_SECONDS = 5e-4  # an update's couple of hundred kernels, however small they are
 OVERHEAD_SECONDS = 1.5  # of a trial: opening the data, scoring, writing its checkpoint

@@ -45,20 +45,22 @@ class _Each:
 
     def __init__(self, windows: Windows, filters: Tensor) -> None:
         self.windows, self.filters = windows, filters
-        self.gradient = torch.zeros_like(filters.t())
-        taps = filters.view(windows.m, windows.channels, -1)
-        self.turned = taps.flip(0).transpose(1, 2).flatten(0, 1)  # (m * channels out, channels in)
+        width, channels_out = filters.shape
+        # Turned over, so that what oneDNN has to copy is the outputs' gradient and not the m times larger windows
+        self.gradient = filters.new_zeros(channels_out, width)
+        taps = filters.view(windows.m, windows.channels, channels_out)
+        self.back_taps = taps.flip(0).transpose(1, 2).flatten(0, 1)  # (m * channels out, channels in)
         self.behind = filters.new_zeros(
-            windows.m - 1, filters.shape[1]
-        )  # the last m - 1 gradients before these rows
+            windows.m - 1, channels_out
+        )  # the gradients before those of the next rows
 
     def outputs(self, rows: slice, out: Tensor) -> Iterator[Tensor]:
         for j, output in enumerate(out):
             yield product(self.windows.shifted(j, rows), self.filters, output)
 
     def back(self, rows: slice, to_outputs: Iterator[Tensor], into: Windows | None) -> None:
-        m, width, n = self.windows.m, self.filters.shape[1], rows.stop - rows.start
-        in_time = self.filters.new_empty(len(self.behind) + n * m, width)
+        m, n, channels_out = self.windows.m, rows.stop - rows.start, self.filters.shape[1]
+        in_time = self.filters.new_empty(m - 1 + n * m, channels_out)
         in_time[: m - 1] = self.behind
         for j, to_output in enumerate(to_outputs):
             add_product(self.gradient, to_output.t(), self.windows.shifted(j, rows))
@@ -66,8 +68,8 @@ class _Each:
         if into is not None:
             flat = in_time.view(-1)
             for j, to_frame in enumerate(into.each(rows)):
-                seen = flat[j * width : (j + n * m) * width].view(n, m * width)
-                product(seen, self.turned, to_frame)
+                seen = flat[j * channels_out : (j + n * m) * channels_out].view(n, m * channels_out)
+                product(seen, self.back_taps, to_frame)
             self.behind = in_time[n * m :]
 
     def to_filters(self) -> Tensor:
