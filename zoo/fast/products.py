@@ -64,7 +64,8 @@ class _Each:
         in_time[: m - 1] = self.behind
         for j, to_output in enumerate(to_outputs):
             add_product(self.gradient, to_output.t(), self.windows.shifted(j, rows))
-            in_time[m - 1 + j :: m] = to_output
+            if into is not None:
+                in_time[m - 1 + j :: m] = to_output
         if into is not None:
             flat = in_time.view(-1)
             for j, to_frame in enumerate(into.each(rows)):
