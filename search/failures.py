@@ -19,7 +19,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 SAYS_FULL = re.compile(r"database or disk is full|No space left on device|Disk quota exceeded")
 # torch's own exception is for its allocator alone; its libraries and the CPU's allocator raise a RuntimeError.
 SAYS_NO_GPU_MEMORY = re.compile(r"CUDA error: out of memory|_STATUS_ALLOC_FAILED")
-SAYS_NO_HOST_MEMORY = re.compile(r"DefaultCPUAllocator: (can't|not enough)|std::bad_alloc")
+# oneDNN says of every operation after the one that got no memory that it can't be created: smaller batches in the same
+# process don't help it.
+SAYS_NO_HOST_MEMORY = re.compile(
+    r"DefaultCPUAllocator: (can't|not enough)|std::bad_alloc|could not create a primitive"
+)
 
 
 STOP_TRIAL, STOP_SEARCH, SHRINK, RETRY, GO_ON = (

@@ -5,6 +5,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from search import files, spaces
+from search.outcome import Outcome
 from search.planning import data
 from search.planning.capacity import Room
 from search.planning.job import Job
@@ -47,7 +48,7 @@ class Watching:
     def epoch(self, assignment: Assignment, row: dict[str, Any]) -> None:
         self.told.append(("epoch", assignment.number, row["epoch"]))
 
-    def ended(self, assignment: Assignment, outcome: str, why: str) -> None:
+    def ended(self, assignment: Assignment, outcome: Outcome, why: str) -> None:
         self.told.append((outcome, assignment.number))
 
 

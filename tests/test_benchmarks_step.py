@@ -43,13 +43,23 @@ def test_ratios_are_medians_of_ratios_within_a_round() -> None:
     ]
 
 
-def test_small_steps_are_timed_several_together() -> None:
-    steps: list[int] = []
-    taken = stepping.timed(lambda: steps.append(sum(range(50_000))), least_seconds=0.05)
-    assert len(steps) > 1
-    assert taken.wall * len(steps) == pytest.approx(0.05, rel=1)
-    stepping.timed(lambda: steps.clear(), least_seconds=0)
-    assert steps == []
+@pytest.mark.parametrize(("least_seconds", "steps_taken"), [(0.0, 1), (0.5, 1), (2.5, 3)])
+def test_small_steps_are_timed_several_together(
+    least_seconds: float, steps_taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = {"wall": 7.0, "core": 3.0}
+    monkeypatch.setattr(stepping.time, "perf_counter", lambda: now["wall"])
+    monkeypatch.setattr(stepping.time, "process_time", lambda: now["core"])
+    steps = []
+
+    def step() -> None:
+        steps.append(1)
+        now["wall"] += 1.0
+        now["core"] += 0.5
+
+    taken = stepping.timed(step, least_seconds)
+    assert len(steps) == steps_taken
+    assert (taken.wall, taken.core) == (1.0, 0.5)
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,11 @@ def test_the_end_of_memory_is_known_behind_what_it_broke() -> None:
     assert failures.memory_kind(broken) is failures.GPU_MEMORY
 
 
+@pytest.mark.parametrize("words", ["std::bad_alloc", "could not create a primitive"])
+def test_what_libraries_say_where_they_get_no_memory_is_known(words: str) -> None:
+    assert failures.memory_kind(RuntimeError(words)) is failures.HOST_MEMORY
+
+
 @pytest.mark.usefixtures("fresh_home")
 def test_a_trial_that_fits_no_memory_fails_by_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = small_memory(monkeypatch, 0, MemoryError("no room for 7 bytes"))

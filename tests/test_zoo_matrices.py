@@ -77,12 +77,14 @@ def test_who_switches_onednn_off_does_without_it(
         ("AVX512", "GenuineIntel", False),
         ("AVX2", "AuthenticAMD", False),
         ("DEFAULT", "GenuineIntel", False),
+        ("AVX512", None, False),
     ],
 )
 def test_onednn_is_taken_where_mkl_leaves_half_of_the_processor_unused(
-    instructions: str, maker: str, quicker: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    instructions: str, maker: str | None, quicker: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "cpuinfo").write_text(f"vendor_id\t: {maker}\n")
+    if maker:
+        (tmp_path / "cpuinfo").write_text(f"vendor_id\t: {maker}\n")
     monkeypatch.setattr(matrices, "CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)
     assert matrices._is_quicker.__wrapped__() is quicker

@@ -44,7 +44,7 @@ def speed(machines: Machines, work: Work) -> Speed:
     """How fast it goes on the machines' kind of device: as its family's networks of its size did, if timed."""
     precision = work.trial.training.precision
     if precision == WINOGRAD and not throughput.rates(machines.device, precision=WINOGRAD):
-        plain = _speed(machines, work, FLOAT32)  # at least as fast, and not twice as fast
+        plain = _speed(machines, work, FLOAT32)  # from nearly as fast to almost twice as fast
         return replace(plain, factor=max(plain.factor, TIMED_ONCE))
     return _speed(machines, work, precision)
 

@@ -4,6 +4,5 @@ PARENT = "mlflow.parentRunId"
 STUDY = "wavezoo.study"  # of the run of a whole search: its name
 SIGNATURE = "wavezoo.signature"  # of a trial's run
 RESULT = "wavezoo.result"  # a digest of the result that the run tells whole
-REPLACED = (
-    "wavezoo.replaced"  # of an earlier training: the signature of the trial that its run no longer stands for
-)
+# Of an earlier training: the signature of the trial that its run no longer stands for
+REPLACED = "wavezoo.replaced"

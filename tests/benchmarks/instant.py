@@ -108,7 +108,7 @@ class Instant:
     def epoch(self, assignment: Assignment, row: dict[str, Any]) -> None:
         """Nothing to do."""
 
-    def ended(self, assignment: Assignment, outcome: str, why: str) -> None:
+    def ended(self, assignment: Assignment, outcome: Outcome, why: str) -> None:
         if outcome is not Outcome.DONE:
             raise RuntimeError(f"an instant trial ended otherwise: {why}")
         self.ends.append((time.perf_counter(), time.process_time()))

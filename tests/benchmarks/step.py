@@ -124,7 +124,7 @@ def rows(name: str, found: dict[str, list["Taken"]], operations: float, bound: f
 
 
 def _seconds(taken: float) -> str:
-    return f"{taken:.2f}" if taken >= 0.1 else f"{taken:.4f}"
+    return f"{taken:#.3g}"
 
 
 def main(words: Sequence[str]) -> int:

@@ -27,8 +27,6 @@ from zoo.fast.windows import Piece, Windows
 
 __all__ = ["pooled_block"]
 
-OUR_HOLDERS = 3  # of frames' memory: the tensor that was saved, the one that it is a view of, and what asks
-
 Result = tuple[Tensor, Tensor, Tensor]
 
 threshold_backward = torch.ops.aten.threshold_backward  # (gradient, values, t) -> gradient where values > t
@@ -78,6 +76,8 @@ class _PooledBlock(torch.autograd.Function):
         for piece in windows.pieces(len(sign)):
             pools = piece.inner(largest[piece.rows])
             torch.addcmul(offset, pools, gain, out=result[piece.clips, piece.pools]).relu_()
+        # Whoever packs what is saved may hold it where torch can't count
+        ctx.is_seen_by_torch = torch._C._autograd._top_saved_tensors_default_hooks(True) is None
         ctx.save_for_backward(windows.memory, outputs, largest, filters, sign, mean, factor, gain, offset)
         ctx.shape, ctx.left, ctx.no_gradient = frames.shape, left, torch.zeros_like(bias)
         own_mean = mean * sign
@@ -103,24 +103,27 @@ class _PooledBlock(torch.autograd.Function):
         level = -gain * to_shift / n - mean * slope
         into = None
         if ctx.needs_input_grad[0]:
-            into = windows if _is_used_up(memory) else Windows.empty(clips, length, channels, m, memory)
+            used_up = ctx.is_seen_by_torch and _is_used_up(memory)
+            into = windows if used_up else Windows.empty(clips, length, channels, m, memory)
         convolution = products(windows, filters, ctx.fewer)
         for piece in windows.pieces(width):
             through = _through(gradient, largest, gain, offset, piece).mul_(gain)
-            to_outputs = _to_outputs(
-                through, outputs[:, piece.rows], largest[piece.rows], level, slope, piece
-            )
-            convolution.back(piece.rows, to_outputs, into)
+            given = outputs[:, piece.rows], largest[piece.rows]
+            convolution.back(piece.rows, list(_to_outputs(through, *given, level, slope, piece)), into)
         to_filters = convolution.to_filters()
         to_weight = (to_filters * sign).reshape(m, channels, width).permute(2, 1, 0)
-        to_frames = into.inner(ctx.left, ctx.left + length).transpose(1, 2) if into else None
+        to_frames = into.inner(ctx.left, ctx.left + length).transpose(1, 2) if into is not None else None
         return to_frames, to_weight, ctx.no_gradient, to_scale * sign, to_shift, None, None, None
 
 
 def _is_used_up(memory: Tensor) -> bool:
-    """Whether frames may be overwritten on the way back: nobody else holds them, and nobody comes this way again."""
+    """Whether frames may be overwritten on the way back: no other tensor holds them, and nobody comes this way again.
+
+    Not seen are those who hold them by the storage alone, or by this graph's own saved tensors.
+    """
     holders = torch._C._storage_Use_Count(memory.untyped_storage()._cdata)
-    return holders <= OUR_HOLDERS and not torch._C._autograd._get_current_graph_task_keep_graph()
+    ours = 2 + memory._is_view()  # what was saved, what asks here, and the tensor of which it is a view
+    return holders <= ours and not torch._C._autograd._get_current_graph_task_keep_graph()
 
 
 def _convolved(

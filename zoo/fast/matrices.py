@@ -40,10 +40,17 @@ def _onednn(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _by_onednn(a: Tensor) -> bool:
-    return a.dtype == torch.float32 and torch._C._get_mkldnn_enabled() and _is_quicker()
+    return a.dtype == torch.float32 and bool(torch.backends.mkldnn.enabled) and _is_quicker()
 
 
 @cache
 def _is_quicker() -> bool:
     wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-    return wide and torch.backends.mkldnn.is_available() and "GenuineIntel" not in CPUINFO.read_text()
+    return wide and torch.backends.mkldnn.is_available() and _is_not_intels()
+
+
+def _is_not_intels() -> bool:
+    try:
+        return "GenuineIntel" not in CPUINFO.read_text()
+    except OSError:  # nobody says whose it is
+        return False

@@ -5,7 +5,7 @@ Two ways: a product for each place, or Winograd's fewer ones (zoo/fast/winograd.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -24,7 +24,7 @@ class Products(Protocol):
     def outputs(self, rows: slice, out: Tensor) -> Iterator[Tensor]:
         """Each of the m outputs of these rows, (rows, channels out), when it is in `out`, (m, rows, channels out)."""
 
-    def back(self, rows: slice, to_outputs: Iterator[Tensor], into: Windows | None) -> None:
+    def back(self, rows: slice, to_outputs: Sequence[Tensor], into: Windows | None) -> None:
         """Take the gradients of the m outputs, and lay what they are to the frames of these rows into `into`.
 
         That may be the very windows, of which these rows are not read again. Rows come in order.
@@ -50,28 +50,30 @@ class _Each:
         self.gradient = filters.new_zeros(channels_out, width)
         taps = filters.view(windows.m, windows.channels, channels_out)
         self.back_taps = taps.flip(0).transpose(1, 2).flatten(0, 1)  # (m * channels out, channels in)
-        self.behind = filters.new_zeros(
-            windows.m - 1, channels_out
-        )  # the gradients before those of the next rows
+        # The outputs' gradients before those of the next rows
+        self.behind = filters.new_zeros(windows.m - 1, channels_out)
 
     def outputs(self, rows: slice, out: Tensor) -> Iterator[Tensor]:
         for j, output in enumerate(out):
             yield product(self.windows.shifted(j, rows), self.filters, output)
 
-    def back(self, rows: slice, to_outputs: Iterator[Tensor], into: Windows | None) -> None:
-        m, n, channels_out = self.windows.m, rows.stop - rows.start, self.filters.shape[1]
-        in_time = self.filters.new_empty(m - 1 + n * m, channels_out)
-        in_time[: m - 1] = self.behind
+    def back(self, rows: slice, to_outputs: Sequence[Tensor], into: Windows | None) -> None:
         for j, to_output in enumerate(to_outputs):
             add_product(self.gradient, to_output.t(), self.windows.shifted(j, rows))
-            if into is not None:
-                in_time[m - 1 + j :: m] = to_output
         if into is not None:
-            flat = in_time.view(-1)
-            for j, to_frame in enumerate(into.each(rows)):
-                seen = flat[j * channels_out : (j + n * m) * channels_out].view(n, m * channels_out)
-                product(seen, self.back_taps, to_frame)
-            self.behind = in_time[n * m :]
+            self._lay(to_outputs, into.each(rows))
+
+    def _lay(self, to_outputs: Sequence[Tensor], to_frames: Tensor) -> None:
+        """In time order, the gradients of the m outputs that saw a frame are a row of a matrix, as its windows are."""
+        m, (n, channels_out) = len(to_outputs), to_outputs[0].shape
+        in_time = self.filters.new_empty(m - 1 + n * m, channels_out)
+        in_time[: m - 1] = self.behind
+        torch.stack(list(to_outputs), 1, out=in_time[m - 1 :].view(n, m, channels_out))
+        flat = in_time.view(-1)
+        for j, to_frame in enumerate(to_frames):
+            seen = flat[j * channels_out : (j + n * m) * channels_out].view(n, m * channels_out)
+            product(seen, self.back_taps, to_frame)
+        self.behind = in_time[n * m :]
 
     def to_filters(self) -> Tensor:
         return self.gradient.t()
@@ -92,13 +94,12 @@ class _Fewer:
         for row, output in zip(self.by.outputs, out, strict=True):
             yield winograd.combined(row, factors, output)
 
-    def back(self, rows: slice, to_outputs: Iterator[Tensor], into: Windows | None) -> None:
-        given = list(to_outputs)
+    def back(self, rows: slice, to_outputs: Sequence[Tensor], into: Windows | None) -> None:
         reached = self.taps.new_zeros(self.windows.m, rows.stop - rows.start + 1, self.windows.channels)
         reached[:, 0] = self.ahead
         to_frames = self._seen(reached)
         for p, frames in enumerate(self._frames(rows)):
-            to_product = winograd.combined([row[p] for row in self.by.outputs], given)
+            to_product = winograd.combined([row[p] for row in self.by.outputs], to_outputs)
             add_product(self.to_taps[p], frames.t(), to_product)
             if into is not None:
                 winograd.spread(self.by.frames[p], product(to_product, self.taps[p].t()), to_frames)
