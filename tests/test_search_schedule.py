@@ -5,7 +5,7 @@ import math
 import pytest
 
 from search.settings import Training
-from search.trials.schedule import WARM_SHARE, Progress, learning_rate
+from search.trials.schedule import WARM_SHARE, Progress, learning_rate, told_rate
 
 PAPER = Training()
 
@@ -85,6 +85,14 @@ def test_the_rate_of_a_cycle_climbs_to_its_top_and_falls_to_nothing() -> None:
     assert rates[top:] == sorted(rates[top:], reverse=True)
     assert rates[0] == pytest.approx(0.1 / (2 * WARM_SHARE * 500))
     assert 0 < rates[-1] < 1e-5
+
+
+def test_an_epoch_tells_the_rate_of_its_stage_or_of_the_last_update_of_a_cycle() -> None:
+    assert told_rate(PAPER, 1, 1000, 100) == 0.002
+    told = [told_rate(CYCLE, 0, 50 * epochs, 50) for epochs in range(1, 11)]
+    assert told == [learning_rate(CYCLE, 0, 50 * epochs - 1, 50) for epochs in range(1, 11)]
+    assert max(told) == told[round(WARM_SHARE * 10) - 1]
+    assert told[-1] < 1e-5
 
 
 def test_a_cycle_is_not_left_before_its_end() -> None:

@@ -66,6 +66,16 @@ def test_the_stream_ends_with_the_schedule_and_the_best_weights_of_the_last_stag
 
 
 @pytest.mark.usefixtures("demo")
+def test_the_epochs_of_a_cycle_tell_how_its_rate_climbs_and_falls() -> None:
+    cycle = replace(SMALL, learning_rates=(0.1,), epochs_per_stage=10, one_cycle=True)
+    rates = [epoch.learning_rate for epoch in a_fit(cycle)]
+    top = rates.index(max(rates))
+    assert 0 < top < 9
+    assert rates == [*sorted(rates[:top]), *sorted(rates[top:], reverse=True)]
+    assert rates[-1] < 0.01 * rates[top]
+
+
+@pytest.mark.usefixtures("demo")
 def test_a_stage_starts_from_the_best_weights_with_a_fresh_optimizer() -> None:
     fit = a_fit(replace(SMALL, patience=0, epochs_per_stage=9))
     epoch = next(epoch for epoch in fit if fit.progress.starts_stage)

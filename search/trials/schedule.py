@@ -74,3 +74,10 @@ def learning_rate(training: Training, stage: int, updates: int, updates_per_epoc
     if done < WARM_SHARE:
         return rate * done / WARM_SHARE
     return rate * (1 + math.cos(math.pi * (done - WARM_SHARE) / (1 - WARM_SHARE))) / 2
+
+
+def told_rate(training: Training, stage: int, updates: int, updates_per_epoch: int) -> float:
+    """What an epoch tells after so many updates of the stage: the stage's rate, or in a cycle the last update's."""
+    if not training.one_cycle:
+        return training.learning_rates[stage]
+    return learning_rate(training, stage, updates - 1, updates_per_epoch)

@@ -23,7 +23,7 @@ from search.trials.evaluation import evaluate
 from search.trials.feed import Feed
 from search.trials.optimizer import Optimizer, make
 from search.trials.precision import check, computing, full
-from search.trials.schedule import Progress, learning_rate
+from search.trials.schedule import Progress, learning_rate, told_rate
 from search.trials.team import ALONE, Team
 
 # The front ends of the mel networks are standardised with the mean and deviation of this many segments: the paper
@@ -160,7 +160,9 @@ class Fit:
         return Epoch(
             epoch=self.progress.epoch,
             stage=before.stage,
-            learning_rate=self.training.learning_rates[before.stage],
+            learning_rate=told_rate(
+                self.training, before.stage, before.updates + current.batches, self._updates_per_epoch
+            ),
             train_loss=train_loss,
             valid_loss=evaluation.loss,
             valid_roc_auc=scores.roc_auc,
@@ -170,6 +172,10 @@ class Fit:
             seconds=self._seconds(current),
             micro_batch_size=self.micro_batch_size,
         )
+
+    @property
+    def _updates_per_epoch(self) -> int:
+        return self.train.split.n_batches(self.training.batch_size, self.segments)
 
     def _seconds(self, current: Pass) -> float:
         """What the pass has taken so far."""
@@ -213,7 +219,7 @@ class Fit:
             current.batches,
             self.team,
         )
-        per_epoch = self.train.split.n_batches(how.batch_size, self.segments)
+        per_epoch = self._updates_per_epoch
         with closing(batches):
             for wave, tags in batches:
                 updates = self.progress.updates + current.batches
