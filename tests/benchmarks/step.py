@@ -4,7 +4,7 @@
 
 Words (key=value):
     networks=A,B   by name (default: one of every kind)
-    batch=6        segments of a step; the paper's is 23, which takes up to 3 GB for each of the three processes
+    batch=6        segments of a step; the paper's is 23, which takes up to 3 GB for each of the four processes
     rounds=5       of which the medians are taken, after one to get warm; all forms take a step in turn, or a quarter
                    of a second of small ones
     threads=1      of each form

@@ -21,7 +21,8 @@ import zoo
 from zoo.fast import matrices, winograd
 from zoo.layers.tower import ConvBlock
 
-FORMS = ("ours", "winograd", "plain")  # the second one is ours, by fewer products (zoo/fast/winograd.py)
+# Ours, ours by fewer products (zoo/fast/winograd.py), torch's layers in the process of a worker, and in a default one
+FORMS = ("ours", "winograd", "layers", "plain")
 LEARNING_RATE = 0.01
 LEAST_SECONDS = 0.25  # of steps that are timed together: one of a few milliseconds is mostly noise
 
@@ -54,7 +55,7 @@ def network_of(form: str, name: str) -> nn.Module:
     """In training, on torch's default device."""
     torch.manual_seed(0)
     network = zoo.create(name).train()
-    return in_plain_layers(network) if form == "plain" else network
+    return in_plain_layers(network) if form in ("layers", "plain") else network
 
 
 def step_of(form: str, name: str, batch: int, threads: int) -> Step:
