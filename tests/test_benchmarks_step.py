@@ -13,8 +13,9 @@ SMALL = "samplecnn_m3_n3_s729"
 
 
 @pytest.mark.parametrize("name", ["samplecnn_m3_n3_s9", "samplecnn_m2_n4_s8"])
-def test_the_plain_form_is_the_same_function_in_layers_of_torch(name: str) -> None:
-    ours, plain = (stepping.network_of(form, name) for form in ("ours", "plain"))
+@pytest.mark.parametrize("form", ["layers", "plain"])
+def test_the_plain_form_is_the_same_function_in_layers_of_torch(form: str, name: str) -> None:
+    ours, plain = stepping.network_of("ours", name), stepping.network_of(form, name)
     assert not any(isinstance(layer, ConvBlock) for layer in plain.modules())
     assert any(isinstance(layer, nn.MaxPool1d) for layer in plain.modules())
     waves = torch.rand(4, ours.input_samples) * 2 - 1
@@ -92,5 +93,6 @@ def test_the_whole_benchmark_says_a_line_for_each_form() -> None:
     step.benchmark(step.Settings((SMALL,), batch=2, rounds=1), said.append)
     text = "\n".join(said)
     assert f"| {SMALL} | ours |" in text
+    assert f"| {SMALL} | layers |" in text
     assert f"| {SMALL} | plain |" in text
     assert "load after" in text

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo.fast import matrices
+from zoo.fast import matrices, together, winograd
+from zoo.layers.tower import ConvBlock
 
 
 @pytest.fixture(params=["MKL", "oneDNN"])
@@ -54,6 +55,19 @@ def test_products_are_what_they_are_in_float64(
     matrices.add_product(total, a, b)
     assert torch.allclose(total.double(), wanted + 1, atol=1e-5)
     assert asked == [torch.float32] * (3 if library == "oneDNN" else 0)
+
+
+@pytest.mark.parametrize(("fewer", "products"), [(False, 3), (True, 5)])
+def test_a_block_has_all_its_products_from_the_library_that_is_quicker(
+    fewer: bool, products: int, library: str, asked: list[torch.dtype], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(together, "FEWEST_FRAMES", 1)
+    block = ConvBlock(4, 5, 3, pad=(1, 1), pool=3).train()
+    with winograd.wanted(fewer):
+        output = block(torch.randn(2, 4, 27, requires_grad=True))
+    output.sum().backward()
+    # Forwards, of the filters and of the frames
+    assert len(asked) == (3 * products if library == "oneDNN" else 0)
 
 
 def test_float64_is_not_rounded_to_float32(library: str, asked: list[torch.dtype]) -> None:
