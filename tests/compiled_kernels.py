@@ -9,7 +9,7 @@ from triton.compiler import ASTSource
 
 from zoo.fast import kernels, sample_kernels
 
-NUMBERS = ("rows", "pools", "frames", "first", "channels", "programs", "size", "n", "samples")
+NUMBERS = ("rows", "pools", "frames", "first", "channels", "columns", "programs", "size", "n", "samples")
 PLAIN = ("epsilon", "momentum")
 OF_THEIR_KIND = (
     "y",
@@ -29,12 +29,29 @@ SAMPLES: dict[str, list[dict[str, int]]] = {
         for length, sums, rows in ((2, 4, 8), (3, 4, 8), (5, 8, 4), (8, 16, 2))
     ],
 }
+OF_ONE_AND_OF_SEVERAL = (False, True)
 POOLS: dict[str, list[dict[str, int]]] = {
-    "pool": [{"STEPS": 8, "M": m, "ROWS": 16, "COLUMNS": 128} for m in (1, 2, 3, 5)],
-    "spread": [{"M": m, "ROWS": 8, "COLUMNS": 128} for m in (1, 2, 3, 5)],
+    "pool": [
+        {"SEVERAL": several, "STEPS": 8, "M": m, "ROWS": 16, "COLUMNS": 128}
+        for several in OF_ONE_AND_OF_SEVERAL
+        for m in (1, 2, 3, 5)
+    ],
+    "spread": [
+        {"SEVERAL": several, "M": m, "ROWS": 8, "COLUMNS": 128}
+        for several in OF_ONE_AND_OF_SEVERAL
+        for m in (1, 2, 3, 5)
+    ],
     "finish_statistics": [{"M": 3, "TURNS": 4, "PARTS": 256, "COLUMNS": 16}],
-    "activate": [{"SIGNED": signed, "ROWS": 16, "COLUMNS": 128} for signed in (False, True)],
-    "sums": [{"STEPS": 8, "SIGNED": signed, "ROWS": 16, "COLUMNS": 128} for signed in (False, True)],
+    "activate": [
+        {"SEVERAL": several, "SIGNED": signed, "ROWS": 16, "COLUMNS": 128}
+        for several in OF_ONE_AND_OF_SEVERAL
+        for signed in (False, True)
+    ],
+    "sums": [
+        {"SEVERAL": several, "STEPS": 8, "SIGNED": signed, "ROWS": 16, "COLUMNS": 128}
+        for several in OF_ONE_AND_OF_SEVERAL
+        for signed in (False, True)
+    ],
     "finish_slopes": [{"TURNS": 4, "PARTS": 256, "COLUMNS": 16}],
 }
 

@@ -21,12 +21,12 @@ def test_trainings_an_hour_are_of_all_replicates_and_ratios_medians_within_a_rou
     assert [line.split(" | ")[-2:] for line in many.rows(SMALL, 2, found, on_gpu)] == [["1", "1.00 |"]] * 2
 
 
-@pytest.mark.parametrize("form", crowd.FORMS)
+@pytest.mark.parametrize("form", crowd.FORMS | crowd.ON_A_GPU)
 def test_a_step_of_every_form_moves_every_replicate(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     real = crowd._prepared
     monkeypatch.setattr(crowd, "_prepared", lambda *given: made.append(real(*given)) or made[0])
-    step = crowd.FORMS[form](SMALL, 2, 2, "cpu")
+    step = (crowd.FORMS | crowd.ON_A_GPU)[form](SMALL, 2, 2, "cpu")
     networks, _ = made[0]
     before = [network.head.weight.detach().clone() for network in networks]
     taken = step()

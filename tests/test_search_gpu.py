@@ -8,6 +8,7 @@ import torch
 import zoo
 from search.settings import Training
 from search.trials import worker
+from search.trials.cuda_graphs import Stepper
 from search.trials.feed import open_feed
 from search.trials.replicates import fit_together
 from search.trials.training import Epoch, Fit
@@ -65,13 +66,27 @@ def test_a_captured_training_goes_on_from_its_state() -> None:
 
 
 @pytest.mark.usefixtures("demo")
-def test_trainings_as_one_on_a_gpu_are_the_trainings_of_each_alone() -> None:
+@pytest.mark.parametrize(
+    ("network", "layer_by_layer"), [("samplecnn_m3_n4_s243", True), ("samplecnn_m3_n6_s3", False)]
+)
+def test_trainings_as_one_on_a_gpu_are_the_trainings_of_each_alone(
+    network: str, layer_by_layer: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     others = [replace(SMALL, learning_rates=(rate, rate / 5)) for rate in (0.01, 0.005, 0.002)]
-    wanted = [losses(list(a_fit(each))) for each in others]
+    wanted = [losses(list(a_fit(each, network))) for each in others]
     found: list[list[Epoch]] = [[] for _ in others]
-    for i, epoch in fit_together([a_fit(each) for each in others]):
+    seen, step = set[tuple[bool, bool]](), Stepper.step
+
+    def told(stepper: Stepper, *given: object) -> object:
+        losses_of_all = step(stepper, *given)
+        seen.add((stepper.at_once is not None, stepper.graph is not None))
+        return losses_of_all
+
+    monkeypatch.setattr(Stepper, "step", told)
+    for i, epoch in fit_together([a_fit(each, network) for each in others]):
         assert isinstance(epoch, Epoch)
         found[i].append(epoch)
+    assert seen == {(layer_by_layer, True)}
     for one, other in zip(found, wanted, strict=True):
         assert losses(one) == pytest.approx(other, rel=LOSS)
 

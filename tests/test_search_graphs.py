@@ -84,3 +84,28 @@ def test_the_end_of_memory_in_a_capture_is_told(chained: bool, monkeypatch: pyte
         taken(stepping)
     assert stepping[0].captures
     assert stepping[-1] == ["undrawn"]
+
+
+def test_all_at_once_takes_the_place_of_each_way_to_the_gradients() -> None:
+    """Where no graph can be had, too."""
+    stepper, optimizers, networks, called = two_trainings()
+    stepper.captures = False
+    given: list[tuple[torch.Size, torch.Size]] = []
+
+    def at_once(waves: Tensor, tags: Tensor) -> Tensor:
+        given.append((waves.shape, tags.shape))
+        for k, network in enumerate(networks):
+            for it in network.parameters():
+                it.grad = torch.full_like(it, k + 1.0)
+        return torch.tensor([0.3, 0.4])
+
+    stepper.at_once = at_once
+    before = [network.weight.detach().clone() for network in networks]
+    losses = stepper.step(optimizers, [0.1, 0.2], [WAVES, WAVES], [TAGS, TAGS])
+    assert [float(loss) for loss in losses] == pytest.approx([0.3, 0.4])
+    assert given == [((2, 3, 4), (2, 3, 2))]
+    assert called == ["draw"]
+    moved = [
+        float((old - network.weight.detach()).mean()) for network, old in zip(networks, before, strict=True)
+    ]
+    assert moved == pytest.approx([0.1 * 1.9, 0.2 * 2 * 1.9])  # Nesterov's first step is 1 + momentum long

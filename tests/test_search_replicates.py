@@ -9,12 +9,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from kernels_without_gpu import pass_for_a_gpu
 
 import zoo
 from search.errors import SearchError
 from search.failures import Diverged
 from search.settings import Training
 from search.trials import training
+from search.trials.cuda_graphs import Stepper
 from search.trials.feed import Feed, open_feed
 from search.trials.replicates import fit_together
 from search.trials.team import Team
@@ -249,3 +251,63 @@ def test_each_counts_its_share_of_the_seconds(monkeypatch: pytest.MonkeyPatch) -
     # Begun at 0, 1, 2 and 3, ended at 4, 5, 6 and 7.
     assert [next(ends)[1].seconds for _ in fits] == [1.0] * 4
     assert [fit.share for fit in fits] == [1.0] * 4
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Of every step of several trainings: whether all went through layer by layer."""
+    found, step = list[bool](), Stepper.step
+
+    def told(stepper: Stepper, *given: object) -> object:
+        found.append(stepper.at_once is not None)
+        return step(stepper, *given)
+
+    monkeypatch.setattr(Stepper, "step", told)
+    return found
+
+
+def in_single(*fits: Fit) -> list[Fit]:
+    for fit in fits:
+        fit.network.float()
+    return list(fits)
+
+
+def test_trainings_that_go_through_layer_by_layer_are_the_trainings_of_each_alone(
+    at_once: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("triton", reason="Triton is not part of this torch")
+
+    def fits() -> list[Fit]:
+        brief = replace(SMALL, learning_rates=(0.05, 0.01), epochs_per_stage=1)
+        other = replace(brief, optimizer="adam", learning_rates=(0.001,), weight_decay=0.01)
+        name = "samplecnn_m2_n3_s16"
+        return in_single(a_fit(1, brief, name), a_fit(2, other, name, dropout=0.1))
+
+    alone, together = fits(), fits()
+    wanted = [list(fit) for fit in alone]
+    assert not any(at_once)
+    at_once.clear()
+    pass_for_a_gpu(monkeypatch)
+    found: list[list[Epoch]] = [[], []]
+    for i, epoch in fit_together(together):
+        assert isinstance(epoch, Epoch)
+        found[i].append(epoch)
+    # Two steps of both, and two of the one that has another stage.
+    assert at_once == [True] * 2 + [False] * 2
+    assert [len(epochs) for epochs in found] == [2, 1]
+    for one, other in zip(chain(*wanted), chain(*found), strict=True):
+        assert other.train_loss == pytest.approx(one.train_loss, rel=1e-4)
+        assert other.valid_loss == pytest.approx(one.valid_loss, rel=1e-3)
+    for fit, same in zip(alone, together, strict=True):
+        assert fit.state()[1]["updates"] == same.state()[1]["updates"]
+        counts = [each.network.top.norm.num_batches_tracked.item() for each in (fit, same)]
+        assert counts[0] == counts[1] > 0
+
+
+def test_trainings_of_other_precisions_do_not_go_through_as_one(
+    at_once: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pass_for_a_gpu(monkeypatch)
+    name = "samplecnn_m2_n3_s16"
+    next(fit_together(in_single(a_fit(1, network=name), a_fit(2, replace(SMALL, precision="bf16"), name))))
+    assert at_once == [False] * 2

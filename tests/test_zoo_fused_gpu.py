@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from kernels_without_gpu import distances, pass_for_a_gpu
 from torch import Tensor, nn
 
 import zoo
@@ -31,11 +32,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA de
 @pytest.fixture
 def on_processor(monkeypatch: pytest.MonkeyPatch) -> torch.device:
     """A processor that passes for a GPU."""
-    if torch.cuda.is_available():
-        pytest.skip("the kernels are compiled for the GPU here; see the tests of the same name on it")
-    monkeypatch.setattr(together, "_on_processor", together._on_gpu)
-    monkeypatch.setattr(together, "_has_kernels", lambda: True)
-    return torch.device("cpu")
+    return pass_for_a_gpu(monkeypatch)
 
 
 @pytest.fixture
@@ -83,12 +80,6 @@ def one_by_one(block: ConvBlock, frames: Tensor, with_gradient: bool) -> dict[st
     block = deepcopy(block).double()
     block.conv.register_forward_hook(lambda *given: None)
     return trained(block, frames.double(), with_gradient)
-
-
-def distances(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, float]:
-    """Relative to the length of what is wanted, where that is not next to nothing."""
-    lengths = {name: it.double().norm().clamp_min(1e-3) for name, it in wanted.items()}
-    return {name: float((found[name].double() - it).norm() / lengths[name]) for name, it in wanted.items()}
 
 
 POOLED = [
@@ -189,7 +180,7 @@ def test_every_kernel_compiles_for_a_gpu_that_need_not_be_here(capability: str, 
     )
     assert done.returncode == 0, done.stderr[-3000:]
     sizes = [line.split() for line in done.stdout.splitlines()]
-    assert {name for name, _ in sizes} == set(kernels.__all__) - {"normed", "at_least_zero"} | set(
+    assert {name for name, _ in sizes} == set(kernels.__all__) - {"normed", "at_least_zero", "beside"} | set(
         sample_kernels.__all__
     )
     assert all(int(size) > 1000 for _, size in sizes)

@@ -15,7 +15,7 @@ from torch import Tensor
 from search.failures import memory_kind
 from search.trials.optimizer import Optimizer
 
-Gradients = Callable[[Tensor, Tensor], Tensor]  # see Stepper
+Gradients = Callable[[Tensor, Tensor], Tensor]  # see Stepper: of one training, and of all
 
 WARM_UPS = 3  # libraries choose their ways and take their memory in the first steps, which can't be captured
 
@@ -30,6 +30,8 @@ class Stepper:
               the processor.
     draw:     called before each step, for random numbers that no graph can draw.
     undrawn:  gives a context in which what is drawn does not count.
+    at_once:  takes the place of all lanes where there is such a way: the gradients of (K, batch, samples) and
+              (K, batch, n_tags). Returns all mean losses, (K,).
     """
 
     def __init__(
@@ -39,9 +41,10 @@ class Stepper:
         captures: bool,
         draw: Callable[[], None] = lambda: None,
         undrawn: Callable[[], AbstractContextManager[None]] = nullcontext,
+        at_once: Gradients | None = None,
     ) -> None:
         self.lanes, self.buffers, self.captures = list(lanes), buffers, captures
-        self.draw, self.undrawn = draw, undrawn
+        self.draw, self.undrawn, self.at_once = draw, undrawn, at_once
         self.graph: GraphedStep | None = None
 
     def step(
@@ -59,6 +62,11 @@ class Stepper:
         self.draw()
         if graph is not None:
             return graph(waves, tags, rates)
+        if self.at_once is not None:
+            losses = list(self.at_once(torch.stack(list(waves)), torch.stack(list(tags))))
+            for optimizer, rate in zip(optimizers, rates, strict=True):
+                optimizer.step(rate)
+            return losses
         losses = []
         for gradients, optimizer, rate, wave, wanted in zip(
             self.lanes, optimizers, rates, waves, tags, strict=True
@@ -74,7 +82,9 @@ class Stepper:
             self.graph = None  # its memory goes before that of the next one comes
             try:
                 with self.undrawn():
-                    self.graph = GraphedStep(self.lanes, optimizers, list(self.buffers()), waves, tags)
+                    self.graph = GraphedStep(
+                        self.lanes, optimizers, list(self.buffers()), waves, tags, self.at_once
+                    )
             except RuntimeError as error:
                 if memory_kind(error):
                     raise
@@ -97,9 +107,13 @@ class GraphedStep:
         buffers: Sequence[Tensor],
         waves: Sequence[Tensor],
         tags: Sequence[Tensor],
+        at_once: Gradients | None = None,
     ) -> None:
-        self.lanes, self.optimizers = list(lanes), list(optimizers)
-        self._waves, self._tags = [it.clone() for it in waves], [it.clone() for it in tags]
+        self.lanes, self.optimizers, self.at_once = list(lanes), list(optimizers), at_once
+        # What each batch is copied into, in one run of memory where all at once is read from it.
+        self._inputs = [torch.stack(list(some)) for some in (waves, tags)] if at_once else []
+        views = [list(it) for it in self._inputs] or [[it.clone() for it in some] for some in (waves, tags)]
+        self._waves, self._tags = views
         self._device = device = waves[0].device
         # Nothing moves at a rate of zero, so warming up leaves the weights alone.
         self._rates = [torch.zeros((), device=device) for _ in self.optimizers]
@@ -152,17 +166,20 @@ class GraphedStep:
     ) -> list[Tensor]:
         torch._foreach_copy_(self._waves, list(waves))
         torch._foreach_copy_(self._tags, list(tags))
-        for optimizer, rate, number, now in zip(
-            self.optimizers, self._rates, self._numbers, rates, strict=True
-        ):
+        for optimizer in self.optimizers:
             optimizer.steps += 1
-            rate.fill_(now)
-            number.fill_(optimizer.steps)
+        _fill(self._rates, list(rates))
+        _fill(self._numbers, [optimizer.steps for optimizer in self.optimizers])
         self._graph.replay()
         return self._losses
 
     def _all(self) -> list[Tensor]:
         """Every training's step, beside each other."""
+        if self.at_once is not None:
+            losses = list(self.at_once(*self._inputs))
+            for optimizer, rate, number in zip(self.optimizers, self._rates, self._numbers, strict=True):
+                optimizer.move(rate, number)
+            return losses
         here, losses = torch.cuda.current_stream(self._device), []
         for k, stream in enumerate(self._streams):
             stream.wait_stream(here)
@@ -175,6 +192,15 @@ class GraphedStep:
 
     def _remembered(self) -> list[Tensor]:
         return [it for each in self.optimizers for values in each.slots.values() for it in values]
+
+
+def _fill(numbers: list[Tensor], values: list[float]) -> None:
+    """Each of one kind, (), with its value, in at most two launches for however many there are."""
+    if len(numbers) == 1:
+        numbers[0].fill_(values[0])
+        return
+    torch._foreach_zero_(numbers)
+    torch._foreach_add_(numbers, values)
 
 
 @cache

@@ -1,7 +1,8 @@
 """Several trainings in one process, step by step together: other seeds, learning rates, dropouts, or other networks.
 
 Each keeps all that is its own: its order of the data, its optimizer, its stages, its random numbers. On a GPU their
-steps are one graph, in which each has a stream of its own, so that small networks fill what one leaves idle.
+steps are one graph. In it m^n networks of one kind go through layer by layer, all at once (zoo/fast/stacked.py);
+others have a stream each, so that small ones fill what one leaves idle.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,13 +10,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from search.errors import SearchError
 from search.failures import Diverged
+from search.settings import Training
 from search.trials.cuda_graphs import Gradients, Stepper
+from search.trials.precision import computing, full
 from search.trials.team import ALONE
 from search.trials.training import Batch, Dialogue, Epoch, Fit
 from zoo.fast.noise import Chance, DrawnAhead
+from zoo.fast.stacked import Stacked, can_be_stacked
 
 
 def fit_together(
@@ -34,7 +39,8 @@ def fit_together(
     going = list(range(len(fits)))
     while going := _going_on(fits, going, wanted):
         some, own = [fits[i] for i in going], [chances[i] for i in going]
-        with stepper_of([fit.network for fit in some], [fit.gradients for fit in some], own) as stepper:
+        networks, lanes = [fit.network for fit in some], [fit.gradients for fit in some]
+        with stepper_of(networks, lanes, own, _alike(some)) as stepper:
             same = going
             while same == going:
                 said = _one_epoch(some, own, stepper)
@@ -52,16 +58,43 @@ def _going_on(fits: Sequence[Fit], some: Sequence[int], wanted: Callable[[int], 
 
 @contextmanager
 def stepper_of(
-    networks: Sequence[nn.Module], lanes: Sequence[Gradients], chances: Sequence[Chance]
+    networks: Sequence[nn.Module],
+    lanes: Sequence[Gradients],
+    chances: Sequence[Chance],
+    alike: Training | None,
 ) -> Iterator[Stepper]:
-    """What takes a step of each network at once, by its own way to its gradients; see Stepper."""
+    """What takes a step of each network at once; see Stepper.
+
+    lanes: the way of each network to its gradients.
+    alike: a training of which all have the size of a batch and the precision, so that all may go through as one.
+    """
     noise = DrawnAhead(networks, chances)
     on_gpu = chances[0].device.type == "cuda"
     buffers = [it for network in networks for it in network.buffers()]
+    stacked = alike is not None and can_be_stacked(networks, alike.batch_size)
+    at_once = _at_once(Stacked(networks, noise), alike.precision) if alike and stacked else None
     try:
-        yield Stepper(lanes, lambda: buffers, on_gpu, noise.draw, noise.undrawn)
+        yield Stepper(lanes, lambda: buffers, on_gpu, noise.draw, noise.undrawn, at_once)
     finally:
         noise.close()
+
+
+def _at_once(stacked: Stacked, precision: str) -> Gradients:
+    def gradients(waves: Tensor, tags: Tensor) -> Tensor:
+        with computing(precision, waves.device) as forwards:
+            with forwards:
+                logits = stacked.logits(waves)
+            losses = binary_cross_entropy_with_logits(full(logits), tags, reduction="none").mean((1, 2))
+            stacked.backward(losses.sum())
+        return losses.detach()
+
+    return gradients
+
+
+def _alike(fits: Sequence[Fit]) -> Training | None:
+    """A training of one of them, if all have the precision and the size of a batch of it."""
+    trainings = [fit.training for fit in fits]
+    return trainings[0] if len({(it.precision, it.batch_size) for it in trainings}) == 1 else None
 
 
 def _check(fits: Sequence[Fit]) -> None:

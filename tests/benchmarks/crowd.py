@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from search.settings import FLOAT32
+from search.settings import FLOAT32, Training
 from search.trials import worker
 from search.trials.cuda_graphs import Stepper
 from search.trials.optimizer import Optimizer, make
@@ -54,13 +54,22 @@ def one_by_one(name: str, count: int, batch: int, device: str, precision: str = 
 
 
 def as_one(name: str, count: int, batch: int, device: str, precision: str = FLOAT32) -> Step:
-    """All replicates together, on a GPU in one graph."""
+    """All replicates together, as a search trains them: on a GPU in one graph, layer by layer if they are m^n."""
+    return _together(name, count, batch, device, precision, Training(batch_size=batch, precision=precision))
+
+
+def beside(name: str, count: int, batch: int, device: str, precision: str = FLOAT32) -> Step:
+    """All replicates together, on a GPU in one graph with a stream for each."""
+    return _together(name, count, batch, device, precision, None)
+
+
+def _together(name: str, count: int, batch: int, device: str, precision: str, alike: Training | None) -> Step:
     networks, optimizers = _prepared(name, count, device)
     waves, tags = _batches(networks, batch, device)
     lanes = [gradients_of(network, precision) for network in networks]
     held = ExitStack()
     stepper = held.enter_context(
-        stepper_of(networks, lanes, [Chance(torch.device(device)) for _ in networks])
+        stepper_of(networks, lanes, [Chance(torch.device(device)) for _ in networks], alike)
     )
 
     def step(
@@ -72,6 +81,7 @@ def as_one(name: str, count: int, batch: int, device: str, precision: str = FLOA
 
 
 FORMS = {"one by one": one_by_one, "as one": as_one}
+ON_A_GPU = {"beside": beside}  # on a processor it is the same as one
 
 
 def _prepared(name: str, count: int, device: str) -> tuple[list[nn.Module], list[Optimizer]]:

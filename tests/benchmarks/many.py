@@ -1,4 +1,4 @@
-"""How many trainings an hour: K replicates of a network as one, beside the same K one after the other, in one run.
+"""How many trainings an hour: K replicates of a network as one, and the same K one after the other, in one run.
 
     python -m tests.benchmarks.many
 
@@ -13,6 +13,7 @@ Words (key=value):
     precision=float32  or winograd or bf16 on cpu, tf32 or bf16 on cuda
     processes=no       yes: measure those on a processor, too
 
+Forms: one by one; as one, as a search trains them; on a GPU "beside", too, one graph with a stream for each.
 Prints Markdown. Ratios are medians of the ratios within a round: of processor seconds on a processor, where others may
 be at work, and of seconds on a GPU.
 """
@@ -96,11 +97,13 @@ def benchmark(wanted: Settings, say: Say = print) -> None:
 
 def measured(name: str, count: int, wanted: Settings) -> dict[str, list["Taken"]]:
     """A step of all replicates in each form, in turn; the first form is one by one."""
-    from .crowd import FORMS
+    from .crowd import FORMS, ON_A_GPU
 
+    forms = FORMS | (ON_A_GPU if wanted.device == "cuda" else {})
     with ExitStack() as open_ones:
         steps = {
-            form: FORMS[form](name, count, wanted.batch, wanted.device, wanted.precision) for form in FORMS
+            form: make(name, count, wanted.batch, wanted.device, wanted.precision)
+            for form, make in forms.items()
         }
         if wanted.processes:
             steps["processes"] = open_ones.enter_context(_processes(name, count, wanted))

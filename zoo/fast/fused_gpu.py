@@ -5,6 +5,8 @@ zoo/fast/strided.py. Frames lie in time order with all channels beside each othe
 autocast; statistics, weights and their gradients are float32 or wider. cuDNN and cuBLAS take the convolutions (see
 convolving.py), and kernels.py what lies between them: of the outputs of a convolution, the widest of all tensors, one
 reading forwards and one reading and writing backwards.
+
+A block may be that of several networks at once: of each its own weights and its own part of the batch (stacked.py).
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ class Norm(NamedTuple):
 def filtered_block(frames: Tensor, weight: Tensor, norm: Norm, left: int, pool: int) -> Tensor:
     """Convolution, batch norm by the batch's own statistics, ReLU and pooling; the running statistics move on.
 
-    frames: (batch, channels in, frames). weight: (channels out, channels in, length).
+    frames: (batch, channels in, frames). weight: (channels out, channels in, length). Of several networks (lanes, ...),
+            whose clips come one network's after another's, as many of each; a norm's tensors are (lanes * channels,).
     left:   zeros before the frames, of length - 1 in all, for a filter at every frame. -1: filters lie side by side.
     pool:   frames of a pool, which divide those of the convolution; 1 pools nothing.
     returns: (batch, channels out, pools), in memory frame by frame; bfloat16 under autocast.
@@ -68,9 +71,13 @@ class _Filtered(torch.autograd.Function):
         y = work.outputs()
         z, known = _pooled(y, work, pool, norm._replace(scale=scale, shift=shift, bias=bias))
         result = y.new_empty(len(y), work.length // pool, y.shape[2])
-        rows, channels = len(y) * result.shape[1], result.shape[2]
-        kernels.activate[_tiles(rows, channels, ROWS)](
-            z, scale, known, result, rows, channels, SIGNED=pool == 1, ROWS=ROWS, COLUMNS=COLUMNS
+        lanes, rows, channels = _lanes_of(result, scale)
+        kernels.activate[_tiles(rows, len(scale), ROWS)](
+            *(z, scale, known, result, rows, channels, len(scale)),
+            SEVERAL=lanes > 1,
+            SIGNED=pool == 1,
+            ROWS=ROWS,
+            COLUMNS=COLUMNS,
         )
         ctx.save_for_backward(y, z, scale, known)
         ctx.work, ctx.pool = work, pool
@@ -83,33 +90,50 @@ class _Filtered(torch.autograd.Function):
         work, pool = ctx.work, ctx.pool
         gradient = gradient.transpose(1, 2).contiguous()
         found = _slopes(gradient, z, scale, known, pool)
-        clips, pools, channels = gradient.shape
         to_outputs = work.room_for_gradients(y)
-        shape = (clips * pools, pools, y.shape[1], work.first, channels)
-        kernels.spread[_tiles(clips * pools, channels, LOW)](
-            gradient, y, scale, known, found, to_outputs, *shape, M=pool, ROWS=LOW, COLUMNS=COLUMNS
+        lanes, rows, channels = _lanes_of(gradient, scale)
+        kernels.spread[_tiles(rows, len(scale), LOW)](
+            *(gradient, y, scale, known, found, to_outputs),
+            *(rows, gradient.shape[1], y.shape[1], work.first, channels, len(scale)),
+            SEVERAL=lanes > 1,
+            M=pool,
+            ROWS=LOW,
+            COLUMNS=COLUMNS,
         )
         to_frames, to_weight = work.gradients(to_outputs, ctx.needs_input_grad[0])
+        to_weight = to_weight.to(scale.dtype, memory_format=torch.contiguous_format)
         nothing = torch.zeros_like(scale)  # what the bias moves
-        return to_frames, to_weight.to(scale.dtype), found[1], found[0], nothing, None, None, None
+        return to_frames, to_weight, found[1], found[0], nothing, None, None, None
+
+
+def _lanes_of(frames: Tensor, scale: Tensor) -> tuple[int, int, int]:
+    """How many networks the clips (clips, frames, channels) are of; rows and channels of each."""
+    clips, length, channels = frames.shape
+    lanes = len(scale) // channels
+    return lanes, clips // lanes * length, channels
 
 
 def _pooled(y: Tensor, work: Convolved, pool: int, norm: Norm) -> tuple[Tensor, Tensor]:
     """The largest z of each pool (y itself where nothing is pooled), and what kernels.normed tells of all z."""
-    clips, frames, channels = y.shape
-    rows = clips * (work.length // pool)
-    z = y if pool == 1 else y.new_empty(rows, channels)
-    known = norm.scale.new_empty(4, channels)
+    pools, columns = work.length // pool, len(norm.scale)
+    lanes, _, channels = _lanes_of(y, norm.scale)
+    rows = len(y) // lanes * pools
+    z = y if pool == 1 else y.new_empty(lanes * rows, channels)
+    known = norm.scale.new_empty(4, columns)
     steps, programs = _portions(rows)
-    parts = norm.scale.new_empty(2, programs, channels)
-    shape = (rows, work.length // pool, frames, work.first, channels)
-    kernels.pool[(programs, _columns(channels))](
-        y, norm.scale, z, parts, *shape, STEPS=steps, M=pool, ROWS=ROWS, COLUMNS=COLUMNS
+    parts = norm.scale.new_empty(2, programs, columns)
+    kernels.pool[(programs, _columns(columns))](
+        *(y, norm.scale, z, parts, rows, pools, y.shape[1], work.first, channels, columns),
+        SEVERAL=lanes > 1,
+        STEPS=steps,
+        M=pool,
+        ROWS=ROWS,
+        COLUMNS=COLUMNS,
     )
-    kernels.finish_statistics[_narrow(channels)](
+    kernels.finish_statistics[_narrow(columns)](
         *(parts, norm.scale, norm.shift, norm.bias, known),
         *(norm.running_mean, norm.running_variance, norm.batches),
-        *(rows, programs, steps * ROWS, channels, norm.epsilon, norm.momentum),
+        *(rows, programs, steps * ROWS, columns, norm.epsilon, norm.momentum),
         M=pool,
         COLUMNS=NARROW,
         **_turns(programs),
@@ -119,19 +143,19 @@ def _pooled(y: Tensor, work: Convolved, pool: int, norm: Norm) -> tuple[Tensor, 
 
 def _slopes(gradient: Tensor, z: Tensor, scale: Tensor, known: Tensor, pool: int) -> Tensor:
     """What kernels.finish_slopes finds."""
-    clips, pools, channels = gradient.shape
-    rows = clips * pools
+    columns, (lanes, rows, channels) = len(scale), _lanes_of(gradient, scale)
     steps, programs = _portions(rows)
-    parts, found = scale.new_empty(2, programs, channels), scale.new_empty(4, channels)
-    kernels.sums[(programs, _columns(channels))](
-        *(gradient, z, scale, known, parts, rows, channels),
+    parts, found = scale.new_empty(2, programs, columns), scale.new_empty(4, columns)
+    kernels.sums[(programs, _columns(columns))](
+        *(gradient, z, scale, known, parts, rows, channels, columns),
+        SEVERAL=lanes > 1,
         STEPS=steps,
         SIGNED=pool == 1,
         ROWS=ROWS,
         COLUMNS=COLUMNS,
     )
-    kernels.finish_slopes[_narrow(channels)](
-        parts, scale, known, found, rows * pool, programs, channels, COLUMNS=NARROW, **_turns(programs)
+    kernels.finish_slopes[_narrow(columns)](
+        parts, scale, known, found, rows * pool, programs, columns, COLUMNS=NARROW, **_turns(programs)
     )
     return found
 

@@ -5,6 +5,10 @@ batch norm's scale, so that the largest z of a pool is the one that pooling afte
 Sums over rows are taken in two steps: each program leaves a part, and a second kernel puts the parts together in
 float64, in an order of its own, so that the same numbers come out each time. Places are counted in 32 bits, since
 dividing wider numbers takes longer than all else here; see together.MOST_NUMBERS.
+
+The rows may be those of several networks, lanes, one network's after another's. They then have columns beside each
+other in everything that is told by channel, so that there are lanes * channels of them; each looks at its lane's rows.
+How many lanes there are is no constant, as each would make programs of its own to compile.
 """
 
 import triton
@@ -13,6 +17,7 @@ import triton.language as tl
 __all__ = [
     "activate",
     "at_least_zero",
+    "beside",
     "finish_slopes",
     "finish_statistics",
     "normed",
@@ -20,6 +25,14 @@ __all__ = [
     "spread",
     "sums",
 ]
+
+
+@triton.jit
+def beside(column, channels, apart, SEVERAL: tl.constexpr):
+    """Where the channel of a column lies in the first row of its lane; lanes begin `apart` from each other."""
+    if SEVERAL:
+        return column // channels * apart + column % channels
+    return column
 
 
 @triton.jit(do_not_specialize=["rows", "pools", "frames", "first"])
@@ -33,6 +46,8 @@ def pool(
     frames,
     first,
     channels,
+    columns,
+    SEVERAL: tl.constexpr,
     STEPS: tl.constexpr,
     M: tl.constexpr,
     ROWS: tl.constexpr,
@@ -40,26 +55,28 @@ def pool(
 ):
     """The largest z of each pool of M frames, and mean and sum of squares of all z of a part.
 
-    y: (clips, frames, channels), of which the pools of a clip begin at frame `first`.
-    largest: (rows = clips * pools, channels); not written where M is 1, since it would be y.
-    parts: (2, programs, channels).
+    y: (clips, frames, channels) of each lane, of which the pools of a clip begin at frame `first`.
+    largest: (rows = clips * pools, channels) of each; not written where M is 1, since it would be y.
+    parts: (2, programs, columns), the programs being those of a lane.
     """
     block = tl.program_id(0)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    there = column < channels
+    there = column < columns
+    of_y = beside(column, channels, (rows // pools) * frames * channels, SEVERAL)
+    of_z = beside(column, channels, rows * channels, SEVERAL)
     scales = tl.load(scale + column, mask=there, other=1.0)
     sign = tl.where(scales < 0, -1.0, 1.0)[None, :]
     flat = (scales == 0)[None, :]  # makes all frames of a pool equal; then the first one counts
     start = block * STEPS * ROWS
     where = ((start // pools) * frames + first + (start % pools) * M) * channels
     # Squares are taken of distances from some z, as those of values far from zero would cancel each other.
-    pivot = tl.load(y + where + column, mask=there, other=0.0).to(tl.float32)[None, :] * sign
+    pivot = tl.load(y + where + of_y, mask=there, other=0.0).to(tl.float32)[None, :] * sign
     total = tl.zeros([ROWS, COLUMNS], tl.float32)
     squares = tl.zeros([ROWS, COLUMNS], tl.float32)
     for step in range(STEPS):
         row = start + step * ROWS + tl.arange(0, ROWS)
         inside = (row < rows)[:, None] & there[None, :]
-        at = (((row // pools) * frames + first + (row % pools) * M) * channels)[:, None] + column[None, :]
+        at = (((row // pools) * frames + first + (row % pools) * M) * channels)[:, None] + of_y[None, :]
         best = tl.zeros([ROWS, COLUMNS], tl.float32)
         for j in tl.static_range(M):
             z = tl.load(y + at + j * channels, mask=inside, other=0.0).to(tl.float32) * sign
@@ -68,14 +85,14 @@ def pool(
             squares += away * away
             best = z if j == 0 else tl.where((z > best) & (flat == 0), z, best)
         if M > 1:
-            to = row[:, None] * channels + column[None, :]
+            to = row[:, None] * channels + of_z[None, :]
             tl.store(largest + to, best.to(largest.dtype.element_ty), mask=inside)
     seen = M * (tl.minimum(rows - start, STEPS * ROWS)).to(tl.float32)
     moved = tl.sum(total, 0)
     programs = tl.num_programs(0)
-    tl.store(parts + block * channels + column, tl.sum(pivot, 0) + moved / seen, mask=there)
+    tl.store(parts + block * columns + column, tl.sum(pivot, 0) + moved / seen, mask=there)
     tl.store(
-        parts + (programs + block) * channels + column, tl.sum(squares, 0) - moved * moved / seen, mask=there
+        parts + (programs + block) * columns + column, tl.sum(squares, 0) - moved * moved / seen, mask=there
     )
 
 
@@ -185,16 +202,26 @@ def finish_statistics(
 
 @triton.jit(do_not_specialize=["rows"])
 def activate(
-    z, scale, known, result, rows, channels, SIGNED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+    z,
+    scale,
+    known,
+    result,
+    rows,
+    channels,
+    columns,
+    SEVERAL: tl.constexpr,
+    SIGNED: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
 ):
-    """result = ReLU(gain * z + offset). z: (rows, channels). SIGNED: it is y, which has not got its sign yet."""
+    """result = ReLU(gain * z + offset), both (rows, channels) of each lane. SIGNED: z is y, without its sign yet."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    there = column < channels
+    there = column < columns
     inside = (row < rows)[:, None] & there[None, :]
-    at = row[:, None] * channels + column[None, :]
-    gain = tl.load(known + 2 * channels + column, mask=there, other=0.0)
-    offset = tl.load(known + 3 * channels + column, mask=there, other=0.0)
+    at = row[:, None] * channels + beside(column, channels, rows * channels, SEVERAL)[None, :]
+    gain = tl.load(known + 2 * columns + column, mask=there, other=0.0)
+    offset = tl.load(known + 3 * columns + column, mask=there, other=0.0)
     if SIGNED:
         gain = tl.where(tl.load(scale + column, mask=there, other=1.0) < 0, -gain, gain)
     value = tl.load(z + at, mask=inside, other=0.0).to(tl.float32) * gain[None, :] + offset[None, :]
@@ -210,6 +237,8 @@ def sums(
     parts,
     rows,
     channels,
+    columns,
+    SEVERAL: tl.constexpr,
     STEPS: tl.constexpr,
     SIGNED: tl.constexpr,
     ROWS: tl.constexpr,
@@ -217,21 +246,22 @@ def sums(
 ):
     """Of a part: sums of the gradient behind the ReLU, and of that times the distance of z from its mean.
 
-    gradient, z: (rows, channels). parts: (2, programs, channels).
+    gradient, z: (rows, channels) of each lane. parts: (2, programs, columns), the programs being those of a lane.
     """
     block = tl.program_id(0)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    there = column < channels
+    there = column < columns
+    of_z = beside(column, channels, rows * channels, SEVERAL)
     mean = tl.load(known + column, mask=there, other=0.0)[None, :]
-    gain = tl.load(known + 2 * channels + column, mask=there, other=0.0)[None, :]
-    offset = tl.load(known + 3 * channels + column, mask=there, other=0.0)[None, :]
+    gain = tl.load(known + 2 * columns + column, mask=there, other=0.0)[None, :]
+    offset = tl.load(known + 3 * columns + column, mask=there, other=0.0)[None, :]
     sign = tl.where(tl.load(scale + column, mask=there, other=1.0) < 0, -1.0, 1.0)[None, :]
     total = tl.zeros([ROWS, COLUMNS], tl.float32)
     products = tl.zeros([ROWS, COLUMNS], tl.float32)
     for step in range(STEPS):
         row = (block * STEPS + step) * ROWS + tl.arange(0, ROWS)
         inside = (row < rows)[:, None] & there[None, :]
-        at = row[:, None] * channels + column[None, :]
+        at = row[:, None] * channels + of_z[None, :]
         value = tl.load(z + at, mask=inside, other=0.0).to(tl.float32)
         if SIGNED:
             value *= sign
@@ -240,8 +270,8 @@ def sums(
         total += through
         products += through * (value - mean)
     programs = tl.num_programs(0)
-    tl.store(parts + block * channels + column, tl.sum(total, 0), mask=there)
-    tl.store(parts + (programs + block) * channels + column, tl.sum(products, 0), mask=there)
+    tl.store(parts + block * columns + column, tl.sum(total, 0), mask=there)
+    tl.store(parts + (programs + block) * columns + column, tl.sum(products, 0), mask=there)
 
 
 @triton.jit(do_not_specialize=["n", "programs"])
@@ -299,26 +329,30 @@ def spread(
     frames,
     first,
     channels,
+    columns,
+    SEVERAL: tl.constexpr,
     M: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
     """The gradient of the convolution's outputs: of the first largest of each pool, and through the statistics of all.
 
-    gradient: (rows, channels). y, result: (clips, frames, channels), pools from frame `first` on.
+    gradient: (rows, channels) of each lane. y, result: (clips, frames, channels), pools from frame `first` on.
     """
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    there = column < channels
+    there = column < columns
+    of_y = beside(column, channels, (rows // pools) * frames * channels, SEVERAL)
+    of_z = beside(column, channels, rows * channels, SEVERAL)
     inside = (row < rows)[:, None] & there[None, :]
     scales = tl.load(scale + column, mask=there, other=1.0)
     sign = tl.where(scales < 0, -1.0, 1.0)[None, :]
     flat = (scales == 0)[None, :]
-    gain = tl.load(known + 2 * channels + column, mask=there, other=0.0)[None, :]
-    offset = tl.load(known + 3 * channels + column, mask=there, other=0.0)[None, :]
-    level = tl.load(found + 2 * channels + column, mask=there, other=0.0)[None, :]
-    slope = tl.load(found + 3 * channels + column, mask=there, other=0.0)[None, :]
-    at = (((row // pools) * frames + first + (row % pools) * M) * channels)[:, None] + column[None, :]
+    gain = tl.load(known + 2 * columns + column, mask=there, other=0.0)[None, :]
+    offset = tl.load(known + 3 * columns + column, mask=there, other=0.0)[None, :]
+    level = tl.load(found + 2 * columns + column, mask=there, other=0.0)[None, :]
+    slope = tl.load(found + 3 * columns + column, mask=there, other=0.0)[None, :]
+    at = (((row // pools) * frames + first + (row % pools) * M) * channels)[:, None] + of_y[None, :]
     best = tl.load(y + at, mask=inside, other=0.0).to(tl.float32) * sign
     chosen = tl.zeros([ROWS, COLUMNS], tl.int32)
     for j in tl.static_range(1, M):
@@ -326,7 +360,7 @@ def spread(
         more = (z > best) & (flat == 0)
         chosen = tl.where(more, j, chosen)
         best = tl.where(more, z, best)
-    through = tl.load(gradient + row[:, None] * channels + column[None, :], mask=inside, other=0.0)
+    through = tl.load(gradient + row[:, None] * channels + of_z[None, :], mask=inside, other=0.0)
     through = tl.where(best * gain + offset > 0, through.to(tl.float32) * gain, 0.0)
     for j in tl.static_range(M):
         z = tl.load(y + at + j * channels, mask=inside, other=0.0).to(tl.float32) * sign

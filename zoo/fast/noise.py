@@ -75,6 +75,11 @@ class DrawnAhead:
         for noises in self._noises:
             noises.draw()
 
+    def begin(self) -> None:
+        """All networks are run from their beginning, by someone who does not call them."""
+        for noises in self._noises:
+            noises.begin()
+
     @contextmanager
     def undrawn(self) -> Iterator[None]:
         """What is drawn in here is drawn once more afterwards."""
@@ -132,4 +137,8 @@ class _Drawn(nn.Module):
         self.p, self.noises, self.training = layer.p, noises, layer.training
 
     def forward(self, values: Tensor) -> Tensor:
-        return values * self.noises.next(values, self.p) if self.training else values
+        return values * self.noise(values) if self.training else values
+
+    def noise(self, values: Tensor) -> Tensor:
+        """What the values are to be multiplied by: zero, or what makes up for the zeros."""
+        return self.noises.next(values, self.p)

@@ -22,7 +22,7 @@ from torch.nn.modules.module import _has_any_global_hook
 from zoo.fast.fused import pooled_block
 from zoo.fast.strided import MOST_SAMPLES, strided_block
 
-__all__ = ["trained_together"]
+__all__ = ["MOST_NUMBERS", "has_kernels_for", "is_ready", "trained_together"]
 
 # Of a batch: where there are fewer, the many calls of a step take longer than the passes over memory that it saves.
 FEWEST_FRAMES = 6000
@@ -49,9 +49,9 @@ def trained_together(block: Block, frames: Tensor) -> Tensor | None:
     frames: (batch, channels, frames).
     The running statistics of the norm move on, as they do when it runs by itself.
     """
-    if block.conv.bias is None or not _possible(block, frames):
+    if not is_ready(block) or not _suits(block, frames):
         return None
-    return _on_processor(block, frames) if frames.device.type == "cpu" else _on_gpu(block, frames)
+    return _on_gpu(block, frames) if _is_gpu(frames.device) else _on_processor(block, frames)
 
 
 def _on_processor(block: Block, frames: Tensor) -> Tensor | None:
@@ -77,7 +77,7 @@ def _on_processor(block: Block, frames: Tensor) -> Tensor | None:
 
 def _on_gpu(block: Block, frames: Tensor) -> Tensor | None:
     conv = block.conv
-    if conv.weight.dtype != torch.float32 or not _has_kernels() or not _is_current(frames.device):
+    if not has_kernels_for(conv.weight):
         return None
     padded = frames.shape[2] + conv.kernel_size[0]
     if frames.shape[0] * padded * max(conv.in_channels, conv.out_channels) > MOST_NUMBERS:
@@ -92,6 +92,20 @@ def _on_gpu(block: Block, frames: Tensor) -> Tensor | None:
     if _hears(block, frames, fused_gpu.MOST_SAMPLES):
         return fused_gpu.sample_block(frames, conv.weight, _norm(block))
     return fused_gpu.filtered_block(frames, conv.weight, _norm(block), -1, 1)
+
+
+def has_kernels_for(weight: Tensor) -> bool:
+    """Whether blocks with such weights can be computed by the kernels, on the GPU on which these are."""
+    return (
+        weight.dtype == torch.float32
+        and _is_gpu(weight.device)
+        and _has_kernels()
+        and _is_current(weight.device)
+    )
+
+
+def _is_gpu(device: torch.device) -> bool:
+    return device.type == "cuda"
 
 
 def _is_current(device: torch.device) -> bool:
@@ -131,24 +145,32 @@ def _move_statistics(norm: nn.BatchNorm1d, mean: Tensor, variance: Tensor) -> No
         running.lerp_(new, norm.momentum or 0.0)
 
 
-def _possible(block: Block, frames: Tensor) -> bool:
-    norm, weight = block.norm, block.conv.weight
+def is_ready(block: Block) -> bool:
+    """Whether it trains, and may do so as one step, whatever the frames are."""
+    norm = block.norm
     return (
         type(norm)
         is nn.BatchNorm1d  # others have statistics of their own, such as those of several processes
         and norm.training
         and norm.momentum is not None
         and norm.running_mean is not None
-        and type(frames) is Tensor  # not a tracer's or a transformation's stand-in
+        and block.conv.bias is not None
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and not torch._C._are_functorch_transforms_active()
+        and not _watched(block)
+    )
+
+
+def _suits(block: Block, frames: Tensor) -> bool:
+    weight = block.conv.weight
+    return (
+        type(frames) is Tensor  # not a tracer's or a transformation's stand-in
         and frames.device.type == weight.device.type
         and frames.device.type in ("cpu", "cuda")
         and frames.is_floating_point()
         and weight.dtype in (torch.float32, torch.float64)
         and frames.ndim == 3
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
-        and not torch._C._are_functorch_transforms_active()
-        and not _watched(block)
     )
 
 
