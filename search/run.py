@@ -18,6 +18,7 @@ from search.planning.hardware import machines
 from search.planning.job import Job, command
 from search.planning.limits import check
 from search.running.meter import Meter, Reached
+from search.settings import OBJECTIVES
 from search.study.records import STORAGE
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _help() -> str:
 
     groups = "budget", "sampler", "pruner"
     known = {f"{group}s": words.group_names(group) for group in groups}
-    known |= {"spaces": spaces.names(), "datasets": datasets.names()}
+    known |= {"spaces": spaces.names(), "datasets": datasets.names(), "objectives": list(OBJECTIVES)}
     choices = "\n".join(line for group in groups for line in words.choices(group))
     return words.HELP.format(choices=choices, **{name: ", ".join(each) for name, each in known.items()})
 

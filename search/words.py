@@ -45,7 +45,7 @@ words:
   sampler.name=CLASS sampler.arguments.KEY=VALUE   any sampler of Optuna's, as QMCSampler
   pruner=NAME           {pruners}
   pruner.rungs=epoch|stage|seed         what a pruner compares: epochs, ended stages, or replicates
-  objectives=[A:max,B:min]              of auc, pr_auc, loss, macs, parameters, memory, seconds: a Pareto front
+  objectives=[A:max,B:min]              of {objectives}: a Pareto front
   prior=table2|STUDY    what the sampler knows before it starts: the paper's AUCs, or an earlier search of the space
   study=NAME storage=URL tracking=URL   the ledger, where it lies, and where MLflow listens
   publish=true|false    register the winner as <dataset>-<space>

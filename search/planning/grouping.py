@@ -17,9 +17,9 @@ OWN_TRAINING = {
     *("learning_rates", "epochs_per_stage", "patience", "one_cycle", "lr_decay"),
     *("optimizer", "momentum", "weight_decay", "norm_momentum"),
 }
-# Measured on an H100 at a batch of 23 (tests/benchmarks/README.md, Many): eight beside each other are 1.63 times as fast
-# as one by one where a step is 0.35e9 multiply-adds forward (3^4 frame-level), and 1.30 times where it is 1.65e9 (3^6).
-# Larger networks keep a GPU busy by themselves, and neither more than eight nor eight as one were measured.
+# Measured on an H100 at a batch of 23 (tests/benchmarks/README.md, Many): eight beside each other are 1.63 times as
+# fast as one by one where a step is 0.35e9 multiply-adds forward (3^4 frame-level), and 1.30 times where it is 1.65e9
+# (3^6). Larger networks keep a GPU busy by themselves. Neither more than eight nor eight as one were measured.
 MOST_BY_ITSELF, PAYS_BELOW = 8, 2e9
 
 

@@ -18,17 +18,15 @@ from search.planning.hardware import Machines
 from search.planning.job import Job, Rejected, Work
 from search.settings import Settings, Training, TrialSettings
 
-COLUMNS = (
-    "network",
-    "seed",
-    "parameters",
-    "multiply-adds (M)",
-    "memory (GB)",
-    "segments an epoch",
-    "time",
-    "state",
+# What a training costs: the head of its column, the number, and how it is told.
+COSTS: tuple[tuple[str, Callable[[Work, Machines], float], Callable[[float], str]], ...] = (
+    ("parameters", lambda work, machines: work.parameters, lambda value: f"{value:,.0f}"),
+    ("multiply-adds (M)", lambda work, machines: work.multiply_adds / 1e6, lambda value: f"{value:,.1f}"),
+    ("memory (GB)", lambda work, machines: work.memory_bytes / 1e9, lambda value: f"{value:.1f}"),
+    ("segments an epoch", lambda work, machines: work.segments_per_epoch, lambda value: f"{value:,.0f}"),
+    ("time", estimates.seconds, lambda value: duration(value)),
 )
-WORDS = ("network", "state")
+WORDS = ("network", "state")  # heads of columns that are no numbers
 
 
 @dataclass(frozen=True)
@@ -144,13 +142,12 @@ def _existing(folder: Path) -> Path:
 
 
 def _table(plan: Plan) -> Table:
-    table = _headed(COLUMNS)
+    table = _headed(("network", "seed", *(head for head, _, _ in COSTS), "state"))
     for each in plan.works:
-        table.add_row(
-            _label(each.trial), str(each.trial.seed), *_numbers(each, plan.machines), _state(plan, each)
-        )
+        costs = [told(cost(each, plan.machines)) for _, cost, told in COSTS]
+        table.add_row(_label(each.trial), str(each.trial.seed), *costs, _state(plan, each))
     for one in plan.rejected:
-        table.add_row(one.label, *[""] * (len(COLUMNS) - 2), f"can't be trained: {one.why}")
+        table.add_row(one.label, *[""] * (1 + len(COSTS)), f"can't be trained: {one.why}")
     return table
 
 
@@ -162,16 +159,6 @@ def _headed(columns: Sequence[str]) -> Table:
             title, justify="left" if words else "right", no_wrap=title != "state", overflow="fold"
         )
     return table
-
-
-def _numbers(work: Work, machines: Machines) -> list[str]:
-    return [
-        f"{work.parameters:,}",
-        f"{work.multiply_adds / 1e6:,.1f}",
-        f"{work.memory_bytes / 1e9:.1f}",
-        f"{work.segments_per_epoch:,}",
-        duration(estimates.seconds(work, machines)),
-    ]
 
 
 def _state(plan: Plan, work: Work) -> str:
@@ -193,7 +180,7 @@ def _state(plan: Plan, work: Work) -> str:
 
 def _ranges(plan: Plan) -> Table:
     """The least, the median and the most of each cost of a sampled space."""
-    table = _headed(("of the points drawn", *COLUMNS[2:7]))
+    table = _headed(("of the points drawn", *(head for head, _, _ in COSTS)))
     if not plan.works:
         return table
     parts: list[tuple[str, Callable[[list[float]], float]]] = [
@@ -202,14 +189,8 @@ def _ranges(plan: Plan) -> Table:
         ("most", max),
     ]
     for name, part in parts:
-        table.add_row(
-            name,
-            f"{part([w.parameters for w in plan.works]):,.0f}",
-            f"{part([w.multiply_adds for w in plan.works]) / 1e6:,.1f}",
-            f"{part([w.memory_bytes for w in plan.works]) / 1e9:.1f}",
-            f"{part([w.segments_per_epoch for w in plan.works]):,.0f}",
-            duration(part([estimates.seconds(w, plan.machines) for w in plan.works])),
-        )
+        costs = [told(part([cost(work, plan.machines) for work in plan.works])) for _, cost, told in COSTS]
+        table.add_row(name, *costs)
     return table
 
 
