@@ -9,7 +9,20 @@ from triton.compiler import ASTSource
 
 from zoo.fast import kernels, sample_kernels
 
-NUMBERS = ("rows", "pools", "frames", "first", "channels", "columns", "programs", "size", "n", "samples")
+NUMBERS = (
+    "rows",
+    "pools",
+    "frames",
+    "first",
+    "channels",
+    "columns",
+    "length",
+    "left",
+    "programs",
+    "size",
+    "n",
+    "samples",
+)
 PLAIN = ("epsilon", "momentum")
 OF_THEIR_KIND = (
     "y",
@@ -29,28 +42,23 @@ SAMPLES: dict[str, list[dict[str, int]]] = {
         for length, sums, rows in ((2, 4, 8), (3, 4, 8), (5, 8, 4), (8, 16, 2))
     ],
 }
-OF_ONE_AND_OF_SEVERAL = (False, True)
+# Of one network, of several, and of several whose clips have gaps between them.
+LANES = ({"SEVERAL": 0, "GAPS": 0}, {"SEVERAL": 1, "GAPS": 0}, {"SEVERAL": 1, "GAPS": 1})
 POOLS: dict[str, list[dict[str, int]]] = {
     "pool": [
         {"SEVERAL": several, "STEPS": 8, "M": m, "ROWS": 16, "COLUMNS": 128}
-        for several in OF_ONE_AND_OF_SEVERAL
+        for several in (0, 1)
         for m in (1, 2, 3, 5)
     ],
-    "spread": [
-        {"SEVERAL": several, "M": m, "ROWS": 8, "COLUMNS": 128}
-        for several in OF_ONE_AND_OF_SEVERAL
-        for m in (1, 2, 3, 5)
-    ],
+    "spread": [lanes | {"M": m, "ROWS": 8, "COLUMNS": 128} for lanes in LANES for m in (1, 2, 3, 5)],
     "finish_statistics": [{"M": 3, "TURNS": 4, "PARTS": 256, "COLUMNS": 16}],
     "activate": [
-        {"SEVERAL": several, "SIGNED": signed, "ROWS": 16, "COLUMNS": 128}
-        for several in OF_ONE_AND_OF_SEVERAL
-        for signed in (False, True)
+        lanes | {"SIGNED": signed, "ROWS": 16, "COLUMNS": 128} for lanes in LANES for signed in (0, 1)
     ],
     "sums": [
-        {"SEVERAL": several, "STEPS": 8, "SIGNED": signed, "ROWS": 16, "COLUMNS": 128}
-        for several in OF_ONE_AND_OF_SEVERAL
-        for signed in (False, True)
+        lanes | {"STEPS": 8, "SIGNED": signed, "ROWS": 16, "COLUMNS": 128}
+        for lanes in LANES
+        for signed in (0, 1)
     ],
     "finish_slopes": [{"TURNS": 4, "PARTS": 256, "COLUMNS": 16}],
 }

@@ -175,16 +175,13 @@ class GraphedStep:
 
     def _all(self) -> list[Tensor]:
         """Every training's step, beside each other."""
-        if self.at_once is not None:
-            losses = list(self.at_once(*self._inputs))
-            for optimizer, rate, number in zip(self.optimizers, self._rates, self._numbers, strict=True):
-                optimizer.move(rate, number)
-            return losses
-        here, losses = torch.cuda.current_stream(self._device), []
+        here = torch.cuda.current_stream(self._device)
+        losses = list(self.at_once(*self._inputs)) if self.at_once is not None else []
         for k, stream in enumerate(self._streams):
             stream.wait_stream(here)
             with torch.cuda.stream(stream):
-                losses.append(self.lanes[k](self._waves[k], self._tags[k]))
+                if self.at_once is None:
+                    losses.append(self.lanes[k](self._waves[k], self._tags[k]))
                 self.optimizers[k].move(self._rates[k], self._numbers[k])
         for stream in self._streams:
             here.wait_stream(stream)

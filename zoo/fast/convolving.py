@@ -188,7 +188,8 @@ class _ProductsOfLanes:
 
     @classmethod
     def of(cls, frames: Tensor, weight: Tensor, left: int, kind: torch.dtype) -> _ProductsOfLanes:
-        windows = Windows.of(frames.to(kind), weight.shape[3], left)
+        given, m = frames.to(kind), weight.shape[3]
+        windows = Windows.said_to_lie_in(given, m, left) or Windows.of(given, m, left)
         filters = weight.permute(0, 3, 2, 1).to(kind, memory_format=torch.contiguous_format)
         return cls(windows, filters.flatten(1, 2), left)
 

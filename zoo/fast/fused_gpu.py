@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from zoo.fast import kernels, sample_kernels
 from zoo.fast.convolving import Convolved, convolved
+from zoo.fast.windows import Windows
 
 __all__ = ["MOST_SAMPLES", "Norm", "filtered_block", "sample_block"]
 
@@ -43,16 +44,25 @@ class Norm(NamedTuple):
     momentum: float
 
 
-def filtered_block(frames: Tensor, weight: Tensor, norm: Norm, left: int, pool: int) -> Tensor:
+def filtered_block(
+    frames: Tensor,
+    weight: Tensor,
+    norm: Norm,
+    left: int,
+    pool: int,
+    next_block: tuple[int, int] | None = None,
+) -> Tensor:
     """Convolution, batch norm by the batch's own statistics, ReLU and pooling; the running statistics move on.
 
     frames: (batch, channels in, frames). weight: (channels out, channels in, length). Of several networks (lanes, ...),
             whose clips come one network's after another's, as many of each; a norm's tensors are (lanes * channels,).
     left:   zeros before the frames, of length - 1 in all, for a filter at every frame. -1: filters lie side by side.
     pool:   frames of a pool, which divide those of the convolution; 1 pools nothing.
+    next_block: pool and zeros on the left of the one of several networks that takes the result, which it then takes
+            without a copy.
     returns: (batch, channels out, pools), in memory frame by frame; bfloat16 under autocast.
     """
-    return _Filtered.apply(frames, weight, norm.scale, norm.shift, norm.bias, norm, left, pool)
+    return _Filtered.apply(frames, weight, norm.scale, norm.shift, norm.bias, norm, left, pool, next_block)
 
 
 def sample_block(wave: Tensor, weight: Tensor, norm: Norm) -> Tensor:
@@ -66,19 +76,11 @@ def sample_block(wave: Tensor, weight: Tensor, norm: Norm) -> Tensor:
 class _Filtered(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Tensor:
-        frames, weight, scale, shift, bias, norm, left, pool = given
+        frames, weight, scale, shift, bias, norm, left, pool, next_block = given
         work = convolved(frames, weight, left, _kind(frames))
         y = work.outputs()
         z, known = _pooled(y, work, pool, norm._replace(scale=scale, shift=shift, bias=bias))
-        result = y.new_empty(len(y), work.length // pool, y.shape[2])
-        lanes, rows, channels = _lanes_of(result, scale)
-        kernels.activate[_tiles(rows, len(scale), ROWS)](
-            *(z, scale, known, result, rows, channels, len(scale)),
-            SEVERAL=lanes > 1,
-            SIGNED=pool == 1,
-            ROWS=ROWS,
-            COLUMNS=COLUMNS,
-        )
+        result = _activated(y, z, scale, known, work.length // pool, pool == 1, next_block)
         ctx.save_for_backward(y, z, scale, known)
         ctx.work, ctx.pool = work, pool
         return result.transpose(1, 2)
@@ -88,22 +90,24 @@ class _Filtered(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         y, z, scale, known = ctx.saved_tensors
         work, pool = ctx.work, ctx.pool
-        gradient = gradient.transpose(1, 2).contiguous()
-        found = _slopes(gradient, z, scale, known, pool)
+        lanes, rows, channels = _lanes_of(gradient.transpose(1, 2), scale)
+        gradient, length = _spaced(gradient.transpose(1, 2), lanes)
+        found = _slopes(gradient, length, z, scale, known, pool)
         to_outputs = work.room_for_gradients(y)
-        lanes, rows, channels = _lanes_of(gradient, scale)
+        pools = gradient.shape[1]
         kernels.spread[_tiles(rows, len(scale), LOW)](
             *(gradient, y, scale, known, found, to_outputs),
-            *(rows, gradient.shape[1], y.shape[1], work.first, channels, len(scale)),
+            *(rows, pools, length, y.shape[1], work.first, channels, len(scale)),
             SEVERAL=lanes > 1,
             M=pool,
+            GAPS=length > pools,
             ROWS=LOW,
             COLUMNS=COLUMNS,
         )
         to_frames, to_weight = work.gradients(to_outputs, ctx.needs_input_grad[0])
         to_weight = to_weight.to(scale.dtype, memory_format=torch.contiguous_format)
-        nothing = torch.zeros_like(scale)  # what the bias moves
-        return to_frames, to_weight, found[1], found[0], nothing, None, None, None
+        nothing = torch.zeros_like(scale) if ctx.needs_input_grad[4] else None  # what the bias moves
+        return to_frames, to_weight, found[1], found[0], nothing, None, None, None, None
 
 
 def _lanes_of(frames: Tensor, scale: Tensor) -> tuple[int, int, int]:
@@ -111,6 +115,46 @@ def _lanes_of(frames: Tensor, scale: Tensor) -> tuple[int, int, int]:
     clips, length, channels = frames.shape
     lanes = len(scale) // channels
     return lanes, clips // lanes * length, channels
+
+
+def _spaced(frames: Tensor, lanes: int) -> tuple[Tensor, int]:
+    """(clips, frames, channels) as the kernels read them, and how many frames the clips are apart in memory."""
+    _, length, channels = frames.shape
+    apart = frames.stride(0) // channels
+    if lanes > 1 and frames.stride() == (apart * channels, channels, 1):
+        return frames, apart
+    return frames.contiguous(), length
+
+
+def _activated(
+    y: Tensor,
+    z: Tensor,
+    scale: Tensor,
+    known: Tensor,
+    pools: int,
+    signed: bool,
+    next_block: tuple[int, int] | None,
+) -> Tensor:
+    """What batch norm and ReLU make of z, (clips, pools, channels), where the next block wants it."""
+    clips, channels = len(y), y.shape[2]
+    length, left = pools, 0
+    if next_block is not None and next_block[0] > 1 and pools % next_block[0] == 0:
+        m, left = next_block
+        room = Windows.empty(clips, pools, channels, m, like=y)
+        length, memory, result = pools + m, room.memory, room.inner(left, left + pools)
+    else:
+        result = memory = y.new_empty(clips, pools, channels)
+    lanes = len(scale) // channels
+    rows = clips // lanes * length
+    kernels.activate[_tiles(rows, len(scale), ROWS)](
+        *(z, scale, known, memory, rows, pools, length, left, channels, len(scale)),
+        SEVERAL=lanes > 1,
+        SIGNED=signed,
+        GAPS=length > pools,
+        ROWS=ROWS,
+        COLUMNS=COLUMNS,
+    )
+    return result
 
 
 def _pooled(y: Tensor, work: Convolved, pool: int, norm: Norm) -> tuple[Tensor, Tensor]:
@@ -141,16 +185,17 @@ def _pooled(y: Tensor, work: Convolved, pool: int, norm: Norm) -> tuple[Tensor, 
     return z, known
 
 
-def _slopes(gradient: Tensor, z: Tensor, scale: Tensor, known: Tensor, pool: int) -> Tensor:
-    """What kernels.finish_slopes finds."""
+def _slopes(gradient: Tensor, length: int, z: Tensor, scale: Tensor, known: Tensor, pool: int) -> Tensor:
+    """What kernels.finish_slopes finds. length: frames that the clips of the gradient are apart."""
     columns, (lanes, rows, channels) = len(scale), _lanes_of(gradient, scale)
     steps, programs = _portions(rows)
     parts, found = scale.new_empty(2, programs, columns), scale.new_empty(4, columns)
     kernels.sums[(programs, _columns(columns))](
-        *(gradient, z, scale, known, parts, rows, channels, columns),
+        *(gradient, z, scale, known, parts, rows, gradient.shape[1], length, channels, columns),
         SEVERAL=lanes > 1,
         STEPS=steps,
         SIGNED=pool == 1,
+        GAPS=length > gradient.shape[1],
         ROWS=ROWS,
         COLUMNS=COLUMNS,
     )

@@ -21,6 +21,7 @@ __all__ = [
     "finish_slopes",
     "finish_statistics",
     "normed",
+    "place",
     "pool",
     "spread",
     "sums",
@@ -33,6 +34,14 @@ def beside(column, channels, apart, SEVERAL: tl.constexpr):
     if SEVERAL:
         return column // channels * apart + column % channels
     return column
+
+
+@triton.jit
+def place(row, pools, length, GAPS: tl.constexpr):
+    """Where a row lies in memory in which the rows of a clip, `pools` of them, begin `length` rows apart."""
+    if GAPS:
+        return row // pools * length + row % pools
+    return row
 
 
 @triton.jit(do_not_specialize=["rows", "pools", "frames", "first"])
@@ -200,35 +209,52 @@ def finish_statistics(
     )
 
 
-@triton.jit(do_not_specialize=["rows"])
+@triton.jit(do_not_specialize=["rows", "pools", "length", "left"])
 def activate(
     z,
     scale,
     known,
     result,
     rows,
+    pools,
+    length,
+    left,
     channels,
     columns,
     SEVERAL: tl.constexpr,
     SIGNED: tl.constexpr,
+    GAPS: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """result = ReLU(gain * z + offset), both (rows, channels) of each lane. SIGNED: z is y, without its sign yet."""
+    """result = ReLU(gain * z + offset). SIGNED: z is y, without its sign yet.
+
+    z: (clips * pools, channels) of each lane. result: (rows = clips * length, channels) of each, the pools of a clip
+    behind `left` rows of zeros and before as many as are left; or the form of z, if there are no GAPS.
+    """
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     there = column < columns
     inside = (row < rows)[:, None] & there[None, :]
-    at = row[:, None] * channels + beside(column, channels, rows * channels, SEVERAL)[None, :]
+    to = row[:, None] * channels + beside(column, channels, rows * channels, SEVERAL)[None, :]
+    at, real = to, inside
+    if GAPS:
+        frame = row % length - left
+        real = inside & ((frame >= 0) & (frame < pools))[:, None]
+        of_z = beside(column, channels, rows // length * pools * channels, SEVERAL)
+        at = (row // length * pools + frame)[:, None] * channels + of_z[None, :]
     gain = tl.load(known + 2 * columns + column, mask=there, other=0.0)
     offset = tl.load(known + 3 * columns + column, mask=there, other=0.0)
     if SIGNED:
         gain = tl.where(tl.load(scale + column, mask=there, other=1.0) < 0, -gain, gain)
-    value = tl.load(z + at, mask=inside, other=0.0).to(tl.float32) * gain[None, :] + offset[None, :]
-    tl.store(result + at, at_least_zero(value).to(result.dtype.element_ty), mask=inside)
+    value = tl.load(z + at, mask=real, other=0.0).to(tl.float32) * gain[None, :] + offset[None, :]
+    value = at_least_zero(value)
+    if GAPS:
+        value = tl.where(real, value, 0.0)
+    tl.store(result + to, value.to(result.dtype.element_ty), mask=inside)
 
 
-@triton.jit(do_not_specialize=["rows"])
+@triton.jit(do_not_specialize=["rows", "pools", "length"])
 def sums(
     gradient,
     z,
@@ -236,22 +262,27 @@ def sums(
     known,
     parts,
     rows,
+    pools,
+    length,
     channels,
     columns,
     SEVERAL: tl.constexpr,
     STEPS: tl.constexpr,
     SIGNED: tl.constexpr,
+    GAPS: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
     """Of a part: sums of the gradient behind the ReLU, and of that times the distance of z from its mean.
 
-    gradient, z: (rows, channels) of each lane. parts: (2, programs, columns), the programs being those of a lane.
+    gradient, z: (rows, channels) of each lane, of the gradient see `place`.
+    parts: (2, programs, columns), the programs being those of a lane.
     """
     block = tl.program_id(0)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     there = column < columns
     of_z = beside(column, channels, rows * channels, SEVERAL)
+    of_gradient = beside(column, channels, place(rows, pools, length, GAPS) * channels, SEVERAL)
     mean = tl.load(known + column, mask=there, other=0.0)[None, :]
     gain = tl.load(known + 2 * columns + column, mask=there, other=0.0)[None, :]
     offset = tl.load(known + 3 * columns + column, mask=there, other=0.0)[None, :]
@@ -265,7 +296,8 @@ def sums(
         value = tl.load(z + at, mask=inside, other=0.0).to(tl.float32)
         if SIGNED:
             value *= sign
-        through = tl.load(gradient + at, mask=inside, other=0.0).to(tl.float32)
+        into = place(row, pools, length, GAPS)[:, None] * channels + of_gradient[None, :]
+        through = tl.load(gradient + into, mask=inside, other=0.0).to(tl.float32)
         through = tl.where(value * gain + offset > 0, through, 0.0)
         total += through
         products += through * (value - mean)
@@ -316,7 +348,7 @@ def finish_slopes(
     tl.store(found + 3 * channels + column, slope.to(tl.float32), mask=there)
 
 
-@triton.jit(do_not_specialize=["rows", "pools", "frames", "first"])
+@triton.jit(do_not_specialize=["rows", "pools", "length", "frames", "first"])
 def spread(
     gradient,
     y,
@@ -326,24 +358,27 @@ def spread(
     result,
     rows,
     pools,
+    length,
     frames,
     first,
     channels,
     columns,
     SEVERAL: tl.constexpr,
     M: tl.constexpr,
+    GAPS: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
     """The gradient of the convolution's outputs: of the first largest of each pool, and through the statistics of all.
 
-    gradient: (rows, channels) of each lane. y, result: (clips, frames, channels), pools from frame `first` on.
+    gradient: (rows, channels) of each lane, see `place`.
+    y, result: (clips, frames, channels) of each, of which the pools of a clip begin at frame `first`.
     """
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     there = column < columns
     of_y = beside(column, channels, (rows // pools) * frames * channels, SEVERAL)
-    of_z = beside(column, channels, rows * channels, SEVERAL)
+    of_gradient = beside(column, channels, place(rows, pools, length, GAPS) * channels, SEVERAL)
     inside = (row < rows)[:, None] & there[None, :]
     scales = tl.load(scale + column, mask=there, other=1.0)
     sign = tl.where(scales < 0, -1.0, 1.0)[None, :]
@@ -360,7 +395,8 @@ def spread(
         more = (z > best) & (flat == 0)
         chosen = tl.where(more, j, chosen)
         best = tl.where(more, z, best)
-    through = tl.load(gradient + row[:, None] * channels + of_z[None, :], mask=inside, other=0.0)
+    into = place(row, pools, length, GAPS)[:, None] * channels + of_gradient[None, :]
+    through = tl.load(gradient + into, mask=inside, other=0.0)
     through = tl.where(best * gain + offset > 0, through.to(tl.float32) * gain, 0.0)
     for j in tl.static_range(M):
         z = tl.load(y + at + j * channels, mask=inside, other=0.0).to(tl.float32) * sign

@@ -25,6 +25,7 @@ __all__ = ["Stacked", "can_be_stacked"]
 
 STAGES = ("front", "body", "top", "embedding", "dropout")  # of zoo.layers.tower
 COUNT = "num_batches_tracked"
+IDLE = "conv.bias"  # behind it comes a batch norm, so that its gradient is zero
 
 
 def can_be_stacked(networks: Sequence[nn.Module], batch: int) -> bool:
@@ -56,8 +57,8 @@ class Stacked:
         self._statistics = _Shelf(self.networks, _statistics)
         self._counts = [it for each in networks for name, it in each.named_buffers() if name.endswith(COUNT)]
         self._uncounted = torch.zeros((), dtype=torch.long, device=self._counts[0].device)
-        for it in self._weights.all.values():
-            it.requires_grad_()
+        for name, it in self._weights.all.items():
+            it.requires_grad_(not name.endswith(IDLE))
 
     def logits(self, waves: Tensor) -> Tensor:
         """(lanes, batch, samples) -> (lanes, batch, n_tags), in training; the running statistics of each move on."""
@@ -81,10 +82,17 @@ class Stacked:
 
     def backward(self, loss: Tensor) -> None:
         """Leave the gradients of `loss`, the sum of all losses, in the parameters of each network."""
-        gradients = torch.autograd.grad(loss, list(self._weights.all.values()))
-        for gradient, parameters in zip(gradients, self._weights.own.values(), strict=True):
-            for parameter, own in zip(parameters, gradient.contiguous().unbind(), strict=True):
-                parameter.grad = own
+        weights = self._weights.all
+        learning = [name for name, it in weights.items() if it.requires_grad]
+        idle = [name for name, it in weights.items() if not it.requires_grad]
+        found = torch.autograd.grad(loss, [weights[name] for name in learning])
+        gradients = {name: it.contiguous() for name, it in zip(learning, found, strict=True)}
+        widths = [weights[name].shape[1] for name in idle]
+        zeros = loss.new_zeros(self.lanes, sum(widths)).split(widths, dim=1)
+        gradients |= dict(zip(idle, zeros, strict=True))
+        for name, parameters in self._weights.own.items():
+            for parameter, gradient in zip(parameters, gradients[name].unbind(), strict=True):
+                parameter.grad = gradient
 
     def _front(self, waves: Tensor) -> Tensor:
         """What the first convolution reads: (lanes * batch, channels, frames)."""
@@ -97,10 +105,9 @@ class Stacked:
         values = fronts[0].log_mel(clips).unflatten(0, (self.lanes, -1))
         return ((values - mean.view(-1, 1, 1, 1)) / std.view(-1, 1, 1, 1)).flatten(0, 1)
 
-    def _blocks(self) -> Iterator[tuple[str, ConvBlock]]:
-        for name, layer in self.networks[0].named_modules():
-            if isinstance(layer, ConvBlock):
-                yield name, layer
+    def _blocks(self) -> list[tuple[str, ConvBlock]]:
+        layers = self.networks[0].named_modules()
+        return [(name, layer) for name, layer in layers if isinstance(layer, ConvBlock)]
 
     def _block(self, name: str, block: ConvBlock, frames: Tensor) -> Tensor:
         from zoo.fast.fused_gpu import Norm, filtered_block
@@ -118,7 +125,8 @@ class Stacked:
         )
         pools = isinstance(block.pool, nn.MaxPool1d)
         left, pool = (block.pad[0], block.conv.kernel_size[0]) if pools else (-1, 1)
-        return filtered_block(frames, weights[f"{name}.conv.weight"], given, left, pool)
+        weight = weights[f"{name}.conv.weight"]
+        return filtered_block(frames, weight, given, left, pool, next_block=block.next_block)
 
 
 class _Shelf:

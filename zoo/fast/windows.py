@@ -94,6 +94,12 @@ class Windows:
     @classmethod
     def lying_in(cls, frames: Tensor, m: int, left: int) -> Windows | None:
         """What `of` gives, without a copy: the memory of frames that were written into a `room`. None for others."""
+        found = cls.said_to_lie_in(frames, m, left)
+        return None if found is None or any(zeros.any() for zeros in found._around(left)) else found
+
+    @classmethod
+    def said_to_lie_in(cls, frames: Tensor, m: int, left: int) -> Windows | None:
+        """The same for someone who knows that what lies so has zeros around it. A look would be waited for on a GPU."""
         clips, channels, length = frames.shape
         floats = (clips * (length // m + 1) + 1) * m * channels
         if (
@@ -103,8 +109,8 @@ class Windows:
         ):
             return None
         # Not a view of `frames` itself, which would be kept as long as this memory
-        found = cls(clips, length, channels, m, frames.detach().as_strided((floats,), (1,), 0))
-        return None if any(zeros.any() for zeros in found._around(left)) else found
+        memory = frames.detach().as_strided((floats,), (1,), 0)
+        return cls(clips, length, channels, m, memory)
 
     def _around(self, left: int) -> tuple[Tensor, Tensor, Tensor]:
         """What is not a clip's: before its frames, after them, and the row after the last."""
