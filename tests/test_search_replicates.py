@@ -24,6 +24,7 @@ from search.trials.training import Batch, Epoch, Fit
 
 SMALL = Training(learning_rates=(0.05, 0.01), epochs_per_stage=2, batch_size=8)
 RAW, MEL = "samplecnn_m3_n3_s729", "melcnn_m3_n3_s729_w729"
+SMALLEST = "samplecnn_m2_n3_s16"
 SEGMENTS = 20  # of which the last batch is a shorter one
 EXACT = 1e-10
 SINGLE = 1e-6  # losses are summed in float32
@@ -275,39 +276,54 @@ def in_single(*fits: Fit) -> list[Fit]:
 def test_trainings_that_go_through_layer_by_layer_are_the_trainings_of_each_alone(
     at_once: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Over stages that begin from the best weights, and after one of them has ended."""
     pytest.importorskip("triton", reason="Triton is not part of this torch")
 
     def fits() -> list[Fit]:
-        brief = replace(SMALL, learning_rates=(0.05, 0.01), epochs_per_stage=1)
-        other = replace(brief, optimizer="adam", learning_rates=(0.001,), weight_decay=0.01)
-        name = "samplecnn_m2_n3_s16"
-        return in_single(a_fit(1, brief, name), a_fit(2, other, name, dropout=0.1))
+        staged = replace(SMALL, learning_rates=(0.05, 0.01), epochs_per_stage=1)
+        other = replace(staged, optimizer="sgd", learning_rates=(0.03, 0.006), weight_decay=0.01)
+        brief = replace(staged, learning_rates=(0.02,))
+        made = [(1, staged, 0.5), (2, other, 0.1), (3, brief, 0.3)]
+        return in_single(*(a_fit(seed, how, SMALLEST, dropout=share) for seed, how, share in made))
 
     alone, together = fits(), fits()
     wanted = [list(fit) for fit in alone]
     assert not any(at_once)
     at_once.clear()
     pass_for_a_gpu(monkeypatch)
-    found: list[list[Epoch]] = [[], []]
+    found: list[list[Epoch]] = [[] for _ in together]
     for i, epoch in fit_together(together):
         assert isinstance(epoch, Epoch)
         found[i].append(epoch)
-    # Two steps of both, and two of the one that has another stage.
-    assert at_once == [True] * 2 + [False] * 2
-    assert [len(epochs) for epochs in found] == [2, 1]
+    assert at_once == [True] * 4  # two steps of three, and two of the two that have another stage
+    assert [len(epochs) for epochs in found] == [2, 2, 1]
     for one, other in zip(chain(*wanted), chain(*found), strict=True):
         assert other.train_loss == pytest.approx(one.train_loss, rel=1e-4)
         assert other.valid_loss == pytest.approx(one.valid_loss, rel=1e-3)
     for fit, same in zip(alone, together, strict=True):
         assert fit.state()[1]["updates"] == same.state()[1]["updates"]
-        counts = [each.network.top.norm.num_batches_tracked.item() for each in (fit, same)]
-        assert counts[0] == counts[1] > 0
+        for (name, it), theirs in zip(fit.network.named_buffers(), same.network.buffers(), strict=True):
+            assert torch.allclose(theirs.double(), it.double(), rtol=1e-3, atol=1e-5), name
+        assert same.network.top.norm.num_batches_tracked > 0
 
 
-def test_trainings_of_other_precisions_do_not_go_through_as_one(
+@pytest.mark.parametrize("other", [replace(SMALL, precision="winograd"), replace(SMALL, batch_size=9)])
+def test_trainings_of_other_precisions_or_batches_do_not_go_through_as_one(
+    other: Training, at_once: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("triton", reason="Triton is not part of this torch")
+    fits = in_single(a_fit(1, network=SMALLEST), a_fit(2, other, SMALLEST))
+    pass_for_a_gpu(monkeypatch)
+    next(fit_together(fits))
+    assert at_once == [False] * 2
+
+
+def test_trainings_of_one_short_batch_of_other_sizes_do_not_go_through_as_one(
     at_once: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("triton", reason="Triton is not part of this torch")
+    fits = in_single(a_fit(1, network=SMALLEST), a_fit(2, network=SMALLEST))
+    fits[0].segments, fits[1].segments = 5, 7
     pass_for_a_gpu(monkeypatch)
-    name = "samplecnn_m2_n3_s16"
-    next(fit_together(in_single(a_fit(1, network=name), a_fit(2, replace(SMALL, precision="bf16"), name))))
-    assert at_once == [False] * 2
+    next(fit_together(fits))
+    assert at_once == [False]

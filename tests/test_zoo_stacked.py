@@ -22,7 +22,7 @@ from zoo.fast.stacked import Stacked, can_be_stacked
 from zoo.layers.tower import ConvBlock, same_pad
 
 pytest.importorskip("triton", reason="Triton is not part of this torch")
-from zoo.fast import kernels, sample_kernels
+from zoo.fast import fused_gpu, kernels, sample_kernels
 from zoo.fast.fused_gpu import Norm, filtered_block
 
 SINGLE = 3e-6  # relative to the length of all values together
@@ -59,12 +59,14 @@ def by_layers(block: ConvBlock) -> ConvBlock:
     return block
 
 
+@pytest.mark.parametrize("most_programs", [1024, 1])
 @pytest.mark.parametrize("m", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("padding", ["theano", "torch"])
 def test_a_block_of_several_networks_is_the_block_of_each(
-    m: int, padding: str, on_processor: torch.device
+    m: int, padding: str, most_programs: int, on_processor: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lanes, clips, channels, width, pools = 3, 2, 4, 7, 5
+    monkeypatch.setattr(fused_gpu, "MOST_PROGRAMS", most_programs)
+    lanes, clips, channels, width, pools = 3, 4, 4, 7, 9
     left, right = same_pad(m, padding)
     torch.manual_seed(m)
     blocks = [
@@ -244,18 +246,58 @@ def test_each_is_left_out_of_what_its_own_dropout_says(on_processor: torch.devic
     assert losses.unique().numel() == 3
 
 
-def test_a_network_that_diverges_leaves_the_others_alone(on_processor: torch.device) -> None:
-    networks = [a_network(seed, dropout=0.0) for seed in range(3)]
-    well = deepcopy(networks)
-    with torch.no_grad():
-        networks[1].front.conv.weight[0, 0, 0] = float("nan")
+def test_what_is_loaded_between_steps_counts(on_processor: torch.device) -> None:
+    """As a stage begins from the best weights, with their statistics."""
+    networks, others = ([a_network(seed, dropout=0.0) for seed in seeds] for seeds in ((0, 1), (2, 3)))
     waves, tags = a_batch(networks, 4, on_processor)
-    losses, wanted = as_one(networks, waves, tags), as_one(well, waves, tags)
-    assert losses.isnan().tolist() == [False, True, False]
-    assert torch.equal(losses[[0, 2]], wanted[[0, 2]])
-    for i in (0, 2):
-        for found, theirs in zip(networks[i].parameters(), well[i].parameters(), strict=True):
-            assert torch.equal(found.grad, theirs.grad)
+    together = Stacked(networks, DrawnAhead(networks, [Chance(on_processor) for _ in networks]))
+    one_way(together, waves, tags)
+    for network, other in zip(networks, others, strict=True):
+        network.load_state_dict(other.state_dict())
+    losses, wanted = one_way(together, waves, tags), as_one(others, waves, tags)
+    assert torch.equal(losses, wanted)
+    for found, theirs in zip(learned(networks), learned(others), strict=True):
+        assert all(torch.equal(found[name], it) for name, it in theirs.items())
+
+
+@pytest.mark.filterwarnings("ignore:.*value encountered:RuntimeWarning")  # of the interpreter's arithmetic
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("lane", [0, 1, 2])
+@pytest.mark.parametrize(("m", "padding"), [(2, "theano"), (2, "torch"), (3, "torch"), (5, "theano")])
+def test_what_is_no_number_in_one_network_stays_there(
+    m: int, padding: str, lane: int, value: float, on_processor: torch.device
+) -> None:
+    """In two blocks, of which the second reads the frames where the first lays them."""
+    lanes, clips, channels, pools = 3, 2, 4, m * 2
+
+    def both(of: Tensor) -> tuple[Tensor, ...]:
+        torch.manual_seed(m)
+        frames, left = of.clone().requires_grad_(), same_pad(m, padding)[0]
+        found, result = [frames], frames
+        for _ in range(2):
+            weight = torch.randn(lanes, channels, channels, m, requires_grad=True)
+            scale, shift, bias = (torch.randn(lanes * channels, requires_grad=True) for _ in range(3))
+            mean, variance = torch.zeros(lanes * channels), torch.ones(lanes * channels)
+            batches = torch.zeros((), dtype=torch.long)
+            norm = Norm(scale, shift, bias, mean, variance, batches, 1e-5, 0.1)
+            result = filtered_block(result, weight, norm, left, m, next_block=(m, left))
+            found += [weight, scale, shift]
+            kept.extend([mean, variance])
+        result.sin().sum().backward()
+        by_lane = [it.grad.unflatten(0, (lanes, -1)) for it in found]
+        return (result.detach().unflatten(0, (lanes, -1)), *by_lane)
+
+    kept: list[Tensor] = []
+    frames = torch.randn(lanes * clips, channels, m * pools)
+    wanted = both(frames)
+    sick = frames.clone()
+    sick[lane * clips : (lane + 1) * clips] = value
+    found = both(sick)
+    statistics = [it.unflatten(0, (lanes, -1)) for it in kept]
+    pairs = [*zip(found, wanted, strict=True), *zip(statistics[4:], statistics[:4], strict=True)]
+    for one, other in pairs:
+        for k in range(lanes):
+            assert torch.equal(one[k], other[k]) == (k != lane)
 
 
 def frozen() -> nn.Module:

@@ -1,7 +1,8 @@
 """Steps of training on a GPU as CUDA graphs: hundreds of launches, captured once, become one.
 
 At the paper's batch of 23 a GPU is done with most layers before the processor has asked for the next one, and even a
-graph of one training leaves most of it idle. So a graph may hold the steps of several, each in a stream of its own.
+graph of one training leaves most of it idle. So a graph may hold the steps of several: each in a stream of its own, or
+by one way for all at once.
 """
 
 from collections.abc import Callable, Iterable, Sequence

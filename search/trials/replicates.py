@@ -14,7 +14,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from search.errors import SearchError
 from search.failures import Diverged
-from search.settings import Training
 from search.trials.cuda_graphs import Gradients, Stepper
 from search.trials.precision import computing, full
 from search.trials.team import ALONE
@@ -40,7 +39,7 @@ def fit_together(
     while going := _going_on(fits, going, wanted):
         some, own = [fits[i] for i in going], [chances[i] for i in going]
         networks, lanes = [fit.network for fit in some], [fit.gradients for fit in some]
-        with stepper_of(networks, lanes, own, _alike(some)) as stepper:
+        with stepper_of(networks, lanes, own, *_alike(some)) as stepper:
             same = going
             while same == going:
                 said = _one_epoch(some, own, stepper)
@@ -61,18 +60,22 @@ def stepper_of(
     networks: Sequence[nn.Module],
     lanes: Sequence[Gradients],
     chances: Sequence[Chance],
-    alike: Training | None,
+    batch: int | None,
+    precision: str | None,
 ) -> Iterator[Stepper]:
-    """What takes a step of each network at once; see Stepper.
+    """What takes a step of each network at once; see Stepper. The networks train from here on.
 
     lanes: the way of each network to its gradients.
-    alike: a training of which all have the size of a batch and the precision, so that all may go through as one.
+    batch, precision: segments of a batch of each, and in what it computes; None where they differ in it.
     """
+    for network in networks:
+        network.train()  # not left in evaluation by the epoch before
     noise = DrawnAhead(networks, chances)
     on_gpu = chances[0].device.type == "cuda"
     buffers = [it for network in networks for it in network.buffers()]
-    stacked = alike is not None and can_be_stacked(networks, alike.batch_size)
-    at_once = _at_once(Stacked(networks, noise), alike.precision) if alike and stacked else None
+    at_once = None
+    if batch is not None and precision is not None and can_be_stacked(networks, batch):
+        at_once = _at_once(Stacked(networks, noise), precision)
     try:
         yield Stepper(lanes, lambda: buffers, on_gpu, noise.draw, noise.undrawn, at_once)
     finally:
@@ -91,10 +94,13 @@ def _at_once(stacked: Stacked, precision: str) -> Gradients:
     return gradients
 
 
-def _alike(fits: Sequence[Fit]) -> Training | None:
-    """A training of one of them, if all have the precision and the size of a batch of it."""
-    trainings = [fit.training for fit in fits]
-    return trainings[0] if len({(it.precision, it.batch_size) for it in trainings}) == 1 else None
+def _alike(fits: Sequence[Fit]) -> tuple[int | None, str | None]:
+    """The size of a batch and the precision that all have; None for what they differ in."""
+    batches, precisions = {fit.batch for fit in fits}, {fit.training.precision for fit in fits}
+    return (
+        batches.pop() if len(batches) == 1 else None,
+        precisions.pop() if len(precisions) == 1 else None,
+    )
 
 
 def _check(fits: Sequence[Fit]) -> None:

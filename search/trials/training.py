@@ -174,6 +174,11 @@ class Fit:
         )
 
     @property
+    def batch(self) -> int:
+        """Segments of a batch."""
+        return min(self.training.batch_size, self.segments or len(self.train), len(self.train))
+
+    @property
     def _updates_per_epoch(self) -> int:
         return self.train.split.n_batches(self.training.batch_size, self.segments)
 
@@ -209,7 +214,7 @@ class Fit:
         """What is left of one pass over the training segments."""
         self.network.train()
         how = self.training
-        self.team.batch = min(how.batch_size, self.segments or len(self.train), len(self.train))
+        self.team.batch = self.batch
         batches = self.train.batches(
             how.batch_size,
             self.seed,

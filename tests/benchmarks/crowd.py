@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from search.settings import FLOAT32, Training
+from search.settings import FLOAT32
 from search.trials import worker
 from search.trials.cuda_graphs import Stepper
 from search.trials.optimizer import Optimizer, make
@@ -55,22 +55,24 @@ def one_by_one(name: str, count: int, batch: int, device: str, precision: str = 
 
 def as_one(name: str, count: int, batch: int, device: str, precision: str = FLOAT32) -> Step:
     """All replicates together, as a search trains them: on a GPU in one graph, layer by layer if they are m^n."""
-    return _together(name, count, batch, device, precision, Training(batch_size=batch, precision=precision))
+    return _together(name, count, batch, device, precision, layer_by_layer=True)
 
 
 def beside(name: str, count: int, batch: int, device: str, precision: str = FLOAT32) -> Step:
     """All replicates together, on a GPU in one graph with a stream for each."""
-    return _together(name, count, batch, device, precision, None)
+    return _together(name, count, batch, device, precision, layer_by_layer=False)
 
 
-def _together(name: str, count: int, batch: int, device: str, precision: str, alike: Training | None) -> Step:
+def _together(
+    name: str, count: int, batch: int, device: str, precision: str, *, layer_by_layer: bool
+) -> Step:
     networks, optimizers = _prepared(name, count, device)
     waves, tags = _batches(networks, batch, device)
     lanes = [gradients_of(network, precision) for network in networks]
+    chances = [Chance(torch.device(device)) for _ in networks]
+    alike = (batch, precision) if layer_by_layer else (None, None)
     held = ExitStack()
-    stepper = held.enter_context(
-        stepper_of(networks, lanes, [Chance(torch.device(device)) for _ in networks], alike)
-    )
+    stepper = held.enter_context(stepper_of(networks, lanes, chances, *alike))
 
     def step(
         held: ExitStack = held,

@@ -208,8 +208,8 @@ class _ProductsOfLanes:
 
     def gradients(self, to_outputs: Tensor, wanted: bool) -> tuple[Tensor | None, Tensor]:
         of, (lanes, _, width) = self.windows, self.filters.shape
-        # Each frame of a window over all frames at once, so that nothing is added up in a coarser kind of numbers. The
-        # frames behind a lane's last clip are left out: what is no number in the next lane would come in by them.
+        # Each frame of a window over all frames at once, so that no rounded products are added up. The frames behind a
+        # lane's last clip are left out: what is no number in the next lane would come in by them.
         to_filters = torch.empty_like(self.filters).view(lanes, of.m, of.channels, width)
         frames = of.memory[: of.rows * of.width].view(lanes, -1, of.channels)
         back = to_outputs.view(lanes, -1, width)[:, : -of.m]

@@ -164,7 +164,7 @@ def _pooled(y: Tensor, work: Convolved, pool: int, norm: Norm) -> tuple[Tensor, 
     rows = len(y) // lanes * pools
     z = y if pool == 1 else y.new_empty(lanes * rows, channels)
     known = norm.scale.new_empty(4, columns)
-    steps, programs = _portions(rows)
+    steps, programs = _portions(rows, ROWS, MOST_PROGRAMS)
     parts = norm.scale.new_empty(2, programs, columns)
     kernels.pool[(programs, _columns(columns))](
         *(y, norm.scale, z, parts, rows, pools, y.shape[1], work.first, channels, columns),
@@ -188,7 +188,7 @@ def _pooled(y: Tensor, work: Convolved, pool: int, norm: Norm) -> tuple[Tensor, 
 def _slopes(gradient: Tensor, length: int, z: Tensor, scale: Tensor, known: Tensor, pool: int) -> Tensor:
     """What kernels.finish_slopes finds. length: frames that the clips of the gradient are apart."""
     columns, (lanes, rows, channels) = len(scale), _lanes_of(gradient, scale)
-    steps, programs = _portions(rows)
+    steps, programs = _portions(rows, ROWS, MOST_PROGRAMS)
     parts, found = scale.new_empty(2, programs, columns), scale.new_empty(4, columns)
     kernels.sums[(programs, _columns(columns))](
         *(gradient, z, scale, known, parts, rows, gradient.shape[1], length, channels, columns),
@@ -286,7 +286,7 @@ def _narrow(channels: int) -> tuple[int]:
     return (-(-channels // NARROW),)
 
 
-def _portions(rows: int, height: int = ROWS, most: int = MOST_PROGRAMS) -> tuple[int, int]:
+def _portions(rows: int, height: int, most: int) -> tuple[int, int]:
     """Steps of `height` rows that a program takes, and how many programs that makes, at most so many."""
     # A power of two, since each number of steps is a program to compile.
     steps = 1 << max(-(-rows // (height * most)) - 1, 0).bit_length()

@@ -125,13 +125,13 @@ def normed(
     running_mean,
     running_variance,
     batches,
-    channels,
+    columns,
     epsilon,
     momentum,
 ):
     """Move the running statistics by those of z, and write what else follows from them.
 
-    known: (4, channels): mean, factor, gain, offset. Batch norm and ReLU make ReLU(gain * z + offset) of a frame.
+    known: (4, columns): mean, factor, gain, offset. Batch norm and ReLU make ReLU(gain * z + offset) of a frame.
     """
     scales = tl.load(scale + column, mask=there, other=1.0).to(tl.float64)
     sign = tl.where(scales < 0, -1.0, 1.0)
@@ -139,9 +139,9 @@ def normed(
     gain = tl.abs(scales) * factor
     offset = tl.load(shift + column, mask=there, other=0.0).to(tl.float64) - mean * gain
     tl.store(known + column, mean.to(tl.float32), mask=there)
-    tl.store(known + channels + column, factor.to(tl.float32), mask=there)
-    tl.store(known + 2 * channels + column, gain.to(tl.float32), mask=there)
-    tl.store(known + 3 * channels + column, offset.to(tl.float32), mask=there)
+    tl.store(known + columns + column, factor.to(tl.float32), mask=there)
+    tl.store(known + 2 * columns + column, gain.to(tl.float32), mask=there)
+    tl.store(known + 3 * columns + column, offset.to(tl.float32), mask=there)
     own = mean * sign + tl.load(bias + column, mask=there, other=0.0)
     before = tl.load(running_mean + column, mask=there, other=0.0).to(tl.float64)
     tl.store(running_mean + column, (before + momentum * (own - before)).to(tl.float32), mask=there)
@@ -165,7 +165,7 @@ def finish_statistics(
     rows,
     programs,
     size,
-    channels,
+    columns,
     epsilon,
     momentum,
     M: tl.constexpr,
@@ -175,7 +175,7 @@ def finish_statistics(
 ):
     """Statistics of all z from those of the parts, each of `size` rows but the last. See `normed`."""
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
-    there = column < channels
+    there = column < columns
     n = (rows * M).to(tl.float64)
     total = tl.zeros([COLUMNS], tl.float64)
     # Of values, not of distances: float64 has digits enough for both
@@ -184,9 +184,9 @@ def finish_statistics(
         part = turn * PARTS + tl.arange(0, PARTS)
         inside = (part < programs)[:, None] & there[None, :]
         seen = (M * tl.maximum(tl.minimum(rows - part * size, size), 0)).to(tl.float64)[:, None]
-        at = part[:, None] * channels + column[None, :]
+        at = part[:, None] * columns + column[None, :]
         middle = tl.load(parts + at, mask=inside, other=0.0).to(tl.float64)
-        within = tl.load(parts + programs * channels + at, mask=inside, other=0.0).to(tl.float64)
+        within = tl.load(parts + programs * columns + at, mask=inside, other=0.0).to(tl.float64)
         total += tl.sum(seen * middle, 0)
         squares += tl.sum(within + seen * middle * middle, 0)
     mean = total / n
@@ -203,7 +203,7 @@ def finish_statistics(
         running_mean,
         running_variance,
         batches,
-        channels,
+        columns,
         epsilon,
         momentum,
     )
@@ -314,38 +314,36 @@ def finish_slopes(
     found,
     n,
     programs,
-    channels,
+    columns,
     TURNS: tl.constexpr,
     PARTS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
     """Gradients of batch norm's shift and scale, and the line that reaches every z through its statistics.
 
-    found: (4, channels): to shift, to scale, level, slope. n: frames that the statistics are of.
+    found: (4, columns): to shift, to scale, level, slope. n: frames that the statistics are of.
     """
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
-    there = column < channels
+    there = column < columns
     to_shift = tl.zeros([COLUMNS], tl.float64)
     products = tl.zeros([COLUMNS], tl.float64)
     for turn in range(TURNS):
         part = turn * PARTS + tl.arange(0, PARTS)
         inside = (part < programs)[:, None] & there[None, :]
-        at = part[:, None] * channels + column[None, :]
+        at = part[:, None] * columns + column[None, :]
         to_shift += tl.sum(tl.load(parts + at, mask=inside, other=0.0).to(tl.float64), 0)
-        products += tl.sum(
-            tl.load(parts + programs * channels + at, mask=inside, other=0.0).to(tl.float64), 0
-        )
+        products += tl.sum(tl.load(parts + programs * columns + at, mask=inside, other=0.0).to(tl.float64), 0)
     mean = tl.load(known + column, mask=there, other=0.0).to(tl.float64)
-    factor = tl.load(known + channels + column, mask=there, other=0.0).to(tl.float64)
-    gain = tl.load(known + 2 * channels + column, mask=there, other=0.0).to(tl.float64)
+    factor = tl.load(known + columns + column, mask=there, other=0.0).to(tl.float64)
+    gain = tl.load(known + 2 * columns + column, mask=there, other=0.0).to(tl.float64)
     sign = tl.where(tl.load(scale + column, mask=there, other=1.0) < 0, -1.0, 1.0)
     to_scale = products * factor
     slope = -gain * factor * to_scale / n
     level = -gain * to_shift / n - mean * slope
     tl.store(found + column, to_shift.to(tl.float32), mask=there)
-    tl.store(found + channels + column, (to_scale * sign).to(tl.float32), mask=there)
-    tl.store(found + 2 * channels + column, level.to(tl.float32), mask=there)
-    tl.store(found + 3 * channels + column, slope.to(tl.float32), mask=there)
+    tl.store(found + columns + column, (to_scale * sign).to(tl.float32), mask=there)
+    tl.store(found + 2 * columns + column, level.to(tl.float32), mask=there)
+    tl.store(found + 3 * columns + column, slope.to(tl.float32), mask=there)
 
 
 @triton.jit(do_not_specialize=["rows", "pools", "length", "frames", "first"])

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.fast.noise import DrawnAhead
-from zoo.fast.together import MOST_NUMBERS, has_kernels_for, is_ready
+from zoo.fast.together import MOST_NUMBERS, has_kernels_for, is_ready, is_watched
 from zoo.layers.frontends import LogMel
 from zoo.layers.tower import ConvBlock
 from zoo.network import WaveNetwork
@@ -34,7 +34,7 @@ def can_be_stacked(networks: Sequence[nn.Module], batch: int) -> bool:
     They may differ in their weights and in their dropout.
     """
     return (
-        len(networks) > 1
+        min(len(networks), batch) > 1
         and has_kernels_for(next(networks[0].parameters()))
         and all(_is_a_tower(network) for network in networks)
         and len({_form(network) for network in networks}) == 1
@@ -46,7 +46,7 @@ class Stacked:
     """Networks that `can_be_stacked`. noise: what draws for the dropout of each, from outside.
 
     Before each pass their weights and statistics are copied into tensors that hold those of all, and afterwards the
-    gradients and statistics back: a handful of launches.
+    statistics back: a handful of launches. Gradients are parts of those of all.
     """
 
     def __init__(self, networks: Sequence[nn.Module], noise: DrawnAhead) -> None:
@@ -72,7 +72,7 @@ class Stacked:
         noises = [
             network.dropout.noise(own) for network, own in zip(self.networks, values.unbind(), strict=True)
         ]
-        self._statistics.empty()
+        self._statistics.give_back()
         with torch.no_grad():
             torch._foreach_add_(self._counts, 1)
         weights = self._weights.all
@@ -145,7 +145,7 @@ class _Shelf:
         torch._foreach_copy_(self._parts(), self._owned())
 
     @torch.no_grad()
-    def empty(self) -> None:
+    def give_back(self) -> None:
         """Copy them back."""
         torch._foreach_copy_(self._owned(), self._parts())
 
@@ -163,14 +163,18 @@ def _statistics(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _is_a_tower(network: Any) -> bool:
-    """Whether it is a network of zoo.layers.tower, all of which trains."""
+    """Whether it is a network of zoo.layers.tower as it was built, all of which trains, and nobody looks inside."""
     if not isinstance(network, WaveNetwork) or network._stages != STAGES or network.readout is not None:
         return False
     front: Any = network.front
     return (
         (_is_whole_spectrogram(front) or _lies_side_by_side(front))
         and all(is_ready(it) for it in network.modules() if isinstance(it, ConvBlock))
+        and type(network.head) is nn.Linear
+        and all(type(it) is nn.Conv1d for it in network.modules() if isinstance(it, nn.Conv1d))
         and all(it.requires_grad for it in network.parameters())
+        and not network._forward_hooks  # what is called before it, as DrawnAhead's own, does no harm
+        and not any(is_watched(layer) for layer in network.modules() if layer is not network)
         and all(layer.training for layer in network.modules())
     )
 
@@ -191,16 +195,16 @@ def _lies_side_by_side(front: object) -> bool:
     return front.conv.stride == (length,) and front.pad == (0, 0) and length > MOST_SAMPLES
 
 
-def _form(network: nn.Module) -> tuple[object, ...]:
+def _form(network: Any) -> tuple[object, ...]:
     """What networks have to have in common, beside the layers that their names say."""
     shapes = [(name, it.shape, it.dtype, it.device) for name, it in network.named_parameters()]
     pads = [it.pad for it in network.modules() if isinstance(it, ConvBlock)]
     norms = [(it.eps, it.momentum) for it in network.modules() if isinstance(it, nn.BatchNorm1d)]
-    return (getattr(network, "name", ""), *shapes, *pads, *norms)
+    return (network.name, *shapes, *pads, *norms)
 
 
 def _most_numbers(network: Any, batch: int) -> int:
-    """Of a tensor of a batch, at most: beside the frames of the clips there are never more between them."""
+    """Of a tensor that a kernel of ours counts in, at most: between clips there are never more frames than of clips."""
     frames = prod(block.pool.kernel_size for block in network.body)
     convolutions = [it for it in network.modules() if isinstance(it, nn.Conv1d)]
     return batch * 2 * frames * max(max(it.in_channels, it.out_channels) for it in convolutions)

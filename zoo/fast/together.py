@@ -22,7 +22,7 @@ from torch.nn.modules.module import _has_any_global_hook
 from zoo.fast.fused import pooled_block
 from zoo.fast.strided import MOST_SAMPLES, strided_block
 
-__all__ = ["MOST_NUMBERS", "has_kernels_for", "is_ready", "trained_together"]
+__all__ = ["MOST_NUMBERS", "has_kernels_for", "is_ready", "is_watched", "trained_together"]
 
 # Of a batch: where there are fewer, the many calls of a step take longer than the passes over memory that it saves.
 FEWEST_FRAMES = 6000
@@ -158,7 +158,7 @@ def is_ready(block: Block) -> bool:
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and not torch._C._are_functorch_transforms_active()
-        and not _watched(block)
+        and not is_watched(block.conv, block.norm, block.activation, block.pool)
     )
 
 
@@ -174,11 +174,10 @@ def _suits(block: Block, frames: Tensor) -> bool:
     )
 
 
-def _watched(block: Block) -> bool:
-    """Someone wants to see what a layer inside gives, or its gradient."""
-    inner = (block.conv, block.norm, block.activation, block.pool)
+def is_watched(*layers: nn.Module) -> bool:
+    """Someone wants to see what one of these layers gives, or its gradient."""
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return _has_any_global_hook() or any(getattr(layer, kind) for layer in inner for kind in hooks)
+    return _has_any_global_hook() or any(getattr(layer, kind) for layer in layers for kind in hooks)
 
 
 def _pools_what_it_filters(block: Block, frames: Tensor) -> bool:
