@@ -7,7 +7,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from zoo.fast import kernels, sample_kernels
+from zoo.fast import gradient_kernels, kernels, sample_kernels
 
 NUMBERS = (
     "rows",
@@ -50,17 +50,19 @@ POOLS: dict[str, list[dict[str, int]]] = {
         for several in (0, 1)
         for m in (1, 2, 3, 5)
     ],
-    "spread": [lanes | {"M": m, "ROWS": 8, "COLUMNS": 128} for lanes in LANES for m in (1, 2, 3, 5)],
     "finish_statistics": [{"M": 3, "TURNS": 4, "PARTS": 256, "COLUMNS": 16}],
     "activate": [
         lanes | {"SIGNED": signed, "ROWS": 16, "COLUMNS": 128} for lanes in LANES for signed in (0, 1)
     ],
+}
+GRADIENTS: dict[str, list[dict[str, int]]] = {
     "sums": [
         lanes | {"STEPS": 8, "SIGNED": signed, "ROWS": 16, "COLUMNS": 128}
         for lanes in LANES
         for signed in (0, 1)
     ],
     "finish_slopes": [{"TURNS": 4, "PARTS": 256, "COLUMNS": 16}],
+    "spread": [lanes | {"M": m, "ROWS": 8, "COLUMNS": 128} for lanes in LANES for m in (1, 2, 3, 5)],
 }
 
 
@@ -87,7 +89,7 @@ def compiled(kernel: Any, constants: dict[str, int], kind: str, capability: int)
 
 
 def main(capability: int) -> None:
-    for module, wanted in ((kernels, POOLS), (sample_kernels, SAMPLES)):
+    for module, wanted in ((kernels, POOLS), (gradient_kernels, GRADIENTS), (sample_kernels, SAMPLES)):
         for name, forms in wanted.items():
             for constants in forms:
                 for kind in ("*fp32", "*bf16"):

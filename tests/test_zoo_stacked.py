@@ -22,7 +22,7 @@ from zoo.fast.stacked import Stacked, can_be_stacked
 from zoo.layers.tower import ConvBlock, same_pad
 
 pytest.importorskip("triton", reason="Triton is not part of this torch")
-from zoo.fast import fused_gpu, kernels, sample_kernels
+from zoo.fast import fused_gpu, gradient_kernels, kernels, sample_kernels
 from zoo.fast.fused_gpu import Norm, filtered_block
 
 SINGLE = 3e-6  # relative to the length of all values together
@@ -388,7 +388,7 @@ class Launches(TorchDispatchMode):
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__()
         self.count = 0
-        for module in (kernels, sample_kernels):
+        for module in (kernels, gradient_kernels, sample_kernels):
             for name in module.__all__:
                 monkeypatch.setattr(module, name, self)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from zoo.fast import kernels, sample_kernels
+from zoo.fast import gradient_kernels, kernels, sample_kernels
 from zoo.fast.convolving import Convolved, convolved
 from zoo.fast.windows import Windows
 
@@ -95,7 +95,7 @@ class _Filtered(torch.autograd.Function):
         found = _slopes(gradient, length, z, scale, known, pool)
         to_outputs = work.room_for_gradients(y)
         pools = gradient.shape[1]
-        kernels.spread[_tiles(rows, len(scale), LOW)](
+        gradient_kernels.spread[_tiles(rows, len(scale), LOW)](
             *(gradient, y, scale, known, found, to_outputs),
             *(rows, pools, length, y.shape[1], work.first, channels, len(scale)),
             SEVERAL=lanes > 1,
@@ -186,11 +186,11 @@ def _pooled(y: Tensor, work: Convolved, pool: int, norm: Norm) -> tuple[Tensor, 
 
 
 def _slopes(gradient: Tensor, length: int, z: Tensor, scale: Tensor, known: Tensor, pool: int) -> Tensor:
-    """What kernels.finish_slopes finds. length: frames that the clips of the gradient are apart."""
+    """What gradient_kernels.finish_slopes finds. length: frames that the clips of the gradient are apart."""
     columns, (lanes, rows, channels) = len(scale), _lanes_of(gradient, scale)
     steps, programs = _portions(rows, ROWS, MOST_PROGRAMS)
     parts, found = scale.new_empty(2, programs, columns), scale.new_empty(4, columns)
-    kernels.sums[(programs, _columns(columns))](
+    gradient_kernels.sums[(programs, _columns(columns))](
         *(gradient, z, scale, known, parts, rows, gradient.shape[1], length, channels, columns),
         SEVERAL=lanes > 1,
         STEPS=steps,
@@ -199,7 +199,7 @@ def _slopes(gradient: Tensor, length: int, z: Tensor, scale: Tensor, known: Tens
         ROWS=ROWS,
         COLUMNS=COLUMNS,
     )
-    kernels.finish_slopes[_narrow(columns)](
+    gradient_kernels.finish_slopes[_narrow(columns)](
         parts, scale, known, found, rows * pool, programs, columns, COLUMNS=NARROW, **_turns(programs)
     )
     return found
