@@ -1,8 +1,13 @@
 """The benchmark of fused replicates trains the same K networks in every form, and says what it measured."""
 
+from pathlib import Path
+
 import pytest
 from benchmarks import crowd, many
 from benchmarks.crowd import Taken
+from benchmarks.mps import mps
+
+from datasets.errors import DatasetError
 
 SMALL = "samplecnn_m3_n3_s9"
 
@@ -42,6 +47,7 @@ def test_a_step_of_every_form_moves_every_replicate(form: str, monkeypatch: pyte
         (["batch=1"], "give at least batch=2, steps=1, rounds=1 and threads=1"),
         (["device=tpu"], "device=tpu: give cpu or cuda"),
         (["processes=2"], "processes=2: give yes or no"),
+        (["mps=yes"], "mps=yes: that is for GPUs; take device=cuda, too"),
     ],
 )
 def test_words_that_cannot_be_are_refused(
@@ -68,3 +74,46 @@ def test_the_whole_benchmark_says_a_line_for_each_form_and_count() -> None:
         assert all(
             f"| {SMALL} | {count} | {form} |" in text for form in ("one by one", "as one", "processes")
         )
+
+
+CONTROL = """#!/bin/sh
+echo "$1 $(cat) $CUDA_MPS_PIPE_DIRECTORY" >> "{told}"
+echo "{words}" >&2
+exit {code}
+"""
+
+
+def control(folder: Path, monkeypatch: pytest.MonkeyPatch, code: int = 0, words: str = "") -> Path:
+    """What passes for NVIDIA's command. Returns the file in which it writes down what it was told."""
+    told, program = folder / "told", folder / "nvidia-cuda-mps-control"
+    program.write_text(CONTROL.format(told=told, code=code, words=words))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    return told
+
+
+def test_mps_is_begun_for_the_processes_and_ended_behind_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = control(tmp_path, monkeypatch)
+    with mps() as environment:
+        pipe = environment["CUDA_MPS_PIPE_DIRECTORY"]
+        assert Path(pipe).is_dir()
+        assert told.read_text() == f"-d  {pipe}\n"
+    assert told.read_text().splitlines()[1] == f" quit {pipe}"
+    assert not Path(pipe).exists()
+
+
+def test_mps_that_does_not_start_or_is_not_there_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control(tmp_path, monkeypatch, 1, "no such device")
+    with pytest.raises(
+        DatasetError, match=r"mps=yes: nvidia-cuda-mps-control does not start \(no such device\)"
+    ):
+        mps().__enter__()
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(
+        DatasetError, match="nvidia-cuda-mps-control is not here; it comes with NVIDIA's driver"
+    ):
+        mps().__enter__()

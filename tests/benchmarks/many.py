@@ -12,15 +12,17 @@ Words (key=value):
     device=cpu         or cuda, where K processes that share the GPU are measured, too
     precision=float32  or winograd or bf16 on cpu, tf32 or bf16 on cuda
     processes=no       yes: measure those on a processor, too
+    mps=no             yes: measure processes by NVIDIA's MPS, too, with a daemon that this starts and ends
 
 Forms: one by one; as one, as a search trains them; on a GPU "beside", too, one graph with a stream for each.
 Prints Markdown. Ratios are medians of the ratios within a round: of processor seconds on a processor, where others may
 be at work, and of seconds on a GPU.
 """
 
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +34,7 @@ from datasets import words as typed
 from datasets.errors import DatasetError
 
 from .command import Say, device_and_precision, load, names, run, whole_numbers
+from .mps import mps
 
 if TYPE_CHECKING:
     from .crowd import Taken
@@ -55,23 +58,33 @@ class Settings:
     device: str = "cpu"
     precision: str = "float32"
     processes: bool = False
+    mps: bool = False
 
 
 def settings(words: Sequence[str]) -> Settings:
     """From `key=value` words. raises: DatasetError or zoo.ZooError for what can't be."""
     least = {"batch": (2, 23), "steps": (1, 1000), "rounds": (1, 5), "threads": (1, 1)}
-    given = typed.parse(words, ("networks", "replicates", *least, "device", "precision", "processes"))
+    switches = ("processes", "mps")
+    given = typed.parse(words, ("networks", "replicates", *least, "device", "precision", *switches))
     numbers = whole_numbers(given, least)
     counts = given.get("replicates", ",".join(map(str, REPLICATES))).split(",")
     if not all(count.isdecimal() and int(count) for count in counts):
         raise DatasetError(f"replicates={given['replicates']}: give whole numbers from 1 on, as 1,2,4")
-    (device, precision), processes = device_and_precision(given), given.get("processes", "no")
-    if processes not in ("yes", "no"):
-        raise DatasetError(f"processes={processes}: give yes or no")
-    crowds = processes == "yes" or device == "cuda"
-    replicates = tuple(map(int, counts))
+    device, precision = device_and_precision(given)
+    for switch in switches:
+        if given.get(switch, "no") not in ("yes", "no"):
+            raise DatasetError(f"{switch}={given[switch]}: give yes or no")
+    processes, with_mps = (given.get(switch) == "yes" for switch in switches)
+    if with_mps and device != "cuda":
+        raise DatasetError("mps=yes: that is for GPUs; take device=cuda, too")
     return Settings(
-        names(given, SMALL), replicates, **numbers, device=device, precision=precision, processes=crowds
+        names(given, SMALL),
+        tuple(map(int, counts)),
+        **numbers,
+        device=device,
+        precision=precision,
+        processes=processes or device == "cuda",
+        mps=with_mps,
     )
 
 
@@ -107,6 +120,9 @@ def measured(name: str, count: int, wanted: Settings) -> dict[str, list["Taken"]
         }
         if wanted.processes:
             steps["processes"] = open_ones.enter_context(_processes(name, count, wanted))
+        if wanted.mps:
+            clients = open_ones.enter_context(mps())
+            steps["processes, MPS"] = open_ones.enter_context(_processes(name, count, wanted, clients))
         for step in steps.values():
             step()
         rounds = [{form: step() for form, step in steps.items()} for _ in range(wanted.rounds)]
@@ -114,8 +130,10 @@ def measured(name: str, count: int, wanted: Settings) -> dict[str, list["Taken"]
 
 
 @contextmanager
-def _processes(name: str, count: int, wanted: Settings) -> Iterator[Callable[[], "Taken"]]:
-    """K processes, each with one replicate and its part of the GPU."""
+def _processes(
+    name: str, count: int, wanted: Settings, environment: Mapping[str, str] | None = None
+) -> Iterator[Callable[[], "Taken"]]:
+    """K processes, each with one replicate and its part of the GPU. environment: beside this process's."""
     from .crowd import timed
 
     words = [sys.executable, "-m", "tests.benchmarks.crowd", name, str(count)]
@@ -123,7 +141,14 @@ def _processes(name: str, count: int, wanted: Settings) -> Iterator[Callable[[],
     with ExitStack() as running:
         crowd = [
             running.enter_context(
-                subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                subprocess.Popen(
+                    words,
+                    cwd=ROOT,
+                    env=os.environ | dict(environment or {}),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
             )
             for _ in range(count)
         ]
