@@ -72,8 +72,9 @@ class DrawnAhead:
 
     def draw(self) -> None:
         """Draw for the next step. Before a network's first one there is nothing to do: it draws itself."""
-        for noises in self._noises:
-            noises.draw()
+        drawn = [it for noises in self._noises for it in noises.drawn()]
+        if drawn:  # where the old ones lie, in as few launches as there are networks, and one
+            torch._foreach_copy_([it for noises in self._noises for it in noises.noises], drawn)
 
     def begin(self) -> None:
         """All networks are run from their beginning, by someone who does not call them."""
@@ -102,6 +103,7 @@ class _Noises:
     def __init__(self, chance: Chance) -> None:
         self.chance, self.calls = chance, 0
         self.shares: list[float] = []
+        self.ones: list[Tensor] = []
         self.noises: list[Tensor] = []
 
     def begin(self, *given: object) -> None:
@@ -112,21 +114,18 @@ class _Noises:
         """The noise for the call that comes next; drawn here if it was never made."""
         at, self.calls = self.calls, self.calls + 1
         if at == len(self.noises) or self.noises[at].shape != values.shape:
-            self.noises[at:] = [torch.empty_like(values.detach())]
+            self.ones[at:] = [torch.ones_like(values.detach())]
             self.shares[at:] = [share]
             with self.chance.own():
-                self._draw(at)
+                self.noises[at:] = [dropout(self.ones[at], share)]
         return self.noises[at]
 
-    def draw(self) -> None:
-        """All of them anew, where they lie."""
-        if self.noises:
-            with self.chance.own():
-                for at in range(len(self.noises)):
-                    self._draw(at)
-
-    def _draw(self, at: int) -> None:
-        self.noises[at].copy_(dropout(torch.ones_like(self.noises[at]), self.shares[at]))
+    def drawn(self) -> list[Tensor]:
+        """All of them anew, elsewhere."""
+        if not self.noises:
+            return []
+        with self.chance.own():
+            return [dropout(ones, share) for ones, share in zip(self.ones, self.shares, strict=True)]
 
 
 class _Drawn(nn.Module):
