@@ -1,6 +1,9 @@
 """The benchmark of fused replicates trains the same K networks in every form, and says what it measured."""
 
+import os
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from benchmarks import crowd, many
@@ -117,3 +120,36 @@ def test_mps_that_does_not_start_or_is_not_there_is_told(
         DatasetError, match="nvidia-cuda-mps-control is not here; it comes with NVIDIA's driver"
     ):
         mps().__enter__()
+
+
+def test_a_daemon_that_keeps_its_output_open_keeps_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.mps.MOST_SECONDS", 20)
+    control(tmp_path, monkeypatch)
+    program, stays = tmp_path / "nvidia-cuda-mps-control", tmp_path / "stays"
+    os.mkfifo(stays)
+    program.write_text(f'#!/bin/sh\n[ "$1" = -d ] && cat "{stays}" &\nexit 0\n')
+    with mps() as environment:
+        assert Path(environment["CUDA_MPS_LOG_DIRECTORY"]).is_dir()
+        stays.open("w").close()  # ends it; with a pipe the line before would have waited for that
+
+
+def test_the_processes_are_clients_of_the_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[dict[str, str]] = []
+
+    @contextmanager
+    def processes(name: str, count: int, wanted: many.Settings, environment: Any = None) -> Any:
+        found.append(dict(environment or {}))
+        yield lambda: Taken(1, 1)
+
+    @contextmanager
+    def daemon() -> Any:
+        yield {"CUDA_MPS_PIPE_DIRECTORY": "here"}
+
+    monkeypatch.setattr(many, "_processes", processes)
+    monkeypatch.setattr(many, "mps", daemon)
+    wanted = many.Settings((SMALL,), (2,), batch=2, rounds=1, processes=True, mps=True)
+    steps = many.measured(SMALL, 2, wanted)
+    assert [*steps] == ["one by one", "as one", "processes", "processes, MPS"]
+    assert found == [{}, {"CUDA_MPS_PIPE_DIRECTORY": "here"}]

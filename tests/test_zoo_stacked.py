@@ -19,6 +19,7 @@ from search.trials.precision import computing, full
 from zoo.fast import together
 from zoo.fast.noise import Chance, DrawnAhead
 from zoo.fast.stacked import Stacked, can_be_stacked
+from zoo.fast.windows import Windows
 from zoo.layers.tower import ConvBlock, same_pad
 
 pytest.importorskip("triton", reason="Triton is not part of this torch")
@@ -246,6 +247,44 @@ def test_each_is_left_out_of_what_its_own_dropout_says(on_processor: torch.devic
     assert losses.unique().numel() == 3
 
 
+@pytest.mark.parametrize(("name", "copies"), [(RAW, 0), (MEL, 1)])
+def test_frames_are_laid_where_the_next_block_reads_them(
+    name: str, copies: int, on_processor: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied, real = list[int](), Windows.of
+    monkeypatch.setattr(Windows, "of", lambda frames, m, left: (copied.append(m), real(frames, m, left))[1])
+    networks = [a_network(seed, name) for seed in range(2)]
+    as_one(networks, *a_batch(networks, 4, on_processor))
+    assert len(copied) == copies
+
+
+@pytest.mark.parametrize(("laid", "read"), [((2, 1), (2, 0)), ((2, 0), (2, 1)), ((3, 1), (2, 1))])
+def test_frames_that_were_laid_for_another_block_are_copied(
+    laid: tuple[int, int], read: tuple[int, int]
+) -> None:
+    room = Windows.room((4, 6, 5), laid, torch.empty(0)).normal_().transpose(1, 2)
+    assert Windows.said_to_lie_in(room, *laid) is not None
+    assert Windows.said_to_lie_in(room, *read) is None
+
+
+def test_a_gradient_that_all_clips_share_is_read_where_it_is(on_processor: torch.device) -> None:
+    torch.manual_seed(0)
+
+    def to_weight(shared: bool) -> Tensor:
+        torch.manual_seed(1)
+        weight = torch.randn(2, 3, 3, 2, requires_grad=True)
+        tensors = [torch.ones(6) for _ in range(5)]
+        norm = Norm(*tensors, torch.zeros((), dtype=torch.long), 1e-5, 0.1)
+        result = filtered_block(frames, weight, norm, 1, 2).transpose(1, 2)
+        own = gradient.expand(4, 5, 3)
+        result.backward(own if shared else own.contiguous())
+        assert weight.grad is not None
+        return weight.grad
+
+    frames, gradient = torch.randn(4, 3, 10), torch.randn(5, 3)
+    assert torch.equal(to_weight(shared=True), to_weight(shared=False))
+
+
 def test_what_is_loaded_between_steps_counts(on_processor: torch.device) -> None:
     """As a stage begins from the best weights, with their statistics."""
     networks, others = ([a_network(seed, dropout=0.0) for seed in seeds] for seeds in ((0, 1), (2, 3)))
@@ -312,6 +351,12 @@ def watched() -> nn.Module:
     return network
 
 
+def of_another_activation() -> nn.Module:
+    network = a_network(1)
+    network.top.activation = nn.LeakyReLU()
+    return network
+
+
 def of_another_momentum() -> nn.Module:
     network = a_network(1)
     network.top.norm.momentum = 0.5
@@ -329,6 +374,7 @@ def of_another_momentum() -> nn.Module:
         frozen,
         watched,
         of_another_momentum,
+        of_another_activation,
     ],
 )
 def test_a_network_that_is_not_like_the_others_is_not_stacked(

@@ -177,6 +177,7 @@ class GraphedStep:
     def _all(self) -> list[Tensor]:
         """Every training's step, beside each other."""
         here = torch.cuda.current_stream(self._device)
+        # What it leaves is used and let go of in other streams, for which this one waits before it takes memory again.
         losses = list(self.at_once(*self._inputs)) if self.at_once is not None else []
         for k, stream in enumerate(self._streams):
             stream.wait_stream(here)

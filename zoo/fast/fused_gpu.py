@@ -121,7 +121,7 @@ def _spaced(frames: Tensor, lanes: int) -> tuple[Tensor, int]:
     """(clips, frames, channels) as the kernels read them, and how many frames the clips are apart in memory."""
     _, length, channels = frames.shape
     apart = frames.stride(0) // channels
-    if lanes > 1 and frames.stride() == (apart * channels, channels, 1):
+    if lanes > 1 and length <= apart <= 2 * length and frames.stride() == (apart * channels, channels, 1):
         return frames, apart
     return frames.contiguous(), length
 

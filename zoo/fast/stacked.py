@@ -173,7 +173,8 @@ def _is_a_tower(network: Any) -> bool:
         and type(network.head) is nn.Linear
         and all(type(it) is nn.Conv1d for it in network.modules() if isinstance(it, nn.Conv1d))
         and all(it.requires_grad for it in network.parameters())
-        and not network._forward_hooks  # what is called before it, as DrawnAhead's own, does no harm
+        # What is called before the network itself is DrawnAhead's
+        and not (network._forward_hooks or network._backward_hooks or network._backward_pre_hooks)
         and not any(is_watched(layer) for layer in network.modules() if layer is not network)
         and all(layer.training for layer in network.modules())
     )

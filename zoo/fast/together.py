@@ -155,6 +155,7 @@ def is_ready(block: Block) -> bool:
         and norm.momentum is not None
         and norm.running_mean is not None
         and block.conv.bias is not None
+        and type(block.activation) is nn.ReLU
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and not torch._C._are_functorch_transforms_active()
