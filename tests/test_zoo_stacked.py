@@ -27,7 +27,7 @@ from zoo.fast import fused_gpu, gradient_kernels, kernels, sample_kernels
 from zoo.fast.fused_gpu import Norm, filtered_block
 
 SINGLE = 3e-6  # relative to the length of all values together
-FAR = 1e-3  # of a whole network, in which now and then another frame of a pool is the largest
+FAR = 5e-3  # of a whole network, in which now and then another frame of a pool is the largest; of a wrong one about 1
 RAW, MEL = "samplecnn_m2_n3_s16", "melcnn_m3_n3_s81_w81"
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
