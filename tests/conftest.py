@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    import torch
     from machines import Machines
     from s3_server import Bucket
 
@@ -26,6 +27,14 @@ def denormal_numbers() -> Iterator[None]:
     yield
     if torch := sys.modules.get("torch"):
         torch.set_flush_denormal(False)
+
+
+@pytest.fixture
+def on_processor(monkeypatch: pytest.MonkeyPatch) -> "torch.device":
+    """A processor that passes for a GPU to blocks, whose kernels Triton's interpreter runs."""
+    from kernels_without_gpu import pass_for_a_gpu
+
+    return pass_for_a_gpu(monkeypatch)
 
 
 @pytest.fixture(scope="session")

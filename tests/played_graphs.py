@@ -39,7 +39,7 @@ class Played:
 
 
 class _Capture(TorchDispatchMode):
-    """Does everything, and writes down what a GPU would be asked for. The first one of Triton's kernels is quiet."""
+    """Does everything, and writes down what a GPU would be asked for, but not what a kernel of Triton's does inside."""
 
     now: "_Capture | None" = None
 

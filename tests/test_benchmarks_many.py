@@ -1,6 +1,7 @@
 """The benchmark of fused replicates trains the same K networks in every form, and says what it measured."""
 
 import os
+import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -153,3 +154,14 @@ def test_the_processes_are_clients_of_the_daemon(monkeypatch: pytest.MonkeyPatch
     steps = many.measured(SMALL, 2, wanted)
     assert [*steps] == ["one by one", "as one", "processes", "processes, MPS"]
     assert found == [{}, {"CUDA_MPS_PIPE_DIRECTORY": "here"}]
+
+
+def test_a_daemon_that_never_answers_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    control(tmp_path, monkeypatch)
+
+    def run(words: list[str], timeout: float, **more: object) -> None:
+        raise subprocess.TimeoutExpired(words, timeout)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(DatasetError, match=r"does not start \(no answer in 60 s\)"):
+        mps().__enter__()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from kernels_without_gpu import distances, pass_for_a_gpu
+from kernels_without_gpu import distances
 from torch import Tensor, nn
 
 import zoo
@@ -27,12 +27,6 @@ SINGLE = 3e-6  # relative to the length of all values together
 # Of many pools one or two have frames so alike that float32 takes another for the largest than float64 does.
 MANY = 1e-3
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-
-
-@pytest.fixture
-def on_processor(monkeypatch: pytest.MonkeyPatch) -> torch.device:
-    """A processor that passes for a GPU."""
-    return pass_for_a_gpu(monkeypatch)
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ def _alike(fits: Sequence[Fit]) -> tuple[int | None, str | None]:
 
 
 def _check(fits: Sequence[Fit]) -> None:
-    if len(counts := {_batches(fit) for fit in fits}) > 1:
+    if len(counts := {fit.updates_per_epoch for fit in fits}) > 1:
         told = " and ".join(map(str, sorted(counts)))
         raise SearchError(f"trainings with epochs of {told} batches can't go together; train them apart")
     if len({fit.device for fit in fits}) > 1:
@@ -115,10 +115,6 @@ def _check(fits: Sequence[Fit]) -> None:
         raise SearchError("trainings that several processes share can't go together; give each one process")
     if any(fit.micro_batch_size < fit.training.batch_size for fit in fits):
         raise SearchError("trainings whose batches are cut in parts to fit into memory can't go together")
-
-
-def _batches(fit: Fit) -> int:
-    return fit.train.split.n_batches(fit.training.batch_size, fit.segments)
 
 
 def _one_epoch(

@@ -161,7 +161,7 @@ class Fit:
             epoch=self.progress.epoch,
             stage=before.stage,
             learning_rate=told_rate(
-                self.training, before.stage, before.updates + current.batches, self._updates_per_epoch
+                self.training, before.stage, before.updates + current.batches, self.updates_per_epoch
             ),
             train_loss=train_loss,
             valid_loss=evaluation.loss,
@@ -179,7 +179,8 @@ class Fit:
         return min(self.training.batch_size, self.segments or len(self.train), len(self.train))
 
     @property
-    def _updates_per_epoch(self) -> int:
+    def updates_per_epoch(self) -> int:
+        """Batches of an epoch."""
         return self.train.split.n_batches(self.training.batch_size, self.segments)
 
     def _seconds(self, current: Pass) -> float:
@@ -224,7 +225,7 @@ class Fit:
             current.batches,
             self.team,
         )
-        per_epoch = self._updates_per_epoch
+        per_epoch = self.updates_per_epoch
         with closing(batches):
             for wave, tags in batches:
                 updates = self.progress.updates + current.batches

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.fast.noise import DrawnAhead
-from zoo.fast.together import MOST_NUMBERS, has_kernels_for, is_ready, is_watched
+from zoo.fast.together import MOST_NUMBERS, has_kernels_for, is_ready, is_watched, lies_side_by_side
 from zoo.layers.frontends import LogMel
 from zoo.layers.tower import ConvBlock
 from zoo.network import WaveNetwork
@@ -168,7 +168,7 @@ def _is_a_tower(network: Any) -> bool:
         return False
     front: Any = network.front
     return (
-        (_is_whole_spectrogram(front) or _lies_side_by_side(front))
+        (_is_whole_spectrogram(front) or _is_long_and_side_by_side(front))
         and all(is_ready(it) for it in network.modules() if isinstance(it, ConvBlock))
         and type(network.head) is nn.Linear
         and all(type(it) is nn.Conv1d for it in network.modules() if isinstance(it, nn.Conv1d))
@@ -184,16 +184,13 @@ def _is_whole_spectrogram(front: object) -> bool:
     return isinstance(front, LogMel) and front.standardise == "whole"
 
 
-def _lies_side_by_side(front: object) -> bool:
-    """Filters none of which is over another's samples, and too long for fused_gpu.sample_block, which is for one
-    network.
-    """
+def _is_long_and_side_by_side(front: object) -> bool:
+    """So long that fused_gpu.sample_block, which is for one network, does not take its filters."""
     from zoo.fast.fused_gpu import MOST_SAMPLES  # Triton is no part of every torch
 
-    if not isinstance(front, ConvBlock):
-        return False
-    length = front.conv.kernel_size[0]
-    return front.conv.stride == (length,) and front.pad == (0, 0) and length > MOST_SAMPLES
+    return (
+        isinstance(front, ConvBlock) and lies_side_by_side(front) and front.conv.kernel_size[0] > MOST_SAMPLES
+    )
 
 
 def _form(network: Any) -> tuple[object, ...]:

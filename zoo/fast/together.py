@@ -22,7 +22,14 @@ from torch.nn.modules.module import _has_any_global_hook
 from zoo.fast.fused import pooled_block
 from zoo.fast.strided import MOST_SAMPLES, strided_block
 
-__all__ = ["MOST_NUMBERS", "has_kernels_for", "is_ready", "is_watched", "trained_together"]
+__all__ = [
+    "MOST_NUMBERS",
+    "has_kernels_for",
+    "is_ready",
+    "is_watched",
+    "lies_side_by_side",
+    "trained_together",
+]
 
 # Of a batch: where there are fewer, the many calls of a step take longer than the passes over memory that it saves.
 FEWEST_FRAMES = 6000
@@ -66,7 +73,7 @@ def _on_processor(block: Block, frames: Tensor) -> Tensor | None:
     weights = conv.weight, conv.bias, norm.weight, norm.bias
     if _pools_what_it_filters(block, frames):
         result, mean, variance = pooled_block(frames, *weights, block.pad[0], norm.eps, block.next_block)
-    elif _lies_side_by_side(block, frames) and _hears(block, frames, MOST_SAMPLES):
+    elif _gives_frames_side_by_side(block, frames) and _hears(block, frames, MOST_SAMPLES):
         result, mean, variance = strided_block(frames, *weights, norm.eps, block.next_block)
     else:
         return None
@@ -87,7 +94,7 @@ def _on_gpu(block: Block, frames: Tensor) -> Tensor | None:
     if _pools_what_it_filters(block, frames):
         pool = conv.kernel_size[0]
         return fused_gpu.filtered_block(frames, conv.weight, _norm(block), block.pad[0], pool)
-    if not _lies_side_by_side(block, frames):
+    if not _gives_frames_side_by_side(block, frames):
         return None
     if _hears(block, frames, fused_gpu.MOST_SAMPLES):
         return fused_gpu.sample_block(frames, conv.weight, _norm(block))
@@ -195,15 +202,15 @@ def _pools_what_it_filters(block: Block, frames: Tensor) -> bool:
     )
 
 
-def _lies_side_by_side(block: Block, frames: Tensor) -> bool:
+def lies_side_by_side(block: Block) -> bool:
     """Filters none of which is over another's frames, and no pooling."""
     length = block.conv.kernel_size[0]
-    return (
-        block.conv.stride == (length,)
-        and block.pad == (0, 0)
-        and isinstance(block.pool, nn.Identity)
-        and frames.shape[0] * (frames.shape[2] // length) > 1
-    )
+    return block.conv.stride == (length,) and block.pad == (0, 0) and isinstance(block.pool, nn.Identity)
+
+
+def _gives_frames_side_by_side(block: Block, frames: Tensor) -> bool:
+    """More than one, of which a batch norm can tell a variance."""
+    return lies_side_by_side(block) and frames.shape[0] * (frames.shape[2] // block.conv.kernel_size[0]) > 1
 
 
 def _hears(block: Block, frames: Tensor, most: int) -> bool:
