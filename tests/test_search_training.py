@@ -17,7 +17,7 @@ from search.failures import Diverged
 from search.results import named
 from search.scoring.metrics import score
 from search.settings import Training, TrialSettings
-from search.trials import worker
+from search.trials import evaluation, worker
 from search.trials.evaluation import evaluate
 from search.trials.feed import open_feed
 from search.trials.optimizer import Optimizer
@@ -131,14 +131,17 @@ def leave_after(fit: Fit, calls: int) -> None:
 
 @pytest.mark.usefixtures("demo")
 @pytest.mark.parametrize("optimizer", ["nesterov", "adam"])
-def test_left_in_the_middle_of_an_epoch_and_resumed_equals_uninterrupted_bit_for_bit(optimizer: str) -> None:
+def test_left_in_the_middle_of_an_epoch_and_resumed_equals_uninterrupted_bit_for_bit(
+    optimizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Left in the first epoch, at its first batch and its last, among the clips looked at, and in the next stage."""
+    monkeypatch.setattr(evaluation, "segments_at_once", lambda *given: 24)
     worker.prepare(torch.get_num_threads())
     schedule = replace(SMALL, optimizer=optimizer, learning_rates=(0.005, 0.001), epochs_per_stage=1)
     whole, fit = a_fit(schedule), a_fit(schedule)
     wanted, rows = list(whole), []
     start = fit.state()
-    for calls in (0, 1, 9, 17):  # an epoch has 3 batches and 96 clips, six at a time
+    for calls in (0, 1, 9, 17):  # an epoch has 3 batches and 96 clips of 4 segments
         leave_after(fit, calls)
         with contextlib.suppress(Left):
             for epoch in fit:

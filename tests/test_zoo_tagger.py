@@ -326,7 +326,7 @@ def test_the_command_runs_as_a_module_and_imports_no_torch():
 
 @pytest.mark.parametrize(
     ("name", "at_once"),
-    [("samplecnn_m3_n9_s3", 1), ("samplecnn_m3_n4_s729", 8), ("samplecnn_m3_n3_s729", 26)],
+    [("samplecnn_m3_n9_s3", 1), ("samplecnn_m3_n4_s729", 17), ("samplecnn_m3_n3_s729", 53)],
 )
 def test_a_processor_takes_segments_together_where_their_activations_are_small(
     name: str, at_once: int

@@ -21,7 +21,7 @@ from search.scoring.score_table import SplitScores
 
 HOW = "evaluated"  # the field of a card's lineage
 # Of search/trials/evaluation.py; another order of its sums has other bits, and another name.
-WAY = "norms folded, clips together, float32"
+WAY = "norms folded, blocks as products, clips together, float32"
 MOST_THREADS = 1024
 NOT_HERE = 3  # exit code of the process that scores, where the data set is not here
 

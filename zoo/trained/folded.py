@@ -1,7 +1,8 @@
 """A trained network for asking only: batch norm is part of the layer before it, and pooling comes before the ReLU.
 
 In evaluation batch norm is a scale and a shift of each channel, which a convolution's own weights can hold. A maximum
-and an activation that never falls can change places, and then the activation sees one frame of a pool.
+and an activation that never falls can change places, and then the activation sees one frame of a pool. On a processor
+the blocks of the m^n networks are products of matrices (zoo/fast/asked.py).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from zoo.fast.asked import ask_together
 
 __all__ = ["folded"]
 
@@ -31,6 +34,10 @@ def folded(network: nn.Module) -> nn.Module:
             if before and fused is not None:
                 setattr(block, before, fused)
                 setattr(block, name, nn.Identity())
+    if all(parameter.device.type == "cpu" for parameter in copy.parameters()):
+        ask_together(copy)
+    for block in copy.modules():
+        layers = dict(block.named_children())
         if isinstance(layers.get("pool"), nn.MaxPool1d | nn.MaxPool2d) and "activation" in layers:
             block.activation, block.pool = block.pool, block.activation
     return copy
