@@ -203,7 +203,7 @@ def test_a_clips_score_is_the_mean_of_its_segments_sigmoids(monkeypatch: pytest.
     in_single = heard._heard
     monkeypatch.setattr(heard, "_heard", lambda wave: in_single(wave).double())
     evaluation = evaluate(network, heard, lambda: looks.append(1))
-    assert len(looks) == 16, "six clips go through the network together"
+    assert len(looks) == 8, "thirteen clips go through the network together"
     losses = []
     for clip, wave in heard.clips():
         assert len(wave) == 4
