@@ -26,6 +26,7 @@ __all__ = [
     "MOST_NUMBERS",
     "has_kernels_for",
     "is_ready",
+    "is_transformed",
     "is_watched",
     "lies_side_by_side",
     "trained_together",
@@ -163,9 +164,7 @@ def is_ready(block: Block) -> bool:
         and norm.running_mean is not None
         and block.conv.bias is not None
         and type(block.activation) is nn.ReLU
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
-        and not torch._C._are_functorch_transforms_active()
+        and not is_transformed()
         and not is_watched(block.conv, block.norm, block.activation, block.pool)
     )
 
@@ -179,6 +178,13 @@ def _suits(block: Block, frames: Tensor) -> bool:
         and frames.is_floating_point()
         and weight.dtype in (torch.float32, torch.float64)
         and frames.ndim == 3
+    )
+
+
+def is_transformed() -> bool:
+    """A program is being traced or transformed, which has to see each layer."""
+    return bool(
+        torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active()
     )
 
 

@@ -12,6 +12,9 @@ from torch.amp import is_autocast_available
 from torch.nn.functional import conv1d, pad
 
 from zoo.errors import ZooError
+from zoo.fast.matrices import product
+from zoo.fast.spectra import goes_by_pieces, power_spectra
+from zoo.fast.together import is_watched
 
 __all__ = ["COMPRESSIONS", "LogMel", "Spectrogram", "calibrate", "full_precision"]
 
@@ -62,7 +65,8 @@ class Spectrogram(nn.Module):
         frames: int | None = None,
     ) -> None:
         super().__init__()
-        self.fft_samples, self.hop_samples, self.power, self.frames = fft_samples, hop_samples, power, frames
+        self.fft_samples, self.window_samples, self.hop_samples = fft_samples, window_samples, hop_samples
+        self.power, self.frames = power, frames
         # On the meta device a window would have torch import its compiler, for seconds.
         with torch.device("cpu"):
             window = torch.hann_window(window_samples)
@@ -81,7 +85,28 @@ class Spectrogram(nn.Module):
     def forward(self, wave: Tensor) -> Tensor:
         """(batch, 1, samples) -> (batch, bins, frames)."""
         with full_precision(wave.device.type):  # half precision has no FFT of 729 samples either
-            return self._magnitude(wave.float()) ** self.power
+            wave = wave.float()
+            pieces = self._by_pieces(wave, self.fft_samples // 2 + 1, lambda spectrum: spectrum)
+            return self._magnitude(wave) ** self.power if pieces is None else pieces
+
+    def through(self, wave: Tensor, rows: int, then: Callable[[Tensor], Tensor]) -> Tensor | None:
+        """What comes of the spectrogram, by pieces: (batch, 1, samples) float32 -> (batch, rows, frames).
+
+        then:    (bins, frames) -> (rows, frames).
+        returns: None where it has to be there as a whole, or someone looks at it.
+        """
+        return None if is_watched(self) else self._by_pieces(wave, rows, then)
+
+    def _by_pieces(self, wave: Tensor, rows: int, then: Callable[[Tensor], Tensor]) -> Tensor | None:
+        if self.basis is not None or not goes_by_pieces(wave, self.window):
+            return None
+        form = self.window, self.window_samples, self.hop_samples, self.frames
+        return power_spectra(wave, *form, rows, lambda squares: then(self._from_squares(squares).t()))
+
+    def _from_squares(self, squares: Tensor) -> Tensor:
+        if self.power == 2:
+            return squares
+        return squares.sqrt_() if self.power == 1 else squares.pow_(self.power / 2)
 
     def _magnitude(self, wave: Tensor) -> Tensor:
         if self.basis is not None:
@@ -168,9 +193,13 @@ class LogMel(nn.Module):
 
     def log_mel(self, wave: Tensor) -> Tensor:
         """(batch, 1, samples) -> (batch, bands, frames), as it is before the standardisation."""
-        spectrum = self.spectrogram(wave)
         with full_precision(wave.device.type):
-            return self.compress(self.filter_bank @ spectrum)
+            wave = wave.float()
+            values = self.spectrogram.through(wave, len(self.filter_bank), self._bands)
+            return self.compress(self.filter_bank @ self.spectrogram(wave)) if values is None else values
+
+    def _bands(self, spectrum: Tensor) -> Tensor:
+        return self.compress(product(self.filter_bank, spectrum))
 
 
 @torch.no_grad()
