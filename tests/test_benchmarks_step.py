@@ -12,7 +12,7 @@ from zoo.layers.tower import ConvBlock
 SMALL = "samplecnn_m3_n3_s729"
 
 
-@pytest.mark.parametrize("name", ["samplecnn_m3_n3_s9", "samplecnn_m2_n4_s8"])
+@pytest.mark.parametrize("name", ["samplecnn_m3_n3_s9", "samplecnn_m2_n4_s8", "melcnn_m3_n3_s27_w81"])
 @pytest.mark.parametrize("form", ["layers", "plain"])
 def test_the_plain_form_is_the_same_function_in_layers_of_torch(form: str, name: str) -> None:
     ours, plain = stepping.network_of("ours", name), stepping.network_of(form, name)
@@ -85,6 +85,19 @@ def test_the_help_lists_every_word(capsys: pytest.CaptureFixture) -> None:
     assert step.main(["--help"]) == 0
     said = capsys.readouterr().out
     assert all(f"{word}=" in said for word in ("networks", "batch", "rounds", "threads"))
+
+
+def test_a_process_that_has_ended_is_told_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(step.sys, "executable", "false")
+    assert step.main([f"networks={SMALL}", "batch=3", "rounds=1"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert (
+        f"{SMALL}, ours: its process has ended with 1, for want of memory where that is -9; batch=3 may be"
+        in said
+    )
 
 
 @pytest.mark.slow

@@ -11,12 +11,14 @@ Words (key=value):
     device=cpu     or cuda
 
 Prints Markdown. The plain loop is what a script does: the whole file decoded, and segment by segment through the
-network in evaluation mode, without gradients. Ratios are medians within a round, of processor seconds on a processor.
+network of torch's own layers in evaluation mode, without gradients. Ratios are medians within a round, of processor
+seconds on a processor.
 """
 
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -146,12 +148,15 @@ def plainly(tagger: "Tagger", files: Sequence[Path]) -> Iterator["NDArray"]:
 
     from datasets.audio import decode
 
-    device = next(tagger.network.parameters()).device
+    from .stepping import in_plain_layers
+
+    network = in_plain_layers(deepcopy(tagger.network)).eval()
+    device = next(network.parameters()).device
     for file in files:
         wave = torch.from_numpy(decode(file, tagger.sample_rate_hz)).to(device)
         with torch.no_grad():
             whole = wave[: len(wave) // tagger.segment_samples * tagger.segment_samples]
-            logits = [tagger.network(part[None]) for part in whole.split(tagger.segment_samples)]
+            logits = [network(part[None]) for part in whole.split(tagger.segment_samples)]
         yield torch.cat(logits).sigmoid().mean(dim=0).cpu().numpy()
 
 

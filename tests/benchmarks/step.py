@@ -17,7 +17,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from datasets import words as typed
+from datasets.errors import DatasetError
 
 from .command import Say, load, names, run, whole_numbers
 
@@ -98,11 +99,21 @@ def _stepper(form: str, name: str, wanted: Settings) -> Iterator[Callable[[], "T
         assert process.stdout is not None
 
         def step() -> Taken:
-            print(file=process.stdin, flush=True)
-            return Taken(**json.loads(process.stdout.readline()))
+            with suppress(BrokenPipeError):
+                print(file=process.stdin, flush=True)
+            answer = process.stdout.readline()
+            if not answer:
+                raise DatasetError(
+                    f"{name}, {form}: its process has ended with {process.wait()}, for want of memory where that is "
+                    f"-9; batch={wanted.batch} may be too many for this machine, give fewer"
+                )
+            return Taken(**json.loads(answer))
 
-        yield step
-        process.stdin.close()
+        try:
+            yield step
+        finally:
+            with suppress(BrokenPipeError):
+                process.stdin.close()
 
 
 def rows(name: str, found: dict[str, list["Taken"]], operations: float, bound: float) -> Iterator[str]:

@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import zoo
 from zoo.fast import matrices, winograd
+from zoo.layers.frontends import LogMel
 from zoo.layers.tower import ConvBlock
 
 # Ours, ours by fewer products (zoo/fast/winograd.py), torch's layers in the process of a worker, and in a default one
@@ -38,6 +39,26 @@ class Taken:
     peak_bytes: int
 
 
+class PlainLogMel(nn.Module):
+    """The same bands of torchaudio's spectrogram: (batch, 1, samples) -> (batch, bands, frames)."""
+
+    def __init__(self, ours: LogMel) -> None:
+        super().__init__()
+        from torchaudio.transforms import Spectrogram
+
+        form = ours.spectrogram
+        self.spectrogram = Spectrogram(
+            form.fft_samples, form.window_samples, form.hop_samples, power=form.power
+        )
+        self.frames, self.ours = form.frames, ours
+
+    def forward(self, wave: Tensor) -> Tensor:
+        """Compressed and standardised as ours are."""
+        spectrum = self.spectrogram(wave.squeeze(1))[..., : self.frames]
+        values = self.ours.compress(self.ours.filter_bank @ spectrum)
+        return values if self.ours.standardise == "none" else (values - self.ours.mean) / self.ours.std
+
+
 def in_plain_layers(network: nn.Module) -> nn.Module:
     """The same weights and function as ports write it: nn.Conv1d, nn.BatchNorm1d, nn.ReLU, nn.MaxPool1d in a row."""
     for name, child in network.named_children():
@@ -46,6 +67,8 @@ def in_plain_layers(network: nn.Module) -> nn.Module:
             setattr(
                 network, name, nn.Sequential(*uneven, child.conv, child.norm, child.activation, child.pool)
             )
+        elif isinstance(child, LogMel):
+            setattr(network, name, PlainLogMel(child))
         else:
             in_plain_layers(child)
     return network
