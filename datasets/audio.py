@@ -3,18 +3,15 @@
 import contextlib
 import math
 import os
-import re
-import sys
-import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from datasets import m4a
 from datasets.errors import AudioError, DatasetError
+from datasets.quiet import quiet_decoder
 
 if TYPE_CHECKING:
     import soundfile
@@ -25,8 +22,6 @@ SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".opus", ".aif", ".
 MARGIN_SECONDS = 0.1
 MOST_SAMPLES = 2**32  # 16 GiB as float32: a header claiming more is damaged, and must not cost the memory
 BLOCK_SAMPLES = 2**20  # of all channels, before and after resampling: 4 MiB
-DECODER_NOISE = re.compile(rb"^(Note: |Warning: |\[?src/libmpg123|\s*$)")
-_stderr_is_ours = threading.Lock()
 
 
 def decode(path: str | Path, rate_hz: int, max_seconds: float | None = None) -> np.ndarray:
@@ -202,38 +197,3 @@ def _why(problem: Exception) -> str:
     words = str(getattr(problem, "error_string", problem))
     # libsndfile says "does not exist or is not a regular file" of an mp3 in which it finds no frame.
     return "no audio is found in it" if "not a regular file" in words else words
-
-
-@contextlib.contextmanager
-def quiet_decoder() -> Iterator[None]:
-    """Keep libmpg123's notes about damaged frames off the terminal; whatever else is written passes.
-
-    The decoder prints from C, so the file descriptor itself is lent to a file meanwhile, by one thread at a
-    time.
-    """
-    with _stderr_is_ours:
-        try:
-            kept = os.dup(2)
-        except OSError:  # no standard error at all, so no noise either
-            yield
-            return
-        with _noise_file() as noise:
-            os.dup2(noise.fileno(), 2)
-            try:
-                yield
-            finally:
-                os.dup2(kept, 2)
-                os.close(kept)
-                _pass_on(noise)
-
-
-def _noise_file() -> IO[bytes]:
-    """Nameless and in memory where the system has that: a full disk must not look like damaged music."""
-    return os.fdopen(os.memfd_create("noise"), "w+b") if sys.platform == "linux" else tempfile.TemporaryFile()
-
-
-def _pass_on(noise: IO[bytes]) -> None:
-    noise.seek(0)
-    for line in noise.read().splitlines(keepends=True):
-        if not DECODER_NOISE.match(line):
-            os.write(2, line)

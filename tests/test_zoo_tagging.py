@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -76,27 +77,82 @@ def test_segments_do_not_depend_on_how_a_wave_comes(pieces):
     assert np.array_equal(only, np.append(wave, 0))
 
 
+@pytest.fixture(params=[1, 2, 3])
+def threads(request):
+    """Of torch, which are as many files at once."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("at_once", [1, 7, 1000])
-def test_batches_across_files_change_no_probability(tagger, music, at_once, monkeypatch):
-    files = [music / name for name in NAMES]
+def test_files_at_once_and_batches_of_them_change_no_probability(
+    tagger, checkpoint, music, at_once, threads, monkeypatch
+):
+    files = [music / name for name in NAMES] * 3
     alone = [np.array(list(tagger(file).values())) for file in files]
-    sizes = []
+    sizes, used = [], set()
     listen = zoo.Tagger.probabilities
 
     def counted(self, segments):
         sizes.append(len(segments))
+        used.add(torch.get_num_threads())
         return listen(self, segments)
 
     monkeypatch.setattr("zoo.trained.tagger.Tagger.probabilities", counted)
     monkeypatch.setattr("zoo.trained.tagger.Tagger.segments_at_once", at_once)
-    songs = list(tag_files(tagger, files))
+    songs = list(tag_files(zoo.load(checkpoint), files))  # one that has not looked up yet how many it takes
     assert [song.file for song in songs] == files
-    assert all(size == at_once for size in sizes[:-1]), (
-        "only the last batch may be smaller, whatever the files"
+    assert sorted(sizes) == sorted(size for song in songs for size in _batches(song.segments, at_once)), (
+        "only the last batch of a file may be smaller"
     )
+    assert used == {1}, "of each of the files at once"
+    assert torch.get_num_threads() == threads
     assert sum(sizes) == sum(song.segments for song in songs)
     for song, wanted in zip(songs, alone, strict=True):
         assert song.probabilities == pytest.approx(wanted, abs=1e-6)
+
+
+def _batches(segments, at_once):
+    return [at_once] * (segments // at_once) + ([segments % at_once] if segments % at_once else [])
+
+
+def test_a_file_by_itself_has_all_threads(tagger, music, threads, monkeypatch):
+    used = set()
+    listen = zoo.Tagger.probabilities
+    monkeypatch.setattr(
+        "zoo.trained.tagger.Tagger.probabilities",
+        lambda self, segments: (used.add(torch.get_num_threads()), listen(self, segments))[1],
+    )
+    list(tag_files(tagger, [music / "d.ogg"]))
+    assert used == {threads}
+
+
+def test_on_a_gpu_batches_are_heard_in_turn(tagger, music, threads, monkeypatch):
+    listening, most = [], []
+    listen = zoo.Tagger.probabilities
+
+    def counted(self, segments):
+        listening.append(1)
+        most.append(len(listening))
+        said = listen(self, segments)
+        listening.pop()
+        return said
+
+    monkeypatch.setattr("zoo.trained.tagger.Tagger.probabilities", counted)
+    monkeypatch.setattr("zoo.trained.tagger.Tagger.is_on_processor", False)
+    songs = list(tag_files(tagger, [music / name for name in NAMES] * 4))
+    assert len(songs) == 20
+    assert max(most) == 1
+
+
+def test_whoever_leaves_early_leaves_no_thread_at_work(tagger, music, threads):
+    songs = tag_files(tagger, [music / "e.aiff"] * 50)
+    next(songs)
+    songs.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("tagging")]
+    assert torch.get_num_threads() == threads
 
 
 def test_a_file_is_told_as_soon_as_it_is_heard(tagger, music):

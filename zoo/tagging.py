@@ -1,14 +1,23 @@
-"""Many files through one network, segments of several files together in a batch, in the memory of a few batches."""
+"""Many files through one network, several at once, each in the memory of a batch.
+
+On a processor a file keeps one core busy better than all cores share the layers of one: they are too small for many. On
+a GPU the files are decoded at once, and heard in turn.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from threading import Event, Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from zoo.trained.tagger import Tagger, cut
 
@@ -22,9 +31,9 @@ __all__ = ["Song", "tag_files"]
 class Song:
     """A file and what the network says of it.
 
+    total:    (n_tags,), the sum of the segments' probabilities.
     error:    why it could not be tagged, in one line; None where it could.
     segments: how many were heard.
-    total:    (n_tags,), the sum of their probabilities.
     timeline: (n_tags,) float32 of each segment, where it was asked for.
     """
 
@@ -33,78 +42,79 @@ class Song:
     error: str | None = None
     segments: int = 0
     timeline: list[NDArray[np.float32]] = field(default_factory=list)
-    cut_up: bool = False  # all its segments have been taken from the file
-    waiting: int = 0  # of its segments, in the batch that is being filled
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
         """(n_tags,), the mean of the segments', as clips are tagged in evaluation."""
         return self.total / self.segments
 
-    @property
-    def ready(self) -> bool:
-        """Whether nothing more is to be heard of it."""
-        return self.cut_up and not self.waiting
-
 
 def tag_files(tagger: Tagger, files: Iterable[Path], timeline: bool = False) -> Iterator[Song]:
     """Tag audio files of any length and rate.
+
+    As many at once as torch has threads, which they share meanwhile: with one thread, one after the other.
 
     timeline: keep the probabilities of each segment.
     yields:   each file as it is done, in the order given. One that cannot be tagged says why in `error`; it costs no
               other file anything.
     """
-    batch: list[tuple[Song, NDArray[np.float32]]] = []
-    begun: deque[Song] = deque()
-    for file in files:
-        song = Song(file, np.zeros(len(tagger.tags)))
-        begun.append(song)
-        for segment in _segments(tagger, song):
-            batch.append((song, segment))
-            song.waiting += 1
-            if len(batch) == tagger.segments_at_once:
-                _hear(tagger, batch, timeline)
-                batch = []
-        song.cut_up = True
-        while begun and begun[0].ready:
-            yield begun.popleft()
-    _hear(tagger, batch, timeline)
-    yield from begun
-
-
-def _segments(tagger: Tagger, song: Song) -> Iterator[NDArray[np.float32]]:
-    """The segments of a file, until it or the network fails."""
-    from datasets.audio import decode_blocks
-
+    files, threads = list(files), torch.get_num_threads()
+    workers = max(1, min(threads, len(files)))
+    listener = _Listener(tagger, timeline)
+    torch.set_num_threads(threads // workers)  # of each worker that begins after this
+    pool = ThreadPoolExecutor(workers, "tagging")
+    begun: deque[Future[Song]] = deque()
     try:
-        for segment in cut(decode_blocks(song.file, tagger.sample_rate_hz), tagger.segment_samples):
-            if song.error:
-                return
-            yield segment
-    except (ValueError, OSError) as error:  # of the decoder, and of the disk below it
-        song.error = str(error).splitlines()[0]
-    except MemoryError:
-        song.error = f"{song.file} could not be tagged: out of memory"
+        for file in files:
+            begun.append(pool.submit(listener.tagged, file))
+            if len(begun) > workers:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        listener.left.set()
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
 
 
-def _hear(tagger: Tagger, batch: list[tuple[Song, NDArray[np.float32]]], timeline: bool) -> None:
-    """Add what the network says of each segment to its song; where memory runs out, of half as many at once."""
-    if not batch:
-        return
-    try:
-        said = tagger.probabilities(np.stack([segment for _, segment in batch]))
-    except (RuntimeError, MemoryError) as error:  # torch's for memory, of the device or the machine
-        if len(batch) > 1:
-            _hear(tagger, batch[: len(batch) // 2], timeline)
-            _hear(tagger, batch[len(batch) // 2 :], timeline)
-            return
-        song = batch[0][0]
-        reason = (str(error).splitlines() or ["out of memory"])[0]
-        song.error, song.waiting = f"{song.file} could not be tagged: {reason}", song.waiting - 1
-        return
-    for (song, _), probabilities in zip(batch, said, strict=True):
-        song.total += probabilities
-        song.segments += 1
-        song.waiting -= 1
-        if timeline:
-            song.timeline.append(probabilities.astype(np.float32))
+class _Listener:
+    """What all workers share. left: set when nobody waits for a song any more."""
+
+    def __init__(self, tagger: Tagger, timeline: bool) -> None:
+        self.tagger, self.timeline, self.left = tagger, timeline, Event()
+        # A batch fills a GPU and its memory; two would only be in each other's way
+        self.turn: AbstractContextManager[object] = nullcontext() if tagger.is_on_processor else Lock()
+
+    def tagged(self, file: Path) -> Song:
+        """A file, heard from its beginning to its end, or until it or the network fails."""
+        song = Song(file, np.zeros(len(self.tagger.tags)))
+        try:
+            self._hear(song)
+        except (ValueError, OSError) as error:  # of the decoder, and of the disk below it
+            song.error = str(error).splitlines()[0]
+        except (RuntimeError, MemoryError) as error:  # torch's for memory, of the device or the machine
+            reason = (str(error).splitlines() or ["out of memory"])[0]
+            song.error = f"{file} could not be tagged: {reason}"
+        return song
+
+    def _hear(self, song: Song) -> None:
+        from datasets.audio import decode_blocks
+
+        segments = cut(decode_blocks(song.file, self.tagger.sample_rate_hz), self.tagger.segment_samples)
+        while not self.left.is_set() and (batch := list(islice(segments, self.tagger.segments_at_once))):
+            said = self._said(np.stack(batch))
+            song.total += said.sum(axis=0)
+            song.segments += len(said)
+            if self.timeline:
+                song.timeline.extend(said.astype(np.float32))
+
+    def _said(self, segments: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(segments, n_tags); where memory runs out, of half as many at once."""
+        try:
+            with self.turn:
+                return self.tagger.probabilities(segments)
+        except (RuntimeError, MemoryError):
+            if len(segments) == 1:
+                raise
+            half = len(segments) // 2
+        return np.concatenate([self._said(segments[:half]), self._said(segments[half:])])

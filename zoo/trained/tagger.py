@@ -69,6 +69,11 @@ class Tagger:
         return folded(self.network)
 
     @property
+    def is_on_processor(self) -> bool:
+        """Whether the network runs there, and not on a GPU."""
+        return self._device.type == "cpu"
+
+    @property
     def _device(self) -> torch.device:
         return next(self.network.parameters()).device
 
