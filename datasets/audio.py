@@ -21,7 +21,8 @@ SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".opus", ".aif", ".
 # The resampler's filter looks ahead: so much more than the cut is decoded that its end is not an edge.
 MARGIN_SECONDS = 0.1
 MOST_SAMPLES = 2**32  # 16 GiB as float32: a header claiming more is damaged, and must not cost the memory
-BLOCK_SAMPLES = 2**20  # of all channels, before and after resampling: 4 MiB
+# Of all channels, before and after resampling: 1 MiB. Larger ones are mapped and zeroed anew by the allocator.
+BLOCK_SAMPLES = 2**18
 
 
 def decode(path: str | Path, rate_hz: int, max_seconds: float | None = None) -> np.ndarray:
