@@ -59,8 +59,11 @@ def tag_files(tagger: Tagger, files: Iterable[Path], timeline: bool = False) -> 
               other file anything.
     """
     files, threads = list(files), torch.get_num_threads()
-    workers = max(1, min(threads, len(files)))
+    workers = min(threads, len(files))
     listener = _Listener(tagger, timeline)
+    if workers < 2:
+        yield from map(listener.tagged, files)
+        return
     torch.set_num_threads(threads // workers)  # of each worker that begins after this
     pool = ThreadPoolExecutor(workers, "tagging")
     begun: deque[Future[Song]] = deque()

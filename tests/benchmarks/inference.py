@@ -12,18 +12,19 @@ Words (key=value):
 
 Prints Markdown. The plain loop is what a script does: the whole file decoded, and segment by segment through the
 network of torch's own layers in evaluation mode, without gradients. Ratios are medians within a round, of processor
-seconds on a processor.
+seconds on a processor. "Folded layers" are what a network is without its blocks as products (zoo/fast/asked.py).
 """
 
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 from datasets import words as typed
 from datasets.errors import DatasetError
@@ -131,8 +132,10 @@ def measured(tagger: "Tagger", files: Sequence[Path], wanted: Settings) -> dict[
     """All files in each way, in turn."""
     from .crowd import timed
 
+    layers = by_layers(tagger)
     ways: dict[str, Callable[[], None]] = {
         "a plain loop over segments": lambda: _take(plainly(tagger, files)),
+        "file by file, folded layers": lambda: _take(layers(file) for file in files),
         "file by file": lambda: _take(tagger(file) for file in files),
         "a folder": lambda: _take(_folder(tagger, files)),
     }
@@ -140,6 +143,16 @@ def measured(tagger: "Tagger", files: Sequence[Path], wanted: Settings) -> dict[
         way()
     rounds = [{way: timed(tag, wanted.device) for way, tag in ways.items()} for _ in range(wanted.rounds)]
     return {way: [each[way] for each in rounds] for way in ways}
+
+
+def by_layers(tagger: "Tagger") -> "Tagger":
+    """The same without zoo/fast/asked.py: torch's own layers, batch norm folded into them."""
+    from zoo.trained import folded
+
+    other = replace(tagger)
+    with patch.object(folded, "ask_together", lambda network: None):
+        assert other._asked  # made now, and kept
+    return other
 
 
 def plainly(tagger: "Tagger", files: Sequence[Path]) -> Iterator["NDArray"]:
