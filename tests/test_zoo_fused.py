@@ -59,7 +59,7 @@ def small_ones_too(monkeypatch: pytest.MonkeyPatch) -> None:
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which blocks were computed as one step."""
     taken: list[str] = []
-    for name in ("pooled_block", "strided_block"):
+    for name in ("pooled_block", "strided_block", "strided_convolution"):
         real = getattr(together, name)
         monkeypatch.setattr(
             together, name, lambda *given, n=name, real=real: (taken.append(n), real(*given))[1]
@@ -90,10 +90,30 @@ def test_a_first_layer_is_its_layers_in_value_gradients_and_statistics(
     length: int, clips: int, steps: list[str]
 ) -> None:
     block = block_of(length, stride=length)
+    block.next_block = (3, 1)
     wave = torch.randn(clips, 1, length * 11 + 1, dtype=torch.float64)
     before = wave.clone()
     found, wanted = (trained(block, wave, one_by_one) for one_by_one in (False, True))
     assert steps == ["strided_block"]
+    assert torch.equal(wave, before)
+    assert all(distance(found[name], wanted[name]) < EXACT for name in wanted)
+
+
+def test_a_first_layer_before_layers_of_torch_is_one_of_them(steps: list[str]) -> None:
+    block = block_of(3, stride=3)
+    assert block.next_block == (1, 0)
+    block.train()(torch.randn(2, 1, 30, dtype=torch.float64))
+    assert steps == []
+
+
+@pytest.mark.parametrize("frames", [11, 40], ids=["by a product", "by torch's convolution"])
+@pytest.mark.parametrize("clips", [1, 3])
+def test_a_first_layer_of_long_filters_is_its_layers(clips: int, frames: int, steps: list[str]) -> None:
+    block = block_of(50, stride=50)
+    wave = torch.randn(clips, 1, 50 * frames + 7, dtype=torch.float64)
+    before = wave.clone()
+    found, wanted = (trained(block, wave, one_by_one) for one_by_one in (False, True))
+    assert steps == ["strided_convolution"]
     assert torch.equal(wave, before)
     assert all(distance(found[name], wanted[name]) < EXACT for name in wanted)
 

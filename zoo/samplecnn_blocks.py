@@ -108,7 +108,8 @@ def build(entry: Entry, n_tags: int) -> nn.Module:
         channels = width
     width = sum(WIDTHS[-int(options["levels"]) :])
     front = ConvBlock(1, FIRST_FILTERS, 3, stride=3)
-    front.next_block = (3, 1)
+    if str(options["block"]) in ("basic", "se"):
+        front.next_block = (3, 1)
     stages = {
         "front": front,
         "body": TopLevels(body, int(options["levels"])),

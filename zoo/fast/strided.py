@@ -3,6 +3,8 @@
 A frame is a product of a few samples with each filter. So the statistics of all frames follow from the mean and the
 covariance of the samples, and so do the gradients through them; and frames are made again where they are wanted
 rather than kept. What is kept is the waveform.
+
+Of long filters the convolution alone is another than torch's: the gradient of all filters is one product.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import conv1d
 
+from zoo.fast.matrices import product
 from zoo.fast.windows import Windows, pieces
 
-__all__ = ["MOST_SAMPLES", "strided_block"]
+__all__ = ["MOST_SAMPLES", "strided_block", "strided_convolution"]
 
 MOST_SAMPLES = 32  # of a filter; the covariance of longer ones takes longer than the frames
 
@@ -83,6 +87,36 @@ class _StridedBlock(torch.autograd.Function):
         kind = filters.dtype
         to_weight = to_filters.to(kind).unsqueeze(1)
         return None, to_weight, ctx.no_gradient, to_scale.to(kind), to_shift.to(kind), None, None
+
+
+def strided_convolution(wave: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Convolution whose stride is its length: (batch, 1, samples) -> (batch, channels, frames).
+
+    The wave gets no gradient, and the bias zeros: before a batch norm it moves nothing but the running mean.
+    """
+    return _StridedConvolution.apply(wave, weight, bias)
+
+
+class _StridedConvolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, wave: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        samples = _side_by_side(wave, weight.shape[2])
+        clips, frames, length = samples.shape
+        ctx.save_for_backward(samples)
+        ctx.shape, ctx.no_gradient = weight.shape, torch.zeros_like(bias)
+        if length <= 2 * frames:  # to turn the frames round takes longer than a product saves
+            return conv1d(wave, weight, bias, stride=length)
+        made = product(samples.flatten(0, 1), weight.flatten(1).t()).view(clips, frames, -1)
+        return torch.add(
+            made.transpose(1, 2), bias.unsqueeze(1), out=wave.new_empty(clips, len(bias), frames)
+        )
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (samples,) = ctx.saved_tensors
+        by_channels = gradient.transpose(0, 1).flatten(1)
+        return None, product(by_channels, samples.flatten(0, 1)).view(ctx.shape), ctx.no_gradient
 
 
 def _side_by_side(wave: Tensor, length: int) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from zoo.fast.fused import pooled_block
-from zoo.fast.strided import MOST_SAMPLES, strided_block
+from zoo.fast.strided import MOST_SAMPLES, strided_block, strided_convolution
 
 __all__ = [
     "MOST_NUMBERS",
@@ -64,17 +64,22 @@ def trained_together(block: Block, frames: Tensor) -> Tensor | None:
 
 def _on_processor(block: Block, frames: Tensor) -> Tensor | None:
     conv, norm = block.conv, block.norm
-    if (
-        frames.dtype != conv.weight.dtype
-        or frames.shape[0] * frames.shape[2] // conv.stride[0] < FEWEST_FRAMES
-        or torch.is_autocast_enabled("cpu")
-    ):
-        return None
     assert conv.bias is not None
+    if frames.dtype != conv.weight.dtype or torch.is_autocast_enabled("cpu"):
+        return None
+    side_by_side = _gives_frames_side_by_side(block, frames)
+    if side_by_side and not _hears(block, frames, MOST_SAMPLES) and _hears(block, frames, MOST_NUMBERS):
+        return block.activation(norm(strided_convolution(frames, conv.weight, conv.bias)))
+    if frames.shape[0] * frames.shape[2] // conv.stride[0] < FEWEST_FRAMES:
+        return None
     weights = conv.weight, conv.bias, norm.weight, norm.bias
     if _pools_what_it_filters(block, frames):
         result, mean, variance = pooled_block(frames, *weights, block.pad[0], norm.eps, block.next_block)
-    elif _gives_frames_side_by_side(block, frames) and _hears(block, frames, MOST_SAMPLES):
+    elif (
+        side_by_side
+        and _hears(block, frames, MOST_SAMPLES)
+        and block.next_block[0] > 1  # layers of torch would have to turn its frames round
+    ):
         result, mean, variance = strided_block(frames, *weights, norm.eps, block.next_block)
     else:
         return None
