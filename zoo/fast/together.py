@@ -2,7 +2,8 @@
 
 Its layers run one by one in evaluation, while a program is traced or transformed, and where someone looks at a layer
 inside the block. Else, in training, they run as one step: on a processor if there are frames enough, and not under
-autocast; on an NVIDIA GPU where Triton can compile what it takes (WAVEZOO_KERNELS=no does without).
+autocast (of a first layer of long filters the convolution alone); on an NVIDIA GPU where Triton can compile what it
+takes (WAVEZOO_KERNELS=no does without).
 """
 
 from __future__ import annotations
@@ -67,19 +68,15 @@ def _on_processor(block: Block, frames: Tensor) -> Tensor | None:
     assert conv.bias is not None
     if frames.dtype != conv.weight.dtype or torch.is_autocast_enabled("cpu"):
         return None
-    side_by_side = _gives_frames_side_by_side(block, frames)
-    if side_by_side and not _hears(block, frames, MOST_SAMPLES) and _hears(block, frames, MOST_NUMBERS):
+    is_first = _gives_frames_side_by_side(block, frames) and _hears_the_wave(block, frames)
+    if is_first and conv.kernel_size[0] > MOST_SAMPLES:
         return block.activation(norm(strided_convolution(frames, conv.weight, conv.bias)))
     if frames.shape[0] * frames.shape[2] // conv.stride[0] < FEWEST_FRAMES:
         return None
     weights = conv.weight, conv.bias, norm.weight, norm.bias
     if _pools_what_it_filters(block, frames):
         result, mean, variance = pooled_block(frames, *weights, block.pad[0], norm.eps, block.next_block)
-    elif (
-        side_by_side
-        and _hears(block, frames, MOST_SAMPLES)
-        and block.next_block[0] > 1  # layers of torch would have to turn its frames round
-    ):
+    elif is_first and block.next_block[0] > 1:  # layers of torch would have to turn its frames round
         result, mean, variance = strided_block(frames, *weights, norm.eps, block.next_block)
     else:
         return None
@@ -102,7 +99,7 @@ def _on_gpu(block: Block, frames: Tensor) -> Tensor | None:
         return fused_gpu.filtered_block(frames, conv.weight, _norm(block), block.pad[0], pool)
     if not _gives_frames_side_by_side(block, frames):
         return None
-    if _hears(block, frames, fused_gpu.MOST_SAMPLES):
+    if _hears_the_wave(block, frames) and conv.kernel_size[0] <= fused_gpu.MOST_SAMPLES:
         return fused_gpu.sample_block(frames, conv.weight, _norm(block))
     return fused_gpu.filtered_block(frames, conv.weight, _norm(block), -1, 1)
 
@@ -224,7 +221,6 @@ def _gives_frames_side_by_side(block: Block, frames: Tensor) -> bool:
     return lies_side_by_side(block) and frames.shape[0] * (frames.shape[2] // block.conv.kernel_size[0]) > 1
 
 
-def _hears(block: Block, frames: Tensor, most: int) -> bool:
-    """It is a first layer of short filters on the waveform, of at most so many samples."""
-    conv = block.conv
-    return conv.in_channels == 1 and 1 < conv.kernel_size[0] <= most and not frames.requires_grad
+def _hears_the_wave(block: Block, frames: Tensor) -> bool:
+    """It is a first layer, of more than a sample, and nobody asks for the gradient of the wave."""
+    return block.conv.in_channels == 1 and block.conv.kernel_size[0] > 1 and not frames.requires_grad
