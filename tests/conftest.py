@@ -37,6 +37,12 @@ def on_processor(monkeypatch: pytest.MonkeyPatch) -> "torch.device":
     return pass_for_a_gpu(monkeypatch)
 
 
+@pytest.fixture
+def small_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluation hears 24 segments at once, six of the demo's clips, so that there is much between its looks."""
+    monkeypatch.setattr("search.trials.evaluation.segments_at_once", lambda *given: 24)
+
+
 @pytest.fixture(scope="session")
 def test_data() -> Path:
     """Folder with mtat-mini/, mtat-annotations/ and real-mtat-clip/; skips where it isn't given."""

@@ -20,7 +20,7 @@ from search.failures import HOST_MEMORY, LOST
 from search.running import halting
 from search.running.process import TrialProcess
 from search.settings import Training, TrialSettings
-from search.trials import evaluation, usage
+from search.trials import usage
 from search.trials.attempts import Attempt, Limit, loss
 from search.trials.cuda_graphs import Stepper
 from search.trials.feed import Feed
@@ -206,11 +206,11 @@ def halted_after(asks: int) -> Callable[[], Callable[[], bool]]:
     return lambda: lambda: next(asked) >= asks
 
 
+@pytest.mark.usefixtures("small_looks")
 def test_halted_anywhere_each_saves_and_goes_on_to_the_same_numbers(
     alone: Alone, steps: list[int], fresh_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Among batches, while one of them looks at clips, as one has ended and is tested."""
-    monkeypatch.setattr(evaluation, "segments_at_once", lambda *given: 24)  # so that it looks several times
     trials = [settings(1), settings(2), settings(3)]
     wanted = alone(trials)
     moments = []

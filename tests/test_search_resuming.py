@@ -53,6 +53,7 @@ def until_paused(trial: Trial) -> list[dict]:
     return rows
 
 
+@pytest.mark.usefixtures("small_looks")
 def test_a_trial_that_is_told_to_pause_in_the_middle_of_an_epoch_ends_as_if_it_had_not_been(
     fresh_home: Path,
 ) -> None:

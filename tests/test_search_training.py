@@ -17,7 +17,7 @@ from search.failures import Diverged
 from search.results import named
 from search.scoring.metrics import score
 from search.settings import Training, TrialSettings
-from search.trials import evaluation, worker
+from search.trials import worker
 from search.trials.evaluation import evaluate
 from search.trials.feed import open_feed
 from search.trials.optimizer import Optimizer
@@ -129,13 +129,10 @@ def leave_after(fit: Fit, calls: int) -> None:
     fit.between = between
 
 
-@pytest.mark.usefixtures("demo")
+@pytest.mark.usefixtures("demo", "small_looks")
 @pytest.mark.parametrize("optimizer", ["nesterov", "adam"])
-def test_left_in_the_middle_of_an_epoch_and_resumed_equals_uninterrupted_bit_for_bit(
-    optimizer: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_left_in_the_middle_of_an_epoch_and_resumed_equals_uninterrupted_bit_for_bit(optimizer: str) -> None:
     """Left in the first epoch, at its first batch and its last, among the clips looked at, and in the next stage."""
-    monkeypatch.setattr(evaluation, "segments_at_once", lambda *given: 24)
     worker.prepare(torch.get_num_threads())
     schedule = replace(SMALL, optimizer=optimizer, learning_rates=(0.005, 0.001), epochs_per_stage=1)
     whole, fit = a_fit(schedule), a_fit(schedule)
