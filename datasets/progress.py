@@ -1,5 +1,6 @@
 """Progress of a long job on standard error: a bar on a terminal, a line per tenth elsewhere."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +28,11 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
         TextColumn(unit),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    # A terminal of its own: standard error is lent while music is decoded (datasets/quiet.py)
+    with (
+        os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding) as terminal,
+        Progress(*columns, console=Console(file=terminal)) as bar,
+    ):
         task = bar.add_task(label, total=total)
         yield lambda clips: bar.advance(task, clips)
 
@@ -43,4 +48,5 @@ class _Tenths:
         tenth = 10 * self.done // max(1, self.total)
         if tenth > self.said:
             self.said = tenth
-            print(f"{self.label}: {self.done} of {self.total} {self.unit}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"{self.label}: {self.done} of {self.total} {self.unit}\n")  # in one piece
+            sys.stderr.flush()

@@ -4,6 +4,7 @@ The decoder prints from C, so the file descriptor of standard error itself is le
 """
 
 import contextlib
+import fcntl
 import os
 import re
 import sys
@@ -15,8 +16,7 @@ from typing import IO
 __all__ = ["quiet_decoder"]
 
 STDERR = 2
-NOISE = re.compile(rb"Note: |Warning: |\[?src/libmpg123")
-LINES = re.compile(rb"[^\n]*\n|[^\n]+")  # a progress bar's carriage return ends none
+NOISE = re.compile(rb"^(?:Note|Warning): [^\n]*\n?|(?:^\n)?^\[?src/libmpg123[^\n]*\n?", re.MULTILINE)
 
 
 class _Lent:
@@ -32,38 +32,41 @@ class _Lent:
     def lend(self) -> None:
         with self.lock:
             self.decoders += 1
-            if self.decoders == 1:
-                with contextlib.suppress(OSError):  # no standard error at all, so no noise either
-                    kept = os.dup(STDERR)
+            if self.decoders > 1:
+                return
+            with contextlib.suppress(
+                OSError
+            ):  # no standard error, or no descriptor left: noise is heard then
+                kept = os.dup(STDERR)
+                try:
                     self.noise, self.told = _noise_file(), 0
+                    # Several threads write; a place that they share would be set back by one that was held up
+                    fcntl.fcntl(self.noise, fcntl.F_SETFL, os.O_APPEND)
                     os.dup2(self.noise.fileno(), STDERR)
-                    self.kept = kept
+                except OSError:
+                    os.close(kept)
+                    raise
+                self.kept = kept
 
     def give_back(self) -> None:
-        """What else was written passes at once, even while others decode: a progress bar has to go on."""
+        """What else was written passes at once, in whole lines, even while others decode."""
         with self.lock:
             self.decoders -= 1
             if self.kept is None or self.noise is None:
                 return
             if not self.decoders:
                 os.dup2(self.kept, STDERR)
-            # Not by the file's own reading, whose place is the place where others write
-            fresh = os.pread(
-                self.noise.fileno(), os.fstat(self.noise.fileno()).st_size - self.told, self.told
-            )
+            written = self.noise.fileno()
+            fresh = os.pread(written, os.fstat(written).st_size - self.told, self.told)
+            if self.decoders:  # who writes the rest of a line is not done yet
+                fresh = fresh[: fresh.rfind(b"\n") + 1]
             self.told += len(fresh)
-            os.write(self.kept, _without_noise(fresh))
+            with contextlib.suppress(OSError):  # nobody reads it any more, which is no fault of the music
+                os.write(self.kept, NOISE.sub(b"", fresh))
             if not self.decoders:
                 os.close(self.kept)
                 self.noise.close()
                 self.kept = self.noise = None
-
-
-def _without_noise(told: bytes) -> bytes:
-    lines = LINES.findall(told)
-    if any(NOISE.match(line) for line in lines):  # there are empty lines in it, too
-        lines = [line for line in lines if line.strip() and not NOISE.match(line)]
-    return b"".join(lines)
 
 
 def _noise_file() -> IO[bytes]:

@@ -15,7 +15,9 @@ def test_every_way_gives_the_same_probabilities(tmp_path: Path, monkeypatch: pyt
     files = inference.noise(tmp_path, 3, tagger.sample_rate_hz)
     assert inference.length(files) == pytest.approx(9.3, abs=0.01)
     in_a_folder = [song.probabilities for song in inference._folder(tagger, files)]
-    for file, plain, told in zip(files, inference.plainly(tagger, files), in_a_folder, strict=True):
+    for file, plain, told in zip(
+        files, inference.plainly(tagger.network, tagger, files), in_a_folder, strict=True
+    ):
         assert list(tagger(file).values()) == pytest.approx(plain.tolist(), abs=1e-5)
         assert told == pytest.approx(plain, abs=1e-5)
 

@@ -5,6 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 import zoo
 from zoo.fast import asked, windows
@@ -103,6 +104,19 @@ def test_whoever_wants_a_gradient_gets_it(pieces: str) -> None:
         asking(wave).sin().sum().backward()
         gradients.append(wave.grad)
     torch.testing.assert_close(*gradients, rtol=EXACT, atol=EXACT)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # of torch's own forward gradients
+def test_transformed_programs_see_the_layers(pieces: str) -> None:
+    asking = folded(with_past(Tower(3, "theano", 3, (4, 6))))
+    wave = torch.randn(3, 1, 27 * 3, dtype=torch.float64)
+    wanted = asking(wave)
+    torch.testing.assert_close(
+        torch.vmap(lambda one: asking(one[None])[0])(wave), wanted, rtol=EXACT, atol=EXACT
+    )
+    with forward_ad.dual_level():
+        moved = asking(forward_ad.make_dual(wave, torch.ones_like(wave)))
+        assert forward_ad.unpack_dual(moved).tangent is not None
 
 
 def test_numbers_that_are_none_stay_where_they_were_heard(pieces: str) -> None:

@@ -147,17 +147,56 @@ def test_on_a_gpu_batches_are_heard_in_turn(tagger, music, threads, monkeypatch)
     assert max(most) == 1
 
 
-def test_whoever_leaves_early_leaves_no_thread_at_work(tagger, music, threads):
-    songs = tag_files(tagger, [music / "e.aiff"] * 50)
+@pytest.fixture
+def heard(monkeypatch):
+    """How many batches the network has heard."""
+    batches, listen = [], zoo.Tagger.probabilities
+    monkeypatch.setattr(
+        "zoo.trained.tagger.Tagger.probabilities",
+        lambda self, segments: (batches.append(1), listen(self, segments))[1],
+    )
+    return batches
+
+
+def test_whoever_leaves_early_leaves_no_thread_at_work(tagger, music, threads, heard):
+    songs = tag_files(tagger, [music / "e.aiff"] * 500)
     next(songs)
     songs.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("tagging")]
+    assert len(heard) < 100, "the others were still tagged"
+
+
+def test_whoever_calls_keeps_the_threads_of_torch(tagger, music, threads):
+    first, second = (tag_files(tagger, [music / "e.aiff"] * 3) for _ in range(2))
+    next(first), next(second)
+    assert torch.get_num_threads() == threads
+    first.close()
+    second.close()
     assert torch.get_num_threads() == threads
 
 
-def test_a_file_is_told_as_soon_as_it_is_heard(tagger, music):
+def test_a_long_file_does_not_keep_the_others_waiting(tagger, music, monkeypatch):
+    """The first file is heard only when nine others, which one of two workers takes, have been."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    others = threading.Semaphore(0)
+    long = music / "d.ogg"
+
+    def decoded(path, rate_hz):
+        if path == long:
+            assert all(others.acquire(timeout=60) for _ in range(9)), "they waited"
+        else:
+            others.release()
+        yield np.zeros(243, np.float32)
+
+    monkeypatch.setattr("datasets.audio.decode_blocks", decoded)
+    assert [song.error for song in tag_files(tagger, [long] + [music / "e.aiff"] * 9)] == [None] * 10
+
+
+def test_a_file_is_told_as_soon_as_it_is_heard(tagger, music, monkeypatch, heard):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     songs = tag_files(tagger, iter([music / "d.ogg", music / "e.aiff"]))
     assert next(songs).file.name == "d.ogg"
+    assert len(heard) == 1
     songs.close()
 
 

@@ -62,7 +62,7 @@ def _tagged(songs: Iterable[Song], advance: Callable[[int], None], failed: list[
             yield song
         else:
             failed[0] += 1
-            print(song.error, file=sys.stderr)
+            sys.stderr.write(f"{song.error}\n")  # in one piece, as others write there, too
         advance(1)
 
 

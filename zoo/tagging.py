@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Song", "tag_files"]
+
+AHEAD = 16  # files for each worker, so that a long one does not keep the others waiting
 
 
 @dataclass
@@ -64,19 +66,24 @@ def tag_files(tagger: Tagger, files: Iterable[Path], timeline: bool = False) -> 
     if workers < 2:
         yield from map(listener.tagged, files)
         return
-    torch.set_num_threads(threads // workers)  # of each worker that begins after this
-    pool = ThreadPoolExecutor(workers, "tagging")
+    # Torch asks each thread anew; it has been asked here before, so that this one keeps what it has
+    pool = ThreadPoolExecutor(workers, "tagging", torch.set_num_threads, (threads // workers,))
     begun: deque[Future[Song]] = deque()
     try:
         for file in files:
             begun.append(pool.submit(listener.tagged, file))
-            if len(begun) > workers:
-                yield begun.popleft().result()
+            while begun and (begun[0].done() or len(begun) > AHEAD * workers):
+                yield begun[0].result()
+                begun.popleft()
         while begun:
-            yield begun.popleft().result()
+            yield begun[0].result()
+            begun.popleft()
     finally:
         listener.left.set()
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
+        # Not by the threads' end, which a second Ctrl-C would take for reached
+        wait([each for each in begun if not each.cancelled()])
+        pool.shutdown()
         torch.set_num_threads(threads)
 
 

@@ -33,6 +33,7 @@ from .command import Say, load, names, run, whole_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import nn
 
     from zoo.trained.tagger import Tagger
 
@@ -131,10 +132,11 @@ def length(files: Sequence[Path]) -> float:
 def measured(tagger: "Tagger", files: Sequence[Path], wanted: Settings) -> dict[str, list["Taken"]]:
     """All files in each way, in turn."""
     from .crowd import timed
+    from .stepping import in_plain_layers
 
-    layers = by_layers(tagger)
+    plain, layers = in_plain_layers(deepcopy(tagger.network)).eval(), by_layers(tagger)
     ways: dict[str, Callable[[], None]] = {
-        "a plain loop over segments": lambda: _take(plainly(tagger, files)),
+        "a plain loop over segments": lambda: _take(plainly(plain, tagger, files)),
         "file by file, folded layers": lambda: _take(layers(file) for file in files),
         "file by file": lambda: _take(tagger(file) for file in files),
         "a folder": lambda: _take(_folder(tagger, files)),
@@ -155,15 +157,12 @@ def by_layers(tagger: "Tagger") -> "Tagger":
     return other
 
 
-def plainly(tagger: "Tagger", files: Sequence[Path]) -> Iterator["NDArray"]:
+def plainly(network: "nn.Module", tagger: "Tagger", files: Sequence[Path]) -> Iterator["NDArray"]:
     """(n_tags,) of every file, as a script does it: the network in evaluation, a segment at a time."""
     import torch
 
     from datasets.audio import decode
 
-    from .stepping import in_plain_layers
-
-    network = in_plain_layers(deepcopy(tagger.network)).eval()
     device = next(network.parameters()).device
     for file in files:
         wave = torch.from_numpy(decode(file, tagger.sample_rate_hz)).to(device)

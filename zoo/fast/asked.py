@@ -2,7 +2,7 @@
 
 - Under each of the m places of a pool, a convolution is one product of matrices (see zoo/fast/windows.py). The largest
   of m frames is taken before bias and ReLU, which keep the order of frames.
-- All goes by pieces that stay in the cache, and no frame is in memory before its pool.
+- All goes by pieces that stay in the cache, and no frame of a block is in memory before its pool.
 - A first layer of short filters makes more frames than all others together. They are made piece by piece where the
   block behind it takes them: an allocator that gives large blocks back to the kernel has none to give.
 """
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.fast.matrices import product
-from zoo.fast.together import lies_side_by_side
+from zoo.fast.together import is_transformed, lies_side_by_side
 from zoo.fast.windows import Windows, pieces
 
 __all__ = ["ask_together"]
@@ -62,6 +62,11 @@ def _pools_what_it_filters(block: Any) -> bool:
     return block.conv.stride == (1,) and pools == m and sum(block.pad) == m - 1
 
 
+def _only_asks(frames: Tensor, taps: Tensor) -> bool:
+    """Nobody wants a gradient, another precision, or to see the layers."""
+    return frames.dtype == taps.dtype and not frames.requires_grad and not is_transformed()
+
+
 class AskedBlock(nn.Module):
     """Convolution, pooling and ReLU of a block.
 
@@ -80,7 +85,7 @@ class AskedBlock(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """(batch, channels in, frames) -> (batch, channels out, frames / m)."""
         clips, _, length = frames.shape
-        if length % self.m or frames.requires_grad or frames.dtype != self.taps.dtype:
+        if length % self.m or not _only_asks(frames, self.taps):
             return self._by_layers(frames)
         windows = Windows.lying_in(frames, self.m, self.pad[0]) or Windows.of(frames, self.m, self.pad[0])
         result = self.room(clips, length // self.m)
@@ -118,7 +123,7 @@ class AskedStart(nn.Module):
         """(batch, 1, samples) -> (batch, channels out, pools)."""
         m, (length, channels) = self.block.m, self.taps.shape
         clips, frames = wave.shape[0], wave.shape[2] // length
-        if frames % m or wave.requires_grad or wave.dtype != self.taps.dtype:
+        if not _only_asks(wave, self.taps):
             return self.block(self.front(wave))
         heard = wave[:, 0, : frames * length].reshape(clips, frames, length)
         if frames < FEWEST_FRAMES:

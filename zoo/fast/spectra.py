@@ -22,7 +22,7 @@ from zoo.fast.windows import pieces
 
 __all__ = ["goes_by_pieces", "power_spectra"]
 
-SHORT = 1 / 3  # of the transform; longer windows are quicker transformed
+SHORT = 3  # times in the transform, or more; longer windows are quicker transformed
 
 
 def goes_by_pieces(wave: Tensor, window: Tensor) -> bool:
@@ -53,7 +53,8 @@ def power_spectra(
     """
     side = len(window) // 2
     seen = pad(wave, (side, side), mode="reflect")[:, 0].unfold(1, len(window), hop_samples)[:, :frames]
-    squares = _by_products if window_samples <= SHORT * len(window) else _by_transform
+    is_short = 1 < window_samples <= len(window) // SHORT
+    squares = _by_products if is_short else _by_transform
     result = wave.new_empty(len(seen), rows, seen.shape[1])
     for clip, some in _parts(seen):
         result[clip, :, some] = then(squares(seen[clip, some], window, window_samples))
@@ -88,11 +89,10 @@ def _waves(fft_samples: int, window_samples: int) -> tuple[Tensor, Tensor, int, 
     first = (fft_samples - window_samples) // 2 + 1  # a periodic Hann window begins with zero
     last = first + window_samples - 2
     late = (first + last + 1) // 2
-    with torch.inference_mode(False):  # kept for whoever trains later, too
-        away = torch.arange(late, last + 1, dtype=torch.float64, device="cpu") - (first + last) / 2
-        height = 0.5 + 0.5 * (2 * math.pi / window_samples * away).cos()
-        height[away == 0] /= 2
-        bins = torch.arange(fft_samples // 2 + 1, dtype=torch.float64, device="cpu")
-        angles = 2 * math.pi / fft_samples * torch.outer(away, bins)
-        cosines, sines = ((wave * height.unsqueeze(1)).float() for wave in (angles.cos(), angles.sin()))
+    away = torch.arange(late, last + 1, dtype=torch.float64, device="cpu") - (first + last) / 2
+    height = 0.5 + 0.5 * (2 * math.pi / window_samples * away).cos()
+    height[away == 0] /= 2
+    bins = torch.arange(fft_samples // 2 + 1, dtype=torch.float64, device="cpu")
+    angles = 2 * math.pi / fft_samples * torch.outer(away, bins)
+    cosines, sines = ((wave * height.unsqueeze(1)).float() for wave in (angles.cos(), angles.sin()))
     return cosines, sines, first, late

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn.modules.module import _has_any_global_hook
 
 from zoo.fast.fused import pooled_block
@@ -186,7 +187,10 @@ def _suits(block: Block, frames: Tensor) -> bool:
 def is_transformed() -> bool:
     """A program is being traced or transformed, which has to see each layer."""
     return bool(
-        torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active()
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
     )
 
 
