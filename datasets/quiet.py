@@ -34,9 +34,8 @@ class _Lent:
             self.decoders += 1
             if self.decoders > 1:
                 return
-            with contextlib.suppress(
-                OSError
-            ):  # no standard error, or no descriptor left: noise is heard then
+            # There may be no standard error, or no descriptor left; then noise is heard
+            with contextlib.suppress(OSError):
                 kept = os.dup(STDERR)
                 try:
                     self.noise, self.told = _noise_file(), 0
