@@ -35,6 +35,7 @@ Exit codes: 0 done, 1 some files could not be tagged, 2 the words or what they l
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -114,6 +115,7 @@ if __name__ == "__main__":
         code = main(sys.argv[1:])
         sys.stdout.flush()
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # one more ends it at once, without a trace of its end
         print("interrupted", file=sys.stderr)
         code = 130
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
