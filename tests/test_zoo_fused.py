@@ -106,6 +106,17 @@ def test_a_first_layer_before_layers_of_torch_is_one_of_them(steps: list[str]) -
     assert steps == []
 
 
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [("samplecnn_se", ["strided_block"]), ("samplecnn_basic", ["strided_block"]), ("samplecnn_rese2", [])],
+)
+def test_first_layers_are_one_step_where_the_block_behind_is(
+    name: str, taken: list[str], steps: list[str]
+) -> None:
+    zoo.create(name).train().front(torch.rand(2, 1, 270))
+    assert steps == taken
+
+
 @pytest.mark.parametrize("frames", [11, 40], ids=["by a product", "by torch's convolution"])
 @pytest.mark.parametrize("clips", [1, 3])
 def test_a_first_layer_of_long_filters_is_its_layers(

@@ -81,9 +81,8 @@ def test_bands_are_those_of_the_whole_spectrogram(
     mel = LogMel(sample_rate_hz=8000, **form, power=power)
     wave = waves(3, 2000)
     found = mel(wave)
-    mel.spectrogram.register_forward_hook(
-        lambda *given: None
-    )  # someone looks at it, so it is there as a whole
+    # Someone looks at it, so it is there as a whole
+    mel.spectrogram.register_forward_hook(lambda *given: None)
     torch.testing.assert_close(found, mel(wave), rtol=1e-5, atol=1e-6)
 
 

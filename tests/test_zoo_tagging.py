@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -158,12 +159,27 @@ def heard(monkeypatch):
     return batches
 
 
-def test_whoever_leaves_early_leaves_no_thread_at_work(tagger, music, threads, heard):
-    songs = tag_files(tagger, [music / "e.aiff"] * 500)
-    next(songs)
+def test_whoever_leaves_early_leaves_no_thread_at_work(checkpoint, music, threads, monkeypatch):
+    """Files that are in the middle when somebody leaves are not heard to their end, and the others not begun."""
+    left, begun, ended, first = threading.Event(), [], [], music / "d.ogg"
+
+    def decoded(path, rate_hz):
+        begun.append(path)
+        yield np.zeros(243, np.float32)
+        if path != first:
+            assert left.wait(10), "nobody is told"
+            yield from np.zeros((4, 243), np.float32)
+            ended.append(path)
+
+    monkeypatch.setattr("zoo.tagging.Event", lambda: left)
+    monkeypatch.setattr("datasets.audio.decode_blocks", decoded)
+    monkeypatch.setattr("zoo.trained.tagger.Tagger.segments_at_once", 1)
+    songs = tag_files(zoo.load(checkpoint), [first] + [music / "e.aiff"] * 6)
+    assert next(songs).file == first
     songs.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("tagging")]
-    assert len(heard) < 100, "the others were still tagged"
+    assert ended == []
+    assert len(begun) <= 1 + threads
 
 
 def test_whoever_calls_keeps_the_threads_of_torch(tagger, music, threads):
@@ -173,11 +189,13 @@ def test_whoever_calls_keeps_the_threads_of_torch(tagger, music, threads):
     first.close()
     second.close()
     assert torch.get_num_threads() == threads
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == threads, "of a thread that begins later"
 
 
-def test_a_long_file_does_not_keep_the_others_waiting(tagger, music, monkeypatch):
+@pytest.mark.parametrize("threads", [2], indirect=True)
+def test_a_long_file_does_not_keep_the_others_waiting(tagger, music, threads, monkeypatch):
     """The first file is heard only when nine others, which one of two workers takes, have been."""
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     others = threading.Semaphore(0)
     long = music / "d.ogg"
 
@@ -192,8 +210,8 @@ def test_a_long_file_does_not_keep_the_others_waiting(tagger, music, monkeypatch
     assert [song.error for song in tag_files(tagger, [long] + [music / "e.aiff"] * 9)] == [None] * 10
 
 
-def test_a_file_is_told_as_soon_as_it_is_heard(tagger, music, monkeypatch, heard):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+@pytest.mark.parametrize("threads", [1], indirect=True)
+def test_a_file_is_told_as_soon_as_it_is_heard(tagger, music, threads, heard):
     songs = tag_files(tagger, iter([music / "d.ogg", music / "e.aiff"]))
     assert next(songs).file.name == "d.ogg"
     assert len(heard) == 1

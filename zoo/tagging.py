@@ -80,9 +80,8 @@ def tag_files(tagger: Tagger, files: Iterable[Path], timeline: bool = False) -> 
             begun.popleft()
     finally:
         listener.left.set()
-        pool.shutdown(wait=False, cancel_futures=True)
-        # Not by the threads' end, which a second Ctrl-C would take for reached
-        wait([each for each in begun if not each.cancelled()])
+        pool.shutdown(wait=False)
+        wait(begun)  # not for the threads, whose end a second Ctrl-C would take for reached
         pool.shutdown()
         torch.set_num_threads(threads)
 

@@ -9,7 +9,7 @@ same on both sides, so a cosine meets sums of two samples, and a sine difference
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -18,7 +18,7 @@ from torch.nn.functional import pad
 
 from zoo.fast.matrices import product
 from zoo.fast.together import is_transformed
-from zoo.fast.windows import pieces
+from zoo.fast.windows import pieces_of_clips
 
 __all__ = ["goes_by_pieces", "power_spectra"]
 
@@ -56,15 +56,9 @@ def power_spectra(
     is_short = 1 < window_samples <= len(window) // SHORT
     squares = _by_products if is_short else _by_transform
     result = wave.new_empty(len(seen), rows, seen.shape[1])
-    for clip, some in _parts(seen):
+    for clip, some in pieces_of_clips(seen):
         result[clip, :, some] = then(squares(seen[clip, some], window, window_samples))
     return result
-
-
-def _parts(seen: Tensor) -> Iterator[tuple[int, slice]]:
-    for clip in range(len(seen)):
-        for some in pieces(*seen.shape[1:]):
-            yield clip, some
 
 
 def _by_transform(seen: Tensor, window: Tensor, window_samples: int) -> Tensor:

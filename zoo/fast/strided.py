@@ -9,7 +9,6 @@ Of long filters the convolution alone is another than torch's: the gradient of a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv1d
 
 from zoo.fast.matrices import product
-from zoo.fast.windows import Windows, pieces
+from zoo.fast.windows import Windows, pieces_of_clips
 
 __all__ = ["MOST_SAMPLES", "strided_block", "strided_convolution"]
 
@@ -61,7 +60,7 @@ class _StridedBlock(torch.autograd.Function):
         scaled = (filters * gain.unsqueeze(1)).t().to(weight.dtype)
         offset = (shift - mean * gain).to(weight.dtype)
         result = Windows.room((*samples.shape[:2], len(filters)), next_block, like=scaled)
-        for clip, rows in _parts(result):
+        for clip, rows in pieces_of_clips(result):
             torch.addmm(offset, samples[clip, rows], scaled, out=result[clip, rows]).relu_()
         ctx.save_for_backward(samples, filters, middle, spread, factor, gain, scaled, offset)
         ctx.no_gradient = torch.zeros_like(bias)
@@ -76,7 +75,7 @@ class _StridedBlock(torch.autograd.Function):
         gradient = gradient.transpose(1, 2)
         to_shift = torch.zeros(len(filters), dtype=torch.float64)
         products = torch.zeros(filters.shape, dtype=torch.float64)
-        for clip, rows in _parts(gradient):
+        for clip, rows in pieces_of_clips(gradient):
             made = torch.addmm(offset, samples[clip, rows], scaled)
             through = torch.ops.aten.threshold_backward(gradient[clip, rows], made, 0)
             to_shift += through.sum(0)
@@ -131,9 +130,3 @@ def _moments(samples: Tensor) -> tuple[Tensor, Tensor]:
     middle = flat.mean(0)
     away = flat - middle
     return middle, away.t() @ away / len(away)
-
-
-def _parts(frames: Tensor) -> Iterator[tuple[int, slice]]:
-    for clip in range(frames.shape[0]):
-        for rows in pieces(*frames.shape[1:]):
-            yield clip, rows

@@ -13,7 +13,7 @@ from math import ceil
 
 from torch import Tensor
 
-__all__ = ["Piece", "Windows", "pieces"]
+__all__ = ["Piece", "Windows", "pieces", "pieces_of_clips"]
 
 # 1 MB of each operand: smaller ones cost the matrix products more than the cache gives
 PIECE_FLOATS = 1 << 18
@@ -25,6 +25,13 @@ def pieces(rows: int, width: int) -> Iterator[slice]:
     step = ceil(rows / ceil(rows / most)) if rows else 1
     for start in range(0, rows, step):
         yield slice(start, min(rows, start + step))
+
+
+def pieces_of_clips(frames: Tensor) -> Iterator[tuple[int, slice]]:
+    """A clip and some of its rows, of (clips, rows, width); see `pieces`."""
+    for clip in range(frames.shape[0]):
+        for rows in pieces(*frames.shape[1:]):
+            yield clip, rows
 
 
 def _most(width: int) -> int:
