@@ -1,6 +1,6 @@
 """The samples of a split's clips, and segments gathered from them: from the store, or from a device's own memory."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,9 @@ from torch import Tensor
 from datasets.cold import read_segments
 from datasets.mapping import SAMPLE_BYTES, SampleMap
 
-__all__ = ["Music", "Stored", "as_waves"]
+__all__ = ["Job", "Music", "Stored", "as_waves"]
+
+Job = tuple[np.ndarray, np.ndarray]  # of a batch: clips, and where in each the segment starts
 
 SCALE = 1 / 32768
 
@@ -51,10 +53,13 @@ class Music:
         What a clip is too short for is zero. out: (rows, segment_samples) int16 on this device.
         """
         self._copy(clips, starts, out)
-        missing = starts + self.segment_samples - self.lengths[clips]
-        if (missing > 0).any():
-            sound = torch.from_numpy(self.segment_samples - missing).to(self.device).unsqueeze(1)
-            out.masked_fill_(torch.arange(self.segment_samples, device=self.device) >= sound, 0)
+        if (starts + self.segment_samples > self.lengths[clips]).any():
+            self._silence(clips, starts, out)
+
+    def _silence(self, clips: np.ndarray, starts: np.ndarray, segments: Tensor) -> None:
+        """What a clip is too short for."""
+        sound = torch.from_numpy(self.lengths[clips] - starts).to(self.device).unsqueeze(1)
+        segments.masked_fill_(torch.arange(self.segment_samples, device=self.device) >= sound, 0)
 
     def _copy(self, clips: np.ndarray, starts: np.ndarray, out: Tensor) -> None:
         rows = torch.from_numpy(self.begins[clips] + starts).to(self.device)
@@ -68,12 +73,22 @@ class Music:
         """
         return False
 
-    def waves(self, clips: np.ndarray, starts: np.ndarray) -> Tensor:
-        """The segments that `gather` gives, as new (rows, segment_samples) float32 in [-1, 1)."""
-        if self.device.type != "cpu":
-            buffer = self.new_buffer(len(clips))
-            self.gather(clips, starts, buffer)
-            return as_waves(buffer)
+    def each(self, jobs: Sequence[Job]) -> Iterator[Tensor]:
+        """The segments that `gather` gives of each job, all of one size, as new float32 in [-1, 1)."""
+        return (self._waves(*job) for job in jobs) if self.device.type == "cpu" else self._there(jobs)
+
+    def _there(self, jobs: Sequence[Job]) -> Iterator[Tensor]:
+        """In the memory of another device, which is told all places at once: it would wait for each little copy."""
+        clips, starts = (np.stack(some) for some in zip(*jobs, strict=True))
+        places = torch.from_numpy(self.begins[clips] + starts).to(self.device)
+        short = (starts + self.segment_samples > self.lengths[clips]).any(axis=1).tolist()
+        for batch, job in enumerate(jobs):
+            segments = torch.index_select(self._segments, 0, places[batch])
+            if short[batch]:
+                self._silence(*job, segments)
+            yield segments * SCALE
+
+    def _waves(self, clips: np.ndarray, starts: np.ndarray) -> Tensor:
         waves = torch.empty(len(clips), self.segment_samples)
         sounding = np.minimum(self.lengths[clips] - starts, self.segment_samples).tolist()
         begins = (self.begins[clips] + starts).tolist()

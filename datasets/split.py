@@ -14,15 +14,13 @@ from datasets.errors import DatasetError, nearest
 from datasets.home import folder_of
 from datasets.index import find, read_index
 from datasets.mapping import SAMPLE_BYTES
-from datasets.music import Music, Stored, as_waves
+from datasets.music import Job, Music, Stored, as_waves
 from datasets.prefetch import Prefetch
 
 BUFFERS = 2  # one in use, one filled ahead; a third no longer fits the cache and costs a tenth
 AUTO = "auto"
 RESIDENT = (AUTO, "yes", "no")
 RESIDENT_SHARE = 0.5  # of a GPU's free memory; the network's activations need the rest
-
-Job = tuple[np.ndarray, np.ndarray]  # of a batch: clips, and where in each the segment starts
 
 
 class Split:
@@ -133,26 +131,26 @@ class Split:
             yield clip, as_waves(samples.to(self.device)).reshape(count, self.segment_samples)
 
     def _serve(self, jobs: Sequence[Job]) -> Iterator[tuple[Tensor, Tensor]]:
+        if not jobs:
+            return
         labels = torch.from_numpy(self.labels.astype(np.float32)).to(self.device)
-        waves = self._prefetched(jobs) if self.music.waits(self.device) else self._in_place(jobs)
-        for (clips, _), wave in waves:
-            yield wave, labels[torch.from_numpy(clips).to(self.device)]
+        # Of all batches at once: a GPU would wait for each little copy.
+        clips = torch.from_numpy(np.stack([clips for clips, _ in jobs])).to(self.device)
+        waves = self._prefetched(jobs) if self.music.waits(self.device) else self.music.each(jobs)
+        for batch, wave in enumerate(waves):
+            yield wave, labels.index_select(0, clips[batch])
 
-    def _in_place(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Tensor]]:
-        """(job, its segments), each made when it is asked for, where the samples are."""
-        return ((job, self.music.waves(*job)) for job in jobs)
+    def _prefetched(self, jobs: Sequence[Job]) -> Iterator[Tensor]:
+        """The segments of each job, gathered by a thread while those before are used."""
+        return (as_waves(segments) for segments in self._gathered(jobs))
 
-    def _prefetched(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Tensor]]:
-        """(job, its segments), gathered by a thread while the one before is used."""
-        return ((job, as_waves(segments)) for job, segments in self._gathered(jobs))
-
-    def _gathered(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Tensor]]:
-        """(job, its segments as int16 on the device); they are overwritten once the next but one is asked for."""
+    def _gathered(self, jobs: Sequence[Job]) -> Iterator[Tensor]:
+        """The same as int16 on the device; they are overwritten once the next but one are asked for."""
         music, rows = self.music, max((len(clips) for clips, _ in jobs), default=0)
         on_gpu = self.device.type == "cuda"
         buffers = [music.new_buffer(rows, pinned=on_gpu) for _ in range(BUFFERS)]
-        for job, buffer in Prefetch(jobs, buffers, lambda job, out: music.gather(*job, out)):
-            yield job, buffer.to(self.device, non_blocking=on_gpu)
+        for _, buffer in Prefetch(jobs, buffers, lambda job, out: music.gather(*job, out)):
+            yield buffer.to(self.device, non_blocking=on_gpu)
             if on_gpu:  # the buffer is filled again once its copy has left
                 torch.cuda.current_stream(self.device).synchronize()
 

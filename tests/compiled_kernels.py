@@ -7,6 +7,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from search.trials import step_kernels
 from zoo.fast import gradient_kernels, kernels, sample_kernels
 
 NUMBERS = (
@@ -22,6 +23,9 @@ NUMBERS = (
     "size",
     "n",
     "samples",
+    "width",
+    "count",
+    "numbers",
 )
 PLAIN = ("epsilon", "momentum")
 OF_THEIR_KIND = (
@@ -30,8 +34,10 @@ OF_THEIR_KIND = (
     "largest",
     "result",
     "gradient",
+    "logits",
+    "slopes",
 )  # float32 or bfloat16; all other tensors are float32
-OTHERS = {"batches": "*i64", "together": "*fp64", "summed": "*fp64"}
+OTHERS = {"batches": "*i64", "together": "*fp64", "summed": "*fp64", "lane_of": "*u8"}
 SAMPLES: dict[str, list[dict[str, int]]] = {
     "moments": [{"LENGTH": 3, "ROWS": 1024}],
     "finish_moments": [{"LENGTH": 3, "COLUMNS": 16}],
@@ -50,6 +56,7 @@ POOLS: dict[str, list[dict[str, int]]] = {
         for several in (0, 1)
         for m in (1, 2, 3, 5)
     ],
+    "lay": [{"ROWS": 16, "COLUMNS": 128}],
     "finish_statistics": [{"M": 3, "TURNS": 4, "PARTS": 256, "COLUMNS": 16}],
     "activate": [
         lanes | {"SIGNED": signed, "ROWS": 16, "COLUMNS": 128} for lanes in LANES for signed in (0, 1)
@@ -62,8 +69,14 @@ GRADIENTS: dict[str, list[dict[str, int]]] = {
         for signed in (0, 1)
     ],
     "finish_slopes": [{"TURNS": 4, "PARTS": 256, "COLUMNS": 16}],
+    "turn": [{"LENGTH": 3, "SIZE": 64}],
     "spread": [lanes | {"M": m, "ROWS": 8, "COLUMNS": 128} for lanes in LANES for m in (1, 2, 3, 5)],
 }
+STEPS: dict[str, list[dict[str, int]]] = {
+    "entropies": [{"TURNS": 2, "NUMBERS": 1024}],
+    "nesterov": [{"NUMBERS": 1024}],
+}
+ALL = ((kernels, POOLS), (gradient_kernels, GRADIENTS), (sample_kernels, SAMPLES), (step_kernels, STEPS))
 
 
 def type_of(name: str, kernel: str, kind: str) -> str:
@@ -72,7 +85,7 @@ def type_of(name: str, kernel: str, kind: str) -> str:
         return "i32"
     if name in PLAIN:
         return "fp32"
-    if name in OF_THEIR_KIND:
+    if name in OF_THEIR_KIND or (name, kernel) == ("filters", "turn"):
         return kind
     return "*fp64" if (name, kernel) == ("parts", "moments") else OTHERS.get(name, "*fp32")
 
@@ -89,7 +102,7 @@ def compiled(kernel: Any, constants: dict[str, int], kind: str, capability: int)
 
 
 def main(capability: int) -> None:
-    for module, wanted in ((kernels, POOLS), (gradient_kernels, GRADIENTS), (sample_kernels, SAMPLES)):
+    for module, wanted in ALL:
         for name, forms in wanted.items():
             for constants in forms:
                 for kind in ("*fp32", "*bf16"):

@@ -6,6 +6,7 @@ and no memory is used twice in a capture, so what goes wrong by these is not see
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -15,8 +16,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from search.trials import cuda_graphs
 from search.trials.cuda_graphs import Stepper
+from zoo.fast.noise import Chance
 
 ROOM = {"empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided"}  # launches nothing
 WAITS = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal"}
@@ -27,6 +28,7 @@ class Played:
 
     made: ClassVar[list["Played"]] = []
     replays: ClassVar[int] = 0
+    chance: ClassVar[Chance | None] = None  # by which is drawn now, if not from torch's own generator
 
     def __init__(self) -> None:
         self.launches: list[Callable[[], object]] = []
@@ -55,11 +57,14 @@ class _Capture(TorchDispatchMode):
         if name in WAITS:
             raise RuntimeError(f"{name} waits for a value while a graph is captured")
         found = function(*given, **named)
+        again = partial(function, *given, **named)
+        if torch.Tag.nondeterministic_seeded in function.tags and Played.chance:
+            again = partial(_drawn, Played.chance, again)
         if function._schema.is_mutable:
-            self.graph.launches.append(lambda: function(*given, **named))
+            self.graph.launches.append(again)
         elif name not in ROOM and not _is_view(found, (given, named)):
             kept = [it.detach() for it in _tensors(found)]
-            self.graph.launches.append(lambda: _again(kept, function(*given, **named)))
+            self.graph.launches.append(lambda: _again(kept, again()))
         return found
 
 
@@ -99,9 +104,29 @@ def _is_view(found: object, given: object) -> bool:
     return bool(_tensors(found)) and all(it.untyped_storage().data_ptr() in memory for it in _tensors(found))
 
 
+def _drawn(chance: Chance, launch: Callable[[], object]) -> object:
+    with chance.own():
+        return launch()
+
+
 def _again(kept: list[Tensor], found: object) -> None:
     for it, value in zip(kept, _tensors(found), strict=True):
         it.copy_(value)
+
+
+def _told(own: Callable[[Chance], Any]) -> Callable[[Chance], Any]:
+    """A generator that a graph knows is drawn from anew in each replay."""
+
+    @contextmanager
+    def told(chance: Chance) -> Iterator[None]:
+        before, Played.chance = Played.chance, chance
+        try:
+            with own(chance):
+                yield
+        finally:
+            Played.chance = before
+
+    return told
 
 
 class _Stream:
@@ -139,7 +164,7 @@ def play(monkeypatch: pytest.MonkeyPatch, kernels: tuple[ModuleType, ...] = ()) 
     }
     for name, it in places.items():
         monkeypatch.setattr(torch.cuda, name, it)
-    monkeypatch.setattr(cuda_graphs, "_lane_streams", lambda device, count: [_Stream()] * count)
+    monkeypatch.setattr(Chance, "own", _told(Chance.own))
     made = Stepper.__init__
 
     def captures(self: Stepper, lanes: Any, buffers: Any, captures: bool, *more: Any) -> None:

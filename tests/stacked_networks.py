@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import zoo
+from search.trials.at_once import AtOnce
 from search.trials.precision import computing, full
-from zoo.fast.noise import Chance, DrawnAhead
+from zoo.fast.noise import Chance
 from zoo.fast.stacked import Stacked, can_be_stacked
 
 RAW, MEL = "samplecnn_m2_n3_s16", "melcnn_m3_n3_s81_w81"
@@ -51,20 +52,15 @@ def a_batch(networks: Sequence[nn.Module], batch: int, device: torch.device) -> 
 
 def as_one(networks: list[nn.Module], waves: Tensor, tags: Tensor, precision: str = "float32") -> Tensor:
     """Leaves the gradients of each in it. Returns the loss of each."""
-    noise = DrawnAhead(networks, [Chance(waves.device) for _ in networks])
     assert can_be_stacked(networks, waves.shape[1])
-    losses = one_way(Stacked(networks, noise), waves, tags, precision)
-    noise.close()
+    together = Stacked(networks, [Chance(waves.device) for _ in networks])
+    losses = one_way(together, waves, tags, precision)
+    together.close()
     return losses
 
 
 def one_way(together: Stacked, waves: Tensor, tags: Tensor, precision: str = "float32") -> Tensor:
-    with computing(precision, waves.device) as forwards:
-        with forwards:
-            logits = full(together.logits(waves))
-        losses = binary_cross_entropy_with_logits(logits, tags, reduction="none").mean((1, 2))
-        together.backward(losses.sum())
-    return losses.detach()
+    return AtOnce(together, precision).gradients(waves, tags)
 
 
 def each_alone(

@@ -15,6 +15,7 @@ from search.trials.replicates import fit_together
 from search.trials.training import Epoch, Fit
 
 pytest.importorskip("triton", reason="Triton is not part of this torch")
+from search.trials import step_kernels
 from zoo.fast import gradient_kernels, kernels, sample_kernels
 
 EXACT = 1e-6  # the rates on a GPU are float32
@@ -84,7 +85,7 @@ def test_steps_of_several_beside_each_other_are_replayed_as_the_steps_of_each(
 def test_steps_layer_by_layer_are_replayed_as_the_steps_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = [losses(list(fit)) for fit in of_three_kinds()]
     pass_for_a_gpu(monkeypatch)
-    play(monkeypatch, (kernels, gradient_kernels, sample_kernels))
+    play(monkeypatch, (kernels, gradient_kernels, sample_kernels, step_kernels))
     found = together(of_three_kinds())
     assert [pytest.approx(each, rel=10 * SINGLE) for each in wanted] == found
     assert (len(Played.made), Played.replays) == (2, 4)

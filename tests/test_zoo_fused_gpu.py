@@ -21,6 +21,7 @@ from zoo.fast import together
 from zoo.layers.tower import ConvBlock, same_pad
 
 pytest.importorskip("triton", reason="Triton is not part of this torch")
+from search.trials import step_kernels
 from zoo.fast import gradient_kernels, kernels, sample_kernels
 
 SINGLE = 3e-6  # relative to the length of all values together
@@ -174,7 +175,7 @@ def test_every_kernel_compiles_for_a_gpu_that_need_not_be_here(capability: str, 
     )
     assert done.returncode == 0, done.stderr[-3000:]
     sizes = [line.split() for line in done.stdout.splitlines()]
-    modules = (kernels, gradient_kernels, sample_kernels)
+    modules = (kernels, gradient_kernels, sample_kernels, step_kernels)
     inner = {"normed", "at_least_zero", "beside", "place"}
     assert {name for name, _ in sizes} == {name for it in modules for name in it.__all__} - inner
     assert all(int(size) > 1000 for _, size in sizes)

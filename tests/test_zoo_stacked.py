@@ -25,11 +25,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import zoo
 from zoo.fast import together
-from zoo.fast.noise import Chance, DrawnAhead
+from zoo.fast.noise import Chance
 from zoo.fast.stacked import Stacked
 from zoo.fast.windows import Windows
 
 pytest.importorskip("triton", reason="Triton is not part of this torch")
+from search.trials import step_kernels
 from zoo.fast import gradient_kernels, kernels, sample_kernels
 
 FAR = 1e-3  # of a whole network, in which now and then another frame of a pool is the largest
@@ -100,10 +101,11 @@ def test_each_is_left_out_of_what_its_own_dropout_says(on_processor: torch.devic
     torch.manual_seed(5)
     losses = as_one(networks, waves, tags)
     torch.manual_seed(5)
-    noise = DrawnAhead(alone, [Chance(on_processor) for _ in alone])
-    wanted = each_alone(alone, waves, tags)
-    noise.close()
-    assert torch.allclose(losses, wanted, rtol=1e-5)
+    state, wanted = torch.get_rng_state(), list[torch.Tensor]()
+    for network, wave, said in zip(alone, waves, tags, strict=True):
+        torch.set_rng_state(state)
+        wanted.append(each_alone([network], wave.unsqueeze(0), said.unsqueeze(0)))
+    assert torch.allclose(losses, torch.cat(wanted), rtol=1e-5)
     assert losses.unique().numel() == 3
 
 
@@ -122,7 +124,7 @@ def test_what_is_loaded_between_steps_counts(on_processor: torch.device) -> None
     """As a stage begins from the best weights, with their statistics."""
     networks, others = ([a_network(seed, dropout=0.0) for seed in seeds] for seeds in ((0, 1), (2, 3)))
     waves, tags = a_batch(networks, 4, on_processor)
-    together = Stacked(networks, DrawnAhead(networks, [Chance(on_processor) for _ in networks]))
+    together = Stacked(networks, [Chance(on_processor) for _ in networks])
     one_way(together, waves, tags)
     for network, other in zip(networks, others, strict=True):
         network.load_state_dict(other.state_dict())
@@ -146,7 +148,7 @@ class Launches(TorchDispatchMode):
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__()
         self.count = 0
-        for module in (kernels, gradient_kernels, sample_kernels):
+        for module in (kernels, gradient_kernels, sample_kernels, step_kernels):
             for name in module.__all__:
                 monkeypatch.setattr(module, name, self)
 
@@ -168,9 +170,7 @@ def test_eight_as_one_are_launched_as_often_as_two(
     networks = [zoo.create(name).train() for _ in range(8)]
     waves, tags = a_batch(networks, 2, on_processor)
     launches = Launches(monkeypatch)
-    noise = DrawnAhead(networks, [Chance(on_processor) for _ in networks])
-    together = Stacked(networks, noise)
-    one_way(together, waves, tags, "bf16")  # draws the first noise
+    together = Stacked(networks, [Chance(on_processor) for _ in networks])
     launches.count = 0
     with launches:
         one_way(together, waves, tags, "bf16")

@@ -16,8 +16,17 @@ from zoo.layers.tower import ConvBlock, same_pad
 pytest.importorskip("triton", reason="Triton is not part of this torch")
 from zoo.fast import fused_gpu
 from zoo.fast.fused_gpu import Norm, filtered_block
+from zoo.fast.lanes import Filters, form_of
 
 SINGLE = 3e-6  # relative to the length of all values together
+
+
+def filters_of(weight: Tensor, side_by_side: bool = False) -> tuple[Filters, Tensor]:
+    """Of weights (lanes, channels out, channels in, length). Returns the view of their gradients as weights, too."""
+    shape, seen = form_of(weight.shape[1:], side_by_side)
+    values, gradient = torch.zeros(2, len(weight), *shape).unbind()
+    seen(values).copy_(weight)
+    return Filters(values, gradient, weight.shape[3]), seen(gradient)
 
 
 def by_layers(block: ConvBlock) -> ConvBlock:
@@ -72,8 +81,10 @@ def test_a_block_of_several_networks_is_the_block_of_each(
     ]
     flat = (given[name].flatten() for name in ("norm.weight", "norm.bias", "conv.bias"))
     norm = Norm(*flat, *moved, torch.zeros((), dtype=torch.long), blocks[0].norm.eps, blocks[0].norm.momentum)
-    output = filtered_block(frames, given["conv.weight"], norm, left if m > 1 else -1, m)
+    filters, to_weight = filters_of(given["conv.weight"].detach(), side_by_side=m == 1)
+    output = filtered_block(frames, filters, norm, left if m > 1 else -1, m)
     (output * weights).sum().backward()
+    given["conv.weight"].grad = to_weight
     for lane, theirs in enumerate(wanted):
         found = {name: it.grad[lane] for name, it in given.items()}
         found |= {"output": output.detach().chunk(lanes)[lane], "frames": frames.grad.chunk(lanes)[lane]}
@@ -99,14 +110,13 @@ def test_a_gradient_that_all_clips_share_is_read_where_it_is(on_processor: torch
 
     def to_weight(shared: bool) -> Tensor:
         torch.manual_seed(1)
-        weight = torch.randn(2, 3, 3, 2, requires_grad=True)
-        tensors = [torch.ones(6) for _ in range(5)]
+        filters, to_weight = filters_of(torch.randn(2, 3, 3, 2))
+        tensors = [torch.ones(6, requires_grad=i < 2) for i in range(5)]
         norm = Norm(*tensors, torch.zeros((), dtype=torch.long), 1e-5, 0.1)
-        result = filtered_block(frames, weight, norm, 1, 2).transpose(1, 2)
+        result = filtered_block(frames, filters, norm, 1, 2).transpose(1, 2)
         own = gradient.expand(4, 5, 3)
         result.backward(own if shared else own.contiguous())
-        assert weight.grad is not None
-        return weight.grad
+        return to_weight
 
     frames, gradient = torch.randn(4, 3, 10), torch.randn(5, 3)
     assert torch.equal(to_weight(shared=True), to_weight(shared=False))
@@ -125,18 +135,19 @@ def test_what_is_no_number_in_one_network_stays_there(
     def both(of: Tensor) -> tuple[Tensor, ...]:
         torch.manual_seed(m)
         frames, left = of.clone().requires_grad_(), same_pad(m, padding)[0]
-        found, result = [frames], frames
+        found, weights, result = [frames], list[Tensor](), frames
         for _ in range(2):
-            weight = torch.randn(lanes, channels, channels, m, requires_grad=True)
+            filters, to_weight = filters_of(torch.randn(lanes, channels, channels, m))
             scale, shift, bias = (torch.randn(lanes * channels, requires_grad=True) for _ in range(3))
             mean, variance = torch.zeros(lanes * channels), torch.ones(lanes * channels)
             batches = torch.zeros((), dtype=torch.long)
             norm = Norm(scale, shift, bias, mean, variance, batches, 1e-5, 0.1)
-            result = filtered_block(result, weight, norm, left, m, next_block=(m, left))
-            found += [weight, scale, shift]
+            result = filtered_block(result, filters, norm, left, m, next_block=(m, left))
+            found += [scale, shift]
+            weights.append(to_weight)
             kept.extend([mean, variance])
         result.sin().sum().backward()
-        by_lane = [it.grad.unflatten(0, (lanes, -1)) for it in found]
+        by_lane = [*weights, *(it.grad.unflatten(0, (lanes, -1)) for it in found)]
         return (result.detach().unflatten(0, (lanes, -1)), *by_lane)
 
     kept: list[Tensor] = []

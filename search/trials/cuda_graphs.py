@@ -6,17 +6,20 @@ by one way for all at once.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
-from functools import cache
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from functools import partial
 from operator import is_
 
 import torch
 from torch import Tensor
 
 from search.failures import memory_kind
+from search.trials.at_once import AtOnce
 from search.trials.optimizer import Optimizer
+from zoo.fast.branches import side_by_side
+from zoo.fast.noise import Chance
 
-Gradients = Callable[[Tensor, Tensor], Tensor]  # see Stepper: of one training, and of all
+Gradients = Callable[[Tensor, Tensor], Tensor]  # see Stepper
 
 WARM_UPS = 3  # libraries choose their ways and take their memory in the first steps, which can't be captured
 
@@ -29,10 +32,8 @@ class Stepper:
     buffers:  gives what they move beside the optimizers' parameters, such as batch norm's statistics.
     captures: whether to try graphs at all; it becomes False where a network does what no graph can hold, as waiting for
               the processor.
-    draw:     called before each step, for random numbers that no graph can draw.
-    undrawn:  gives a context in which what is drawn does not count.
-    at_once:  takes the place of all lanes where there is such a way: the gradients of (K, batch, samples) and
-              (K, batch, n_tags). Returns all mean losses, (K,).
+    chances:  of each training, from which its lane draws; none where all draw from torch's own generator.
+    at_once:  takes the place of all lanes where there is such a way.
     """
 
     def __init__(
@@ -40,12 +41,11 @@ class Stepper:
         lanes: Sequence[Gradients],
         buffers: Callable[[], Iterable[Tensor]],
         captures: bool,
-        draw: Callable[[], None] = lambda: None,
-        undrawn: Callable[[], AbstractContextManager[None]] = nullcontext,
-        at_once: Gradients | None = None,
+        chances: Sequence[Chance] = (),
+        at_once: AtOnce | None = None,
     ) -> None:
         self.lanes, self.buffers, self.captures = list(lanes), buffers, captures
-        self.draw, self.undrawn, self.at_once = draw, undrawn, at_once
+        self.chances, self.at_once = list(chances), at_once
         self.graph: GraphedStep | None = None
 
     def step(
@@ -60,20 +60,18 @@ class Stepper:
         The losses of a graph are overwritten by its next step.
         """
         graph = self._captured(optimizers, waves, tags) if self.captures else None
-        self.draw()
         if graph is not None:
             return graph(waves, tags, rates)
         if self.at_once is not None:
-            losses = list(self.at_once(torch.stack(list(waves)), torch.stack(list(tags))))
+            losses = list(self.at_once.gradients(torch.stack(list(waves)), torch.stack(list(tags))))
             for optimizer, rate in zip(optimizers, rates, strict=True):
                 optimizer.step(rate)
             return losses
         losses = []
-        for gradients, optimizer, rate, wave, wanted in zip(
-            self.lanes, optimizers, rates, waves, tags, strict=True
-        ):
-            losses.append(gradients(wave, wanted))
-            optimizer.step(rate)
+        for k, gradients in enumerate(self.lanes):
+            with _own(self.chances, k):
+                losses.append(gradients(waves[k], tags[k]))
+            optimizers[k].step(rates[k])
         return losses
 
     def _captured(
@@ -82,10 +80,9 @@ class Stepper:
         if self.graph is None or not self.graph.fits(optimizers, waves):
             self.graph = None  # its memory goes before that of the next one comes
             try:
-                with self.undrawn():
-                    self.graph = GraphedStep(
-                        self.lanes, optimizers, list(self.buffers()), waves, tags, self.at_once
-                    )
+                self.graph = GraphedStep(
+                    self.lanes, optimizers, list(self.buffers()), waves, tags, self.chances, self.at_once
+                )
             except RuntimeError as error:
                 if memory_kind(error):
                     raise
@@ -108,22 +105,27 @@ class GraphedStep:
         buffers: Sequence[Tensor],
         waves: Sequence[Tensor],
         tags: Sequence[Tensor],
-        at_once: Gradients | None = None,
+        chances: Sequence[Chance] = (),
+        at_once: AtOnce | None = None,
     ) -> None:
-        self.lanes, self.optimizers, self.at_once = list(lanes), list(optimizers), at_once
+        self.lanes, self.optimizers = list(lanes), list(optimizers)
+        self.chances, self.at_once = list(chances), at_once
         # What each batch is copied into, in one run of memory where all at once is read from it.
         self._inputs = [torch.stack(list(some)) for some in (waves, tags)] if at_once else []
         views = [list(it) for it in self._inputs] or [[it.clone() for it in some] for some in (waves, tags)]
         self._waves, self._tags = views
         self._device = device = waves[0].device
         # Nothing moves at a rate of zero, so warming up leaves the weights alone.
-        self._rates = [torch.zeros((), device=device) for _ in self.optimizers]
+        self._all_rates = torch.zeros(len(self.optimizers), device=device)
+        self._rates = list(self._all_rates.unbind())
         self._numbers = [torch.ones((), dtype=torch.float64, device=device) for _ in self.optimizers]
-        self._streams = _lane_streams(device, len(self.lanes))
+        self._moves_at_once = at_once is not None and at_once.takes(self.optimizers)
         random = torch.cuda.get_rng_state(device)
         kept = [(it, it.clone()) for it in [*buffers, *self._remembered()]]
         try:
-            with torch.cuda.device(device):
+            with torch.cuda.device(device), ExitStack() as undrawn:
+                for chance in self.chances:
+                    undrawn.enter_context(chance.undrawn())
                 self._capture()
         finally:
             self._undo(kept)
@@ -133,6 +135,8 @@ class GraphedStep:
         for _ in range(WARM_UPS):
             self._all()
         self._graph = torch.cuda.CUDAGraph()
+        for chance in self.chances:
+            chance.register(self._graph)
         try:
             # The stream in use is set again behind it, since a capture that fails leaves its own one behind. Other
             # threads, as the one that fetches batches, may use the GPU meanwhile.
@@ -170,27 +174,38 @@ class GraphedStep:
         for optimizer in self.optimizers:
             optimizer.steps += 1
         _fill(self._rates, list(rates))
-        _fill(self._numbers, [optimizer.steps for optimizer in self.optimizers])
+        if not self._moves_at_once:
+            _fill(self._numbers, [optimizer.steps for optimizer in self.optimizers])
         self._graph.replay()
         return self._losses
 
     def _all(self) -> list[Tensor]:
-        """Every training's step, beside each other."""
-        here = torch.cuda.current_stream(self._device)
-        # What it leaves is used and let go of in other streams, for which this one waits before it takes memory again.
-        losses = list(self.at_once(*self._inputs)) if self.at_once is not None else []
-        for k, stream in enumerate(self._streams):
-            stream.wait_stream(here)
-            with torch.cuda.stream(stream):
-                if self.at_once is None:
-                    losses.append(self.lanes[k](self._waves[k], self._tags[k]))
-                self.optimizers[k].move(self._rates[k], self._numbers[k])
-        for stream in self._streams:
-            here.wait_stream(stream)
+        """Every training's step."""
+        lanes = range(len(self.optimizers))
+        if self.at_once is None:
+            return side_by_side(self._device, [partial(self._one, k) for k in lanes])
+        losses = list(self.at_once.gradients(*self._inputs))
+        if self._moves_at_once:
+            self.at_once.move(self._all_rates)
+        else:
+            side_by_side(self._device, [partial(self._move, k) for k in lanes])
         return losses
+
+    def _one(self, k: int) -> Tensor:
+        with _own(self.chances, k):
+            loss = self.lanes[k](self._waves[k], self._tags[k])
+        self._move(k)
+        return loss
+
+    def _move(self, k: int) -> None:
+        self.optimizers[k].move(self._rates[k], self._numbers[k])
 
     def _remembered(self) -> list[Tensor]:
         return [it for each in self.optimizers for values in each.slots.values() for it in values]
+
+
+def _own(chances: Sequence[Chance], k: int) -> AbstractContextManager[None]:
+    return chances[k].own() if chances else nullcontext()
 
 
 def _fill(numbers: list[Tensor], values: list[float]) -> None:
@@ -200,19 +215,6 @@ def _fill(numbers: list[Tensor], values: list[float]) -> None:
         return
     torch._foreach_zero_(numbers)
     torch._foreach_add_(numbers, values)
-
-
-@cache
-def _all_lane_streams(device: torch.device) -> list[torch.cuda.Stream]:
-    """Kept for good: torch holds memory for every stream that multiplies matrices, which no one gives back."""
-    return []
-
-
-def _lane_streams(device: torch.device, count: int) -> list[torch.cuda.Stream]:
-    streams = _all_lane_streams(device)
-    while len(streams) < count:
-        streams.append(torch.cuda.Stream(device))
-    return streams[:count]
 
 
 def _end_captures(device: torch.device) -> None:

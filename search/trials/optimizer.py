@@ -10,19 +10,17 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+VELOCITY = "velocity"
 Slots = dict[str, list[Tensor]]  # what a rule remembers of each parameter, by the name of the slot
 # (slots, gradients, number of the step) -> directions
 Rule = Callable[[Slots, list[Tensor], "int | Tensor"], list[Tensor]]
-
-# (parameters, gradients, slots, weight decay, learning rate) -> nothing; all are moved
-Fused = Callable[[list[Tensor], list[Tensor], Slots, float, Tensor], None]
 
 
 class Optimizer:
     """Moves the parameters that can be trained against their gradients, by a rule; every one needs a gradient.
 
     weight_decay: times the parameter, is added to its gradient. steps, slots: all that the next step depends on.
-    fused: the whole step by a kernel of torch's own, where the rule has one that takes its rate from the GPU.
+    momentum: of Nesterov's rule, where that is the rule: kernels take the whole step by it on a GPU; else 0.
     """
 
     def __init__(
@@ -30,9 +28,9 @@ class Optimizer:
         parameters: Iterable[nn.Parameter],
         rule: Rule,
         weight_decay: float = 0.0,
-        fused: Fused | None = None,
+        momentum: float = 0.0,
     ) -> None:
-        self.fused = fused
+        self.momentum = momentum
         self.parameters: list[Tensor] = [parameter for parameter in parameters if parameter.requires_grad]
         self.rule, self.weight_decay = rule, weight_decay
         self.slots: Slots = {}
@@ -58,12 +56,31 @@ class Optimizer:
         powers of it from 1 that float32 can hardly tell from 1.
         """
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        if self.fused and self.slots and isinstance(learning_rate, Tensor):
-            self.fused(self.parameters, gradients, self.slots, self.weight_decay, learning_rate)
+        if self.momentum and self.slots and isinstance(learning_rate, Tensor):
+            self._fused(gradients, learning_rate)
         else:
             self._move(gradients, learning_rate, step)
+        self.forget_gradients()
+
+    def forget_gradients(self) -> None:
+        """As after every step."""
         for parameter in self.parameters:
             parameter.grad = None
+
+    def _fused(self, gradients: list[Tensor], learning_rate: Tensor) -> None:
+        """By one kernel of torch's own, which takes its rate from the GPU."""
+        torch._fused_sgd_(
+            self.parameters,
+            gradients,
+            self.slots[VELOCITY],
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            lr=learning_rate,
+            dampening=0.0,
+            nesterov=True,
+            maximize=False,
+            is_first_step=False,
+        )
 
     def _move(self, gradients: list[Tensor], learning_rate: float | Tensor, step: int | Tensor) -> None:
         if self.weight_decay:
@@ -83,35 +100,12 @@ def sgd(slots: Slots, gradients: list[Tensor], step: int | Tensor) -> list[Tenso
 
 def nesterov(momentum: float, slots: Slots, gradients: list[Tensor], step: int | Tensor) -> list[Tensor]:
     """The same steps as torch.optim.SGD(nesterov=True), bit for bit."""
-    if "velocity" in slots:
-        torch._foreach_mul_(slots["velocity"], momentum)
-        torch._foreach_add_(slots["velocity"], gradients)
+    if VELOCITY in slots:
+        torch._foreach_mul_(slots[VELOCITY], momentum)
+        torch._foreach_add_(slots[VELOCITY], gradients)
     else:
-        slots["velocity"] = [gradient.clone() for gradient in gradients]
-    return list(torch._foreach_add(gradients, slots["velocity"], alpha=momentum))
-
-
-def fused_nesterov(
-    momentum: float,
-    parameters: list[Tensor],
-    gradients: list[Tensor],
-    slots: Slots,
-    weight_decay: float,
-    learning_rate: Tensor,
-) -> None:
-    """The step of `nesterov` with weight decay and rate, by one kernel."""
-    torch._fused_sgd_(
-        parameters,
-        gradients,
-        slots["velocity"],
-        weight_decay=weight_decay,
-        momentum=momentum,
-        lr=learning_rate,
-        dampening=0.0,
-        nesterov=True,
-        maximize=False,
-        is_first_step=False,
-    )
+        slots[VELOCITY] = [gradient.clone() for gradient in gradients]
+    return list(torch._foreach_add(gradients, slots[VELOCITY], alpha=momentum))
 
 
 def adam(slots: Slots, gradients: list[Tensor], step: int | Tensor) -> list[Tensor]:
@@ -148,8 +142,7 @@ def make(
 ) -> Optimizer:
     """The optimizer of that name, one of search.settings.OPTIMIZERS. momentum: what "nesterov" keeps of a step."""
     if name == "nesterov" and momentum:
-        fused = partial(fused_nesterov, momentum)
-        return Optimizer(parameters, partial(nesterov, momentum), weight_decay, fused)
+        return Optimizer(parameters, partial(nesterov, momentum), weight_decay, momentum)
     # Without momentum nothing is kept
     rules = {"nesterov": sgd, "sgd": sgd, "adam": adam, "adagrad": adagrad}
     return Optimizer(parameters, rules[name], weight_decay)

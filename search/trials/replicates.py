@@ -10,15 +10,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from search.errors import SearchError
 from search.failures import Diverged
+from search.trials.at_once import AtOnce
 from search.trials.cuda_graphs import Gradients, Stepper
-from search.trials.precision import computing, full
 from search.trials.team import ALONE
 from search.trials.training import Batch, Dialogue, Epoch, Fit
-from zoo.fast.noise import Chance, DrawnAhead
+from zoo.fast.noise import Chance
 from zoo.fast.stacked import Stacked, can_be_stacked
 
 
@@ -70,28 +69,16 @@ def stepper_of(
     """
     for network in networks:
         network.train()  # not left in evaluation by the epoch before
-    noise = DrawnAhead(networks, chances)
     on_gpu = chances[0].device.type == "cuda"
-    buffers = [it for network in networks for it in network.buffers()]
     at_once = None
     if batch is not None and precision is not None and can_be_stacked(networks, batch):
-        at_once = _at_once(Stacked(networks, noise), precision)
+        at_once = AtOnce(Stacked(networks, chances), precision)
+    buffers = [it for network in networks for it in network.buffers()]
     try:
-        yield Stepper(lanes, lambda: buffers, on_gpu, noise.draw, noise.undrawn, at_once)
+        yield Stepper(lanes, lambda: buffers, on_gpu, chances, at_once)
     finally:
-        noise.close()
-
-
-def _at_once(stacked: Stacked, precision: str) -> Gradients:
-    def gradients(waves: Tensor, tags: Tensor) -> Tensor:
-        with computing(precision, waves.device) as forwards:
-            with forwards:
-                logits = stacked.logits(waves)
-            losses = binary_cross_entropy_with_logits(full(logits), tags, reduction="none").mean((1, 2))
-            stacked.backward(losses.sum())
-        return losses.detach()
-
-    return gradients
+        if at_once is not None:
+            at_once.close()
 
 
 def _alike(fits: Sequence[Fit]) -> tuple[int | None, str | None]:

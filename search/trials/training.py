@@ -360,7 +360,9 @@ def _set_norm_momentum(network: nn.Module, momentum: float) -> None:
 
 def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors as they are now, whatever the network does next."""
-    return {name: value.detach().clone() for name, value in tensors.items()}
+    return {
+        name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()
+    }
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

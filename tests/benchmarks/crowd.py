@@ -1,7 +1,7 @@
 """Steps of K replicates: one by one, as one, and, as a process of its own, one of K that share a machine.
 
 `python -m tests.benchmarks.crowd NETWORK K BATCH THREADS DEVICE PRECISION` answers each line on its input with a step,
-and with its processor seconds.
+on a GPU with as many as are taken in a row, and with the processor seconds of one.
 """
 
 import sys
@@ -24,6 +24,7 @@ from zoo.fast.noise import Chance
 from .stepping import gradients_of
 
 LEARNING_RATE = 0.01
+IN_A_ROW = 20  # steps on a GPU before they are waited for, as an epoch waits for none
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Taken:
 
     wall: float
     core: float
+
+    def part(self, count: int) -> "Taken":
+        """Of one of so many."""
+        return Taken(self.wall / count, self.core / count)
 
 
 Step = Callable[[], Taken]
@@ -50,7 +55,7 @@ def one_by_one(name: str, count: int, batch: int, device: str, precision: str = 
         for each, optimizer, wave, wanted in zip(steppers, optimizers, waves, tags, strict=True):
             each.step([optimizer], [LEARNING_RATE], [wave], [wanted])
 
-    return lambda: timed(step, device)
+    return _measured(step, device)
 
 
 def as_one(name: str, count: int, batch: int, device: str, precision: str = FLOAT32) -> Step:
@@ -79,7 +84,7 @@ def _together(
     ) -> None:  # the networks stay as they are for as long as the step is there
         stepper.step(optimizers, [LEARNING_RATE] * count, list(waves), list(tags))
 
-    return lambda: timed(step, device)
+    return _measured(step, device)
 
 
 FORMS = {"one by one": one_by_one, "as one": as_one}
@@ -100,6 +105,21 @@ def _batches(networks: list[nn.Module], batch: int, device: str) -> tuple[Tensor
     waves = torch.rand(len(networks), batch, first.input_samples, device=device) * 2 - 1
     tags = torch.rand(len(networks), batch, first.n_tags, device=device) < 0.1
     return waves, tags.float()
+
+
+def in_a_row(device: str) -> int:
+    """How many steps are measured at once."""
+    return IN_A_ROW if device == "cuda" else 1
+
+
+def _measured(step: Callable[[], None], device: str) -> Step:
+    count = in_a_row(device)
+
+    def steps() -> None:
+        for _ in range(count):
+            step()
+
+    return lambda: timed(steps, device).part(count)
 
 
 def timed(step: Callable[[], float | None], device: str) -> Taken:

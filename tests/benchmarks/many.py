@@ -7,14 +7,15 @@ Words (key=value):
     replicates=1,2,4   how many at once (default: 1, 2, 4, 8 and 16)
     batch=23           segments of a step of each
     steps=1000         of a training, of which the trainings an hour are told
-    rounds=5           of which the medians are taken, after one to get warm; the forms take a step in turn
+    rounds=5           of which the medians are taken, after one to get warm; the forms take their steps in turn
     threads=1          of each process
     device=cpu         or cuda, where K processes that share the GPU are measured, too
     precision=float32  or winograd or bf16 on cpu, tf32 or bf16 on cuda
     processes=no       yes: measure those on a processor, too
     mps=no             yes: measure processes by NVIDIA's MPS, too, with a daemon that this starts and ends
 
-Forms: one by one; as one, as a search trains them; on a GPU "beside", too, one graph with a stream for each.
+Forms: one by one; as one, as a search trains them; on a GPU "beside", too, one graph with a stream for each. There each
+takes 20 steps before they are waited for, as an epoch waits for none.
 Prints Markdown. Ratios are medians of the ratios within a round: of processor seconds on a processor, where others may
 be at work, and of seconds on a GPU.
 """
@@ -134,8 +135,9 @@ def _processes(
     name: str, count: int, wanted: Settings, environment: Mapping[str, str] | None = None
 ) -> Iterator[Callable[[], "Taken"]]:
     """K processes, each with one replicate and its part of the GPU. environment: beside this process's."""
-    from .crowd import timed
+    from .crowd import in_a_row, timed
 
+    steps = in_a_row(wanted.device)
     words = [sys.executable, "-m", "tests.benchmarks.crowd", name, str(count)]
     words += [str(wanted.batch), str(wanted.threads), wanted.device, wanted.precision]
     with ExitStack() as running:
@@ -154,7 +156,7 @@ def _processes(
         ]
 
         def step() -> "Taken":
-            return timed(lambda: _all_step(crowd), "cpu")
+            return timed(lambda: _all_step(crowd) * steps, "cpu").part(steps)
 
         yield step
         for process in crowd:
@@ -180,8 +182,12 @@ def rows(name: str, count: int, found: dict[str, list["Taken"]], wanted: Setting
         times = median(
             getattr(theirs, kind) / getattr(ours, kind) for ours, theirs in zip(steps, first, strict=True)
         )
-        cells = [name, str(count), form, f"{wall * 1e3:.0f}", f"{core * 1e3:.0f}", f"{hourly:,.0f}"]
+        cells = [name, str(count), form, _milliseconds(wall), _milliseconds(core), f"{hourly:,.0f}"]
         yield "| " + " | ".join([*cells, f"{times:.2f}"]) + " |"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.0f}" if seconds > 0.1 else f"{seconds * 1e3:.2f}"
 
 
 def main(words: Sequence[str]) -> int:

@@ -11,6 +11,7 @@ A block may be that of several networks at once: of each its own weights and its
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -18,10 +19,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from zoo.fast import gradient_kernels, kernels, sample_kernels
+from zoo.fast.branches import side_by_side
 from zoo.fast.convolving import Convolved, convolved
+from zoo.fast.lanes import Filters, convolved_of_lanes
 from zoo.fast.windows import Windows
 
-__all__ = ["MOST_SAMPLES", "Norm", "filtered_block", "sample_block"]
+__all__ = ["MOST_SAMPLES", "Norm", "filtered_block", "numbers_of", "sample_block"]
 
 MOST_SAMPLES = 8  # of a filter whose frames are made again rather than kept
 # Of a program, as measured on an H100; see tests/benchmarks/README.md.
@@ -46,7 +49,7 @@ class Norm(NamedTuple):
 
 def filtered_block(
     frames: Tensor,
-    weight: Tensor,
+    weight: Tensor | Filters,
     norm: Norm,
     left: int,
     pool: int,
@@ -54,8 +57,9 @@ def filtered_block(
 ) -> Tensor:
     """Convolution, batch norm by the batch's own statistics, ReLU and pooling; the running statistics move on.
 
-    frames: (batch, channels in, frames). weight: (channels out, channels in, length). Of several networks (lanes, ...),
-            whose clips come one network's after another's, as many of each; a norm's tensors are (lanes * channels,).
+    frames: (batch, channels in, frames). weight: (channels out, channels in, length). Of several networks these are
+            their Filters, which keep their gradient; clips come one network's after another's, as many of each, and a
+            norm's tensors are (lanes * channels,).
     left:   zeros before the frames, of length - 1 in all, for a filter at every frame. -1: filters lie side by side.
     pool:   frames of a pool, which divide those of the convolution; 1 pools nothing.
     next_block: pool and zeros on the left of the one of several networks that takes the result, which it then takes
@@ -77,7 +81,10 @@ class _Filtered(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Tensor:
         frames, weight, scale, shift, bias, norm, left, pool, next_block = given
-        work = convolved(frames, weight, left, _kind(frames))
+        if isinstance(weight, Filters):
+            work: Convolved = convolved_of_lanes(frames, weight, left)
+        else:
+            work = convolved(frames, weight, left, numbers_of(frames.device))
         y = work.outputs()
         z, known = _pooled(y, work, pool, norm._replace(scale=scale, shift=shift, bias=bias))
         result = _activated(y, z, scale, known, work.length // pool, pool == 1, next_block)
@@ -92,8 +99,12 @@ class _Filtered(torch.autograd.Function):
         work, pool = ctx.work, ctx.pool
         lanes, rows, channels = _lanes_of(gradient.transpose(1, 2), scale)
         gradient, length = _spaced(gradient.transpose(1, 2), lanes)
-        found = _slopes(gradient, length, z, scale, known, pool)
-        to_outputs = work.room_for_gradients(y)
+        slopes = partial(_slopes, gradient, length, z, scale, known, pool)
+        room = partial(work.room_for_gradients, y)
+        if lanes > 1:
+            found, to_outputs = side_by_side(y.device, [slopes, room])
+        else:  # which may be beside another one's
+            found, to_outputs = slopes(), room()
         pools = gradient.shape[1]
         gradient_kernels.spread[_tiles(rows, len(scale), LOW)](
             *(gradient, y, scale, known, found, to_outputs),
@@ -105,7 +116,8 @@ class _Filtered(torch.autograd.Function):
             COLUMNS=COLUMNS,
         )
         to_frames, to_weight = work.gradients(to_outputs, ctx.needs_input_grad[0])
-        to_weight = to_weight.to(scale.dtype, memory_format=torch.contiguous_format)
+        if to_weight is not None:
+            to_weight = to_weight.to(scale.dtype, memory_format=torch.contiguous_format)
         nothing = torch.zeros_like(scale) if ctx.needs_input_grad[4] else None  # what the bias moves
         return to_frames, to_weight, found[1], found[0], nothing, None, None, None, None
 
@@ -225,7 +237,7 @@ class _Samples(torch.autograd.Function):
             LENGTH=length,
             COLUMNS=NARROW,
         )
-        result = torch.empty(clips, frames, channels, dtype=_kind(wave), device=wave.device)
+        result = torch.empty(clips, frames, channels, dtype=numbers_of(wave.device), device=wave.device)
         sample_kernels.filter_samples[_tiles(rows, channels, 64)](
             *(waves, filters, scale, known, result, rows, frames, samples, channels),
             LENGTH=length,
@@ -266,10 +278,10 @@ class _Samples(torch.autograd.Function):
         return None, to_weight.unsqueeze(1), found[1], found[0], torch.zeros_like(scale), None
 
 
-def _kind(values: Tensor) -> torch.dtype:
+def numbers_of(device: torch.device) -> torch.dtype:
     """In which numbers a block computes."""
-    device = values.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+    kind = device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
 
 
 def _columns(channels: int) -> int:

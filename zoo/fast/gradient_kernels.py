@@ -5,7 +5,7 @@ import triton.language as tl
 
 from zoo.fast.kernels import beside, place
 
-__all__ = ["finish_slopes", "spread", "sums"]
+__all__ = ["finish_slopes", "spread", "sums", "turn"]
 
 
 @triton.jit(do_not_specialize=["rows", "pools", "length"])
@@ -154,3 +154,20 @@ def spread(
         z = tl.load(y + at + j * channels, mask=inside, other=0.0).to(tl.float32) * sign
         value = (level + z * slope + tl.where(chosen == j, through, 0.0)) * sign
         tl.store(result + at + j * channels, value.to(result.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["channels", "width"])
+def turn(filters, result, channels, width, LENGTH: tl.constexpr, SIZE: tl.constexpr):
+    """Each frame of a filter turned round, (channels, width) -> (width, channels), the last frame first.
+
+    filters, result: LENGTH such matrices of each lane, one after the other.
+    """
+    matrix = tl.program_id(2)
+    row = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
+    column = tl.program_id(1) * SIZE + tl.arange(0, SIZE)
+    inside = (row < channels)[:, None] & (column < width)[None, :]
+    at = matrix * channels * width + row[:, None] * width + column[None, :]
+    value = tl.load(filters + at, mask=inside)
+    last = matrix // LENGTH * LENGTH + LENGTH - 1 - matrix % LENGTH
+    to = last * channels * width + column[:, None] * channels + row[None, :]
+    tl.store(result + to, tl.trans(value), mask=tl.trans(inside))

@@ -21,6 +21,7 @@ __all__ = [
     "at_least_zero",
     "beside",
     "finish_statistics",
+    "lay",
     "normed",
     "place",
     "pool",
@@ -251,3 +252,18 @@ def activate(
     if GAPS:
         value = tl.where(real, value, 0.0)
     tl.store(result + to, value.to(result.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["rows", "frames", "samples"])
+def lay(wave, result, rows, frames, samples, length, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """The samples of each frame as a row of a matrix, in the numbers of the result, with zeros behind them.
+
+    wave: (clips, samples), of which `frames` frames of `length` samples are taken. result: (rows, width).
+    """
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    at = (row // frames * samples + row % frames * length)[:, None] + column[None, :]
+    real = (row < rows)[:, None] & (column < length)[None, :]
+    value = tl.load(wave + at, mask=real, other=0.0)
+    inside = (row < rows)[:, None] & (column < width)[None, :]
+    tl.store(result + row[:, None] * width + column[None, :], value.to(result.dtype.element_ty), mask=inside)

@@ -2,20 +2,24 @@
 
 A small network is a hundred launches of a few microseconds, which several networks one beside the other only make more
 of. Here the clips of all go through together, one network's after another's, and each layer takes for each network's
-part of them that network's own weights (see fused_gpu.py and convolving.py). What each learns is what it would alone,
+part of them that network's own weights (see fused_gpu.py and lanes.py). What each learns is what it would alone,
 to rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-from zoo.fast.noise import DrawnAhead
+from zoo.fast.branches import side_by_side
+from zoo.fast.noise import Chance
+from zoo.fast.shelf import Shelf
 from zoo.fast.together import MOST_NUMBERS, has_kernels_for, is_ready, is_watched, lies_side_by_side
 from zoo.layers.frontends import LogMel
 from zoo.layers.tower import ConvBlock
@@ -25,6 +29,7 @@ __all__ = ["Stacked", "can_be_stacked"]
 
 STAGES = ("front", "body", "top", "embedding", "dropout")  # of zoo.layers.tower
 COUNT = "num_batches_tracked"
+HEAD, HEAD_BIAS = "head.weight", "head.bias"
 IDLE = "conv.bias"  # behind it comes a batch norm, so that its gradient is zero
 
 
@@ -43,56 +48,74 @@ def can_be_stacked(networks: Sequence[nn.Module], batch: int) -> bool:
 
 
 class Stacked:
-    """Networks that `can_be_stacked`. noise: what draws for the dropout of each, from outside.
+    """Networks that `can_be_stacked`, whose tensors lie beside each other until `close`.
 
-    Before each pass their weights and statistics are copied into tensors that hold those of all, and afterwards the
-    statistics back: a handful of launches. Gradients are parts of those of all.
+    chances: of each, from which its dropout draws.
+    weights: all parameters of all; `gradient` holds, in the same order, what `backward` has found.
     """
 
-    def __init__(self, networks: Sequence[nn.Module], noise: DrawnAhead) -> None:
+    def __init__(self, networks: Sequence[nn.Module], chances: Sequence[Chance]) -> None:
         self.networks: list[Any] = list(networks)
-        self.noise = noise
-        self.lanes = len(networks)
-        self._weights = _Shelf(self.networks, lambda network: network.named_parameters())
-        self._statistics = _Shelf(self.networks, _statistics)
-        self._counts = [it for each in networks for name, it in each.named_buffers() if name.endswith(COUNT)]
-        self._uncounted = torch.zeros((), dtype=torch.long, device=self._counts[0].device)
-        for name, it in self._weights.all.items():
-            it.requires_grad_(not name.endswith(IDLE))
+        self.chances, self.lanes = list(chances), len(networks)
+        self._side_by_side = {f"{name}.conv.weight": not _pools(block) for name, block in self._blocks()}
+        self.weights = Shelf([dict(each.named_parameters()) for each in networks], self._form)
+        self.gradient = torch.zeros_like(self.weights.memory)
+        self._statistics = Shelf([dict(_statistics(each)) for each in networks], _as_it_is)
+        self._counts = Shelf([dict(_counts(each)) for each in networks], _as_it_is)
+        self._uncounted = torch.zeros((), dtype=torch.long, device=self.gradient.device)
+        self._gradients = self.weights.of_each(self.gradient)
+        self._norms = {  # what torch finds the gradient of
+            name: it.detach().requires_grad_()
+            for name, it in self.weights.lying(self.weights.memory).items()
+            if ".norm." in name
+        }
 
     def logits(self, waves: Tensor) -> Tensor:
         """(lanes, batch, samples) -> (lanes, batch, n_tags), in training; the running statistics of each move on."""
-        self._weights.fill()
-        self._statistics.fill()
-        self.noise.begin()
-        frames = self._front(waves)
-        for name, block in self._blocks():
-            frames = self._block(name, block, frames)
-        values = frames.flatten(1).unflatten(0, (self.lanes, -1))
-        noises = [
-            network.dropout.noise(own) for network, own in zip(self.networks, values.unbind(), strict=True)
-        ]
-        self._statistics.give_back()
-        with torch.no_grad():
-            torch._foreach_add_(self._counts, 1)
-        weights = self._weights.all
-        return torch.baddbmm(
-            weights["head.bias"].unsqueeze(1), values * torch.stack(noises), weights["head.weight"].mT
-        )
+        from zoo.fast.fused_gpu import numbers_of
 
-    def backward(self, loss: Tensor) -> None:
-        """Leave the gradients of `loss`, the sum of all losses, in the parameters of each network."""
-        weights = self._weights.all
-        learning = [name for name, it in weights.items() if it.requires_grad]
-        idle = [name for name, it in weights.items() if not it.requires_grad]
-        found = torch.autograd.grad(loss, [weights[name] for name in learning])
-        gradients = {name: it.contiguous() for name, it in zip(learning, found, strict=True)}
-        widths = [weights[name].shape[1] for name in idle]
-        zeros = loss.new_zeros(self.lanes, sum(widths)).split(widths, dim=1)
-        gradients |= dict(zip(idle, zeros, strict=True))
-        for name, parameters in self._weights.own.items():
-            for parameter, gradient in zip(parameters, gradients[name].unbind(), strict=True):
-                parameter.grad = gradient
+        kind = numbers_of(waves.device)
+        cast = self.weights.memory.to(kind)  # of all layers at once
+        values, gradients = self.weights.lying(cast), self.weights.lying(self.gradient)
+        given = [
+            (block, self._filters(name, block, values, gradients), self._norm(name, block))
+            for name, block in self._blocks()
+        ]
+        (first, *others), frames = given, self._front(waves)
+        noise = waves.new_empty(self.lanes, waves.shape[1], values[HEAD].shape[2], dtype=kind)
+        frames, _ = side_by_side(
+            waves.device, [partial(_trained, *first, frames), partial(self._draw, noise)]
+        )
+        for each in others:
+            frames = _trained(*each, frames)
+        self._counts.memory.add_(1)
+        heard = frames.flatten(1).unflatten(0, (self.lanes, -1))
+        head = [it[name] for it in (values, gradients) for name in (HEAD, HEAD_BIAS)]
+        return _Head.apply(heard, noise, *head)
+
+    def backward(self, logits: Tensor, slopes: Tensor) -> None:
+        """Leave the gradients in the parameters of each network. slopes: of its loss, at every one of the logits."""
+        found = torch.autograd.grad(logits, list(self._norms.values()), slopes)
+        rooms = self.weights.lying(self.gradient)
+        torch._foreach_copy_([rooms[name] for name in self._norms], list(found))
+        for network, gradients in zip(self.networks, self._gradients, strict=True):
+            for name, parameter in network.named_parameters():
+                parameter.grad = gradients[name]
+
+    def close(self) -> None:
+        """Each network's tensors are its own again."""
+        for shelf in (self.weights, self._statistics, self._counts):
+            shelf.close()
+
+    @torch.no_grad()
+    def _draw(self, noise: Tensor) -> Tensor:
+        """Fill it with what dropout multiplies the values before the head by: zero, or what makes up for the zeros."""
+        ones = torch.ones_like(noise[0])
+        drawn = []
+        for network, chance in zip(self.networks, self.chances, strict=True):
+            with chance.own():
+                drawn.append(network.dropout(ones))
+        return torch.stack(drawn, out=noise)
 
     def _front(self, waves: Tensor) -> Tensor:
         """What the first convolution reads: (lanes * batch, channels, frames)."""
@@ -109,56 +132,85 @@ class Stacked:
         layers = self.networks[0].named_modules()
         return [(name, layer) for name, layer in layers if isinstance(layer, ConvBlock)]
 
-    def _block(self, name: str, block: ConvBlock, frames: Tensor) -> Tensor:
-        from zoo.fast.fused_gpu import Norm, filtered_block
+    def _form(self, name: str, shape: torch.Size) -> Any:
+        from zoo.fast.lanes import form_of
 
-        weights, statistics, norm = self._weights.all, self._statistics.all, block.norm
-        given = Norm(
-            scale=weights[f"{name}.norm.weight"].flatten(),
-            shift=weights[f"{name}.norm.bias"].flatten(),
-            bias=weights[f"{name}.conv.bias"].flatten(),
+        return form_of(shape, self._side_by_side[name]) if name in self._side_by_side else None
+
+    def _filters(
+        self, name: str, block: ConvBlock, values: dict[str, Tensor], gradients: dict[str, Tensor]
+    ) -> Any:
+        from zoo.fast.lanes import Filters
+
+        key = f"{name}.conv.weight"
+        return Filters(values[key], gradients[key], block.conv.kernel_size[0])
+
+    def _norm(self, name: str, block: ConvBlock) -> Any:
+        from zoo.fast.fused_gpu import Norm
+
+        weights = self.weights.lying(self.weights.memory)
+        statistics, norm = self._statistics.lying(self._statistics.memory), block.norm
+        return Norm(
+            scale=self._norms[f"{name}.norm.weight"].flatten(),
+            shift=self._norms[f"{name}.norm.bias"].flatten(),
+            bias=weights[f"{name}.{IDLE}"].flatten(),
             running_mean=statistics[f"{name}.norm.running_mean"].flatten(),
             running_variance=statistics[f"{name}.norm.running_var"].flatten(),
             batches=self._uncounted,
             epsilon=norm.eps,
             momentum=norm.momentum or 0.0,
         )
-        pools = isinstance(block.pool, nn.MaxPool1d)
-        left, pool = (block.pad[0], block.conv.kernel_size[0]) if pools else (-1, 1)
-        weight = weights[f"{name}.conv.weight"]
-        return filtered_block(frames, weight, given, left, pool, next_block=block.next_block)
 
 
-class _Shelf:
-    """Tensors of every network by name, and beside them, in `all`, those of all networks as one, (lanes, ...)."""
+class _Head(torch.autograd.Function):
+    """The last layer of all networks, behind their dropout; the gradients of its weights are left in their rooms."""
 
-    def __init__(
-        self, networks: Sequence[nn.Module], named: Callable[[nn.Module], Iterator[tuple[str, Tensor]]]
-    ) -> None:
-        each = [dict(named(network)) for network in networks]
-        self.own = {name: [tensors[name] for tensors in each] for name in each[0]}
-        self.all = {name: torch.stack([it.detach() for it in some]) for name, some in self.own.items()}
+    @staticmethod
+    def forward(
+        ctx: Any, heard: Tensor, noise: Tensor, weight: Tensor, bias: Tensor, *rooms: Tensor
+    ) -> Tensor:
+        left = heard * noise
+        ctx.save_for_backward(left, noise, weight)
+        ctx.rooms = rooms
+        return torch.baddbmm(bias.unsqueeze(1), left, weight.mT)
 
-    @torch.no_grad()
-    def fill(self) -> None:
-        """Copy each network's own into those of all."""
-        torch._foreach_copy_(self._parts(), self._owned())
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
+        from zoo.fast.lanes import multiply_into
 
-    @torch.no_grad()
-    def give_back(self) -> None:
-        """Copy them back."""
-        torch._foreach_copy_(self._owned(), self._parts())
+        left, noise, weight = ctx.saved_tensors
+        to_weight, to_bias = ctx.rooms
+        multiply_into(to_weight, slopes.mT, left)
+        torch.sum(slopes, 1, dtype=to_bias.dtype, out=to_bias)
+        return torch.bmm(slopes, weight).mul_(noise), None, None, None, None, None
 
-    def _parts(self) -> list[Tensor]:
-        return [part for it in self.all.values() for part in it.unbind()]
 
-    def _owned(self) -> list[Tensor]:
-        return [it for some in self.own.values() for it in some]
+def _pools(block: ConvBlock) -> bool:
+    return isinstance(block.pool, nn.MaxPool1d)
+
+
+def _trained(block: ConvBlock, filters: Any, norm: Any, frames: Tensor) -> Tensor:
+    """What a block gives in training, of all networks."""
+    from zoo.fast.fused_gpu import filtered_block
+
+    left, pool = (block.pad[0], block.conv.kernel_size[0]) if _pools(block) else (-1, 1)
+    return filtered_block(frames, filters, norm, left, pool, next_block=block.next_block)
+
+
+def _as_it_is(name: str, shape: torch.Size) -> None:
+    """A form of Shelf."""
 
 
 def _statistics(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, it in network.named_buffers():
         if name.endswith(("running_mean", "running_var")):
+            yield name, it
+
+
+def _counts(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for name, it in network.named_buffers():
+        if name.endswith(COUNT):
             yield name, it
 
 
@@ -173,9 +225,7 @@ def _is_a_tower(network: Any) -> bool:
         and type(network.head) is nn.Linear
         and all(type(it) is nn.Conv1d for it in network.modules() if isinstance(it, nn.Conv1d))
         and all(it.requires_grad for it in network.parameters())
-        # What is called before the network itself is DrawnAhead's
-        and not (network._forward_hooks or network._backward_hooks or network._backward_pre_hooks)
-        and not any(is_watched(layer) for layer in network.modules() if layer is not network)
+        and not any(is_watched(layer) for layer in network.modules())
         and all(layer.training for layer in network.modules())
     )
 
@@ -202,7 +252,11 @@ def _form(network: Any) -> tuple[object, ...]:
 
 
 def _most_numbers(network: Any, batch: int) -> int:
-    """Of a tensor that a kernel of ours counts in, at most: between clips there are never more frames than of clips."""
+    """Of a tensor that a kernel of ours counts in, at most: between clips there are never more frames than of clips.
+
+    Of the waves as the first layer takes them there are never twice as many as of samples.
+    """
     frames = prod(block.pool.kernel_size for block in network.body)
     convolutions = [it for it in network.modules() if isinstance(it, nn.Conv1d)]
-    return batch * 2 * frames * max(max(it.in_channels, it.out_channels) for it in convolutions)
+    widest = max(max(it.in_channels, it.out_channels) for it in convolutions)
+    return batch * 2 * max(frames * widest, network.input_samples)

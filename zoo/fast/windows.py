@@ -169,3 +169,27 @@ class Windows:
 
     def _by_rows(self, start: int, stop: int) -> Tensor:
         return self.memory[start * self.width : stop * self.width].view(-1, self.m, self.channels)
+
+    def at_all_places(self) -> Tensor:
+        """(m, rows, m * channels): at each place of a pool, the windows that begin there."""
+        return self.windows_in(self.memory, self.channels)
+
+    def windows_in(self, memory: Tensor, channels: int, start: int = 0) -> Tensor:
+        """The same of other memory, from this number of its storage on, in which a frame has so many channels."""
+        shape = self.m, self.rows, self.m * channels
+        return memory.as_strided(shape, (channels, self.m * channels, 1), start)
+
+    def places(self, frames: Tensor) -> Tensor:
+        """(clips, frames + m, channels) -> (m, rows, channels): at each place of a pool, the frames that are there."""
+        channels = frames.shape[2]
+        shape = self.m, self.rows, channels
+        return frames.as_strided(shape, (channels, self.m * channels, 1), int(frames.storage_offset()))
+
+    def room_between_zeros(self, outputs: Tensor) -> Tensor:
+        """New memory for gradients of outputs (clips, frames + m, channels), where windows reach beyond the ends."""
+        ahead = self.m * outputs.shape[2]
+        memory = outputs.new_empty(outputs.numel() + 2 * ahead)
+        memory[:ahead] = 0
+        room = memory[ahead:-ahead].view(outputs.shape)
+        room[:, self.frames :] = 0
+        return room
