@@ -270,6 +270,16 @@ def test_samples_put_on_a_device_are_served_the_same(train: datasets.Split, crop
         assert torch.equal(here, there)
 
 
+def test_a_device_is_told_all_places_at_once_and_gives_the_same(train: datasets.Split) -> None:
+    held = train.music.moved(torch.device("cpu"))
+    clips = np.arange(len(held.lengths))
+    jobs = [(clips, np.full(len(clips), start)) for start in (0, 500)]
+    found, wanted = [*held._there(jobs)], [*held.each(jobs)]
+    assert len(found) == 2
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+    assert found[0].dtype == torch.float32
+
+
 def test_without_a_gpu_nothing_is_made_resident_by_itself(train: datasets.Split) -> None:
     assert isinstance(train.music, music.Stored)
     with pytest.raises(datasets.DatasetError, match="resident='maybe' is no choice"):

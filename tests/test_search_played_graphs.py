@@ -10,6 +10,7 @@ from kernels_without_gpu import pass_for_a_gpu
 from played_graphs import Played, play
 from test_search_replicates import SMALL, SMALLEST, a_fit, in_double, in_single  # noqa: F401  (a fixture)
 
+from search.trials.at_once import AtOnce
 from search.trials.feed import Feed
 from search.trials.replicates import fit_together
 from search.trials.training import Epoch, Fit
@@ -82,13 +83,28 @@ def test_steps_of_several_beside_each_other_are_replayed_as_the_steps_of_each(
     assert (len(Played.made), Played.replays) == (2, 4)  # of all three, and of the two that go on
 
 
-def test_steps_layer_by_layer_are_replayed_as_the_steps_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = [losses(list(fit)) for fit in of_three_kinds()]
+def of_one_rule() -> list[Fit]:
+    """Of other seeds, rates, momenta, decays and dropouts; the last one has but one epoch."""
+    staged = replace(SMALL, learning_rates=(0.05, 0.01), epochs_per_stage=1, weight_decay=0.01)
+    other = replace(staged, momentum=0.5, weight_decay=0.0, learning_rates=(0.03, 0.006), lr_decay=0.1)
+    brief = replace(staged, learning_rates=(0.02,))
+    kinds = ((1, staged, 0.5), (2, other, 0.1), (3, brief, 0.3))
+    return in_single(*(a_fit(seed, how, SMALLEST, dropout=share) for seed, how, share in kinds))
+
+
+@pytest.mark.parametrize(("kinds", "at_once"), [(of_three_kinds, False), (of_one_rule, True)])
+def test_steps_layer_by_layer_are_replayed_as_the_steps_of_each(
+    kinds: Callable[[], list[Fit]], at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = [losses(list(fit)) for fit in kinds()]
     pass_for_a_gpu(monkeypatch)
     play(monkeypatch, (kernels, gradient_kernels, sample_kernels, step_kernels))
-    found = together(of_three_kinds())
+    moved, move = list[int](), AtOnce.move
+    monkeypatch.setattr(AtOnce, "move", lambda it, rates: (moved.append(len(rates)), move(it, rates))[1])
+    found = together(kinds())
     assert [pytest.approx(each, rel=10 * SINGLE) for each in wanted] == found
     assert (len(Played.made), Played.replays) == (2, 4)
+    assert bool(moved) == at_once
 
 
 def test_a_step_that_waits_for_a_value_is_taken_without_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:

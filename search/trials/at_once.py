@@ -9,7 +9,7 @@ from search.trials.optimizer import VELOCITY, Optimizer
 from search.trials.precision import computing
 from zoo.fast.stacked import Stacked
 
-NUMBERS = 1024  # of a program
+NUMBERS = 512  # of a program
 
 
 class AtOnce:

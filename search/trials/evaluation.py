@@ -63,12 +63,13 @@ def _batches(clips: Iterable[tuple[int, Tensor]], most: int) -> Iterator[tuple[l
     How many a batch takes follows from the network and the kind of device alone, as the bits of the scores do; a clip
     of more is a batch of its own.
     """
-    batch: list[tuple[int, Tensor]] = []
+    batch, held = list[tuple[int, Tensor]](), 0
     for clip, waves in clips:
-        if batch and sum(len(each) for _, each in batch) + len(waves) > most:
+        if batch and held + len(waves) > most:
             yield _one(batch)
-            batch = []
+            batch, held = [], 0
         batch.append((clip, waves))
+        held += len(waves)
     if batch:
         yield _one(batch)
 

@@ -27,11 +27,12 @@ from zoo.fast.windows import Windows
 __all__ = ["MOST_SAMPLES", "Norm", "filtered_block", "numbers_of", "sample_block"]
 
 MOST_SAMPLES = 8  # of a filter whose frames are made again rather than kept
-# Of a program, as measured on an H100; see tests/benchmarks/README.md.
+# Of a program, as measured; see tests/benchmarks/README.md.
 ROWS, COLUMNS = 16, 128
 LOW = 8  # rows where a program holds much of each
+OF_LANES = 32, 64  # rows and columns of the same for several networks
 NARROW = 16  # columns where it puts parts together
-MOST_PROGRAMS = 1024
+MOST_PROGRAMS = 1024  # whose parts are put together, of all networks
 
 
 class Norm(NamedTuple):
@@ -106,14 +107,15 @@ class _Filtered(torch.autograd.Function):
         else:  # which may be beside another one's
             found, to_outputs = slopes(), room()
         pools = gradient.shape[1]
-        gradient_kernels.spread[_tiles(rows, len(scale), LOW)](
+        height, width = OF_LANES if lanes > 1 else (LOW, COLUMNS)
+        gradient_kernels.spread[_tiles(rows, len(scale), height, width)](
             *(gradient, y, scale, known, found, to_outputs),
             *(rows, pools, length, y.shape[1], work.first, channels, len(scale)),
             SEVERAL=lanes > 1,
             M=pool,
             GAPS=length > pools,
-            ROWS=LOW,
-            COLUMNS=COLUMNS,
+            ROWS=height,
+            COLUMNS=width,
         )
         to_frames, to_weight = work.gradients(to_outputs, ctx.needs_input_grad[0])
         if to_weight is not None:
@@ -176,7 +178,7 @@ def _pooled(y: Tensor, work: Convolved, pool: int, norm: Norm) -> tuple[Tensor, 
     rows = len(y) // lanes * pools
     z = y if pool == 1 else y.new_empty(lanes * rows, channels)
     known = norm.scale.new_empty(4, columns)
-    steps, programs = _portions(rows, ROWS, MOST_PROGRAMS)
+    steps, programs = _portions(rows, ROWS, MOST_PROGRAMS // lanes)
     parts = norm.scale.new_empty(2, programs, columns)
     kernels.pool[(programs, _columns(columns))](
         *(y, norm.scale, z, parts, rows, pools, y.shape[1], work.first, channels, columns),
@@ -185,6 +187,7 @@ def _pooled(y: Tensor, work: Convolved, pool: int, norm: Norm) -> tuple[Tensor, 
         M=pool,
         ROWS=ROWS,
         COLUMNS=COLUMNS,
+        num_warps=2 if lanes > 1 else 4,
     )
     kernels.finish_statistics[_narrow(columns)](
         *(parts, norm.scale, norm.shift, norm.bias, known),
@@ -200,7 +203,7 @@ def _pooled(y: Tensor, work: Convolved, pool: int, norm: Norm) -> tuple[Tensor, 
 def _slopes(gradient: Tensor, length: int, z: Tensor, scale: Tensor, known: Tensor, pool: int) -> Tensor:
     """What gradient_kernels.finish_slopes finds. length: frames that the clips of the gradient are apart."""
     columns, (lanes, rows, channels) = len(scale), _lanes_of(gradient, scale)
-    steps, programs = _portions(rows, ROWS, MOST_PROGRAMS)
+    steps, programs = _portions(rows, ROWS, MOST_PROGRAMS // lanes)
     parts, found = scale.new_empty(2, programs, columns), scale.new_empty(4, columns)
     gradient_kernels.sums[(programs, _columns(columns))](
         *(gradient, z, scale, known, parts, rows, gradient.shape[1], length, channels, columns),
@@ -210,6 +213,7 @@ def _slopes(gradient: Tensor, length: int, z: Tensor, scale: Tensor, known: Tens
         GAPS=length > gradient.shape[1],
         ROWS=ROWS,
         COLUMNS=COLUMNS,
+        num_warps=2,
     )
     gradient_kernels.finish_slopes[_narrow(columns)](
         parts, scale, known, found, rows * pool, programs, columns, COLUMNS=NARROW, **_turns(programs)
@@ -288,9 +292,9 @@ def _columns(channels: int) -> int:
     return -(-channels // COLUMNS)
 
 
-def _tiles(rows: int, channels: int, height: int) -> tuple[int, int]:
-    """Programs for all of a matrix, each with so many rows."""
-    return -(-rows // height), _columns(channels)
+def _tiles(rows: int, channels: int, height: int, width: int = COLUMNS) -> tuple[int, int]:
+    """Programs for all of a matrix, each with so many rows and columns."""
+    return -(-rows // height), -(-channels // width)
 
 
 def _narrow(channels: int) -> tuple[int]:
@@ -301,7 +305,7 @@ def _narrow(channels: int) -> tuple[int]:
 def _portions(rows: int, height: int, most: int) -> tuple[int, int]:
     """Steps of `height` rows that a program takes, and how many programs that makes, at most so many."""
     # A power of two, since each number of steps is a program to compile.
-    steps = 1 << max(-(-rows // (height * most)) - 1, 0).bit_length()
+    steps = 1 << max(-(-rows // (height * max(most, 1))) - 1, 0).bit_length()
     return steps, -(-rows // (height * steps))
 
 
