@@ -74,17 +74,20 @@ class Music:
         return False
 
     def each(self, jobs: Sequence[Job]) -> Iterator[Tensor]:
-        """The segments that `gather` gives of each job, all of one size, as new float32 in [-1, 1)."""
+        """The segments that `gather` gives of each job, as new float32 in [-1, 1)."""
         return (self._waves(*job) for job in jobs) if self.device.type == "cpu" else self._there(jobs)
 
     def _there(self, jobs: Sequence[Job]) -> Iterator[Tensor]:
         """In the memory of another device, which is told all places at once: it would wait for each little copy."""
-        clips, starts = (np.stack(some) for some in zip(*jobs, strict=True))
+        if not jobs:
+            return
+        clips, starts = (np.concatenate(some) for some in zip(*jobs, strict=True))
         places = torch.from_numpy(self.begins[clips] + starts).to(self.device)
-        short = (starts + self.segment_samples > self.lengths[clips]).any(axis=1).tolist()
-        for batch, job in enumerate(jobs):
-            segments = torch.index_select(self._segments, 0, places[batch])
-            if short[batch]:
+        short = starts + self.segment_samples > self.lengths[clips]
+        ends = np.cumsum([len(some) for some, _ in jobs]).tolist()
+        for job, begin, end in zip(jobs, [0, *ends], ends, strict=False):
+            segments = torch.index_select(self._segments, 0, places[begin:end])
+            if short[begin:end].any():
                 self._silence(*job, segments)
             yield segments * SCALE
 

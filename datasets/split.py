@@ -130,6 +130,40 @@ class Split:
             samples = self.music.whole(clip, count * self.segment_samples)
             yield clip, as_waves(samples.to(self.device)).reshape(count, self.segment_samples)
 
+    def clips_together(
+        self, most: int, rank: int = 0, ranks: int = 1
+    ) -> Iterator[tuple[list[int], list[int], Tensor]]:
+        """All fixed segments of consecutive clips, at most so many together; a clip of more comes by itself.
+
+        (clip indices, segments of each, wave (segments, segment_samples) float32). rank: see `clips`.
+        """
+        groups, held = list[list[int]](), most
+        for clip in range(rank, self.n_clips, ranks):
+            held += int(self._counts[clip])
+            if held > most:
+                groups.append([])
+                held = int(self._counts[clip])
+            groups[-1].append(clip)
+        for group, wave in zip(groups, self._each([self._all_of(group) for group in groups]), strict=True):
+            yield group, self._counts[group].tolist(), wave
+
+    def _all_of(self, clips: Sequence[int]) -> Job:
+        """Every fixed segment of some clips."""
+        counts = self._counts[clips]
+        starts = [np.arange(count) * self.segment_samples for count in counts.tolist()]
+        return np.repeat(np.array(clips), counts), np.concatenate(starts)
+
+    def _each(self, jobs: Sequence[Job]) -> Iterator[Tensor]:
+        """The segments of each job, made when they are asked for."""
+        if self.music.device.type == self.device.type:
+            return self.music.each(jobs)
+        return (as_waves(self._moved(job)) for job in jobs)
+
+    def _moved(self, job: Job) -> Tensor:
+        segments = self.music.new_buffer(len(job[0]))
+        self.music.gather(*job, segments)
+        return segments.to(self.device)
+
     def _serve(self, jobs: Sequence[Job]) -> Iterator[tuple[Tensor, Tensor]]:
         if not jobs:
             return

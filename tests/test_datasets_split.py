@@ -1,5 +1,6 @@
 """Serving: which segments there are, in which order they come, and which samples are in a batch."""
 
+import itertools
 import threading
 from pathlib import Path
 
@@ -95,6 +96,18 @@ def test_segments_are_fixed_do_not_overlap_and_start_at_sample_0(
         whole = waves[clip][: len(waves[clip]) // 1_000 * 1_000]
         if len(whole):
             assert np.array_equal(segments.numpy().reshape(-1), whole)
+
+
+@pytest.mark.parametrize("most", [1, 7, 1_000])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_clips_together_are_the_clips_in_their_order(train: datasets.Split, most: int, rank: int) -> None:
+    wanted, found = list(train.clips(rank, 2)), list(train.clips_together(most, rank, 2))
+    assert [clip for clips, _, _ in found for clip in clips] == [clip for clip, _ in wanted]
+    segments = [each for _, counts, wave in found for each in wave.split(counts)]
+    assert all(torch.equal(one, other) for one, (_, other) in zip(segments, wanted, strict=True))
+    for (clips, counts, wave), (_, following, _) in itertools.pairwise(found):
+        assert len(wave) == sum(counts) <= most or len(clips) == 1
+        assert sum(counts) + following[0] > most, "another clip would have fitted"
 
 
 def test_a_clip_shorter_than_a_segment_is_filled_with_zeros(

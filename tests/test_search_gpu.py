@@ -9,6 +9,7 @@ import zoo
 from search.settings import Training
 from search.trials import worker
 from search.trials.cuda_graphs import Stepper
+from search.trials.evaluation import evaluate
 from search.trials.feed import open_feed
 from search.trials.replicates import fit_together
 from search.trials.training import Epoch, Fit
@@ -97,6 +98,25 @@ def test_a_training_in_fewer_digits_comes_out_nearly_the_same(precision: str) ->
     found, wanted = list(a_fit(replace(SMALL, precision=precision))), list(a_fit())
     assert losses(found) == pytest.approx(losses(wanted), rel=0.1)
     assert losses(found) != losses(wanted)
+
+
+@pytest.mark.usefixtures("demo")
+def test_images_lie_as_products_in_fewer_digits_want_them_and_are_scored_as_from_a_checkpoint() -> None:
+    training = replace(SMALL, epochs_per_stage=1, learning_rates=(0.001,), batch_size=4)
+    fits = [a_fit(replace(training, precision=word), "crnn") for word in ("float32", "bf16")]
+    for fit in fits:
+        fit.segments = 8
+    found = [next(iter(fit)) for fit in fits]
+    assert found[1].train_loss == pytest.approx(found[0].train_loss, rel=0.02)
+    filters = [
+        next(it for it in fit.network.parameters() if it.ndim == 4 and it.shape[1] > 1) for fit in fits
+    ]
+    assert [it.is_contiguous() for it in filters] == [True, False]
+    network = fits[1].network
+    loaded = zoo.entry("crnn").build(network.n_tags).cuda()
+    loaded.load_state_dict(network.state_dict())
+    said = [evaluate(it, fits[1].valid).probabilities for it in (network, loaded)]
+    assert (said[0] == said[1]).all()
 
 
 @pytest.mark.usefixtures("demo")

@@ -38,8 +38,8 @@ Rows = list[dict[str, Any]]
 @pytest.fixture(autouse=True)
 def few_clips(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look at eight clips is enough to tell trainings apart."""
-    clips = Feed.clips
-    monkeypatch.setattr(Feed, "clips", lambda feed, team: islice(clips(feed, team), 8))
+    clips = Feed.clips_together
+    monkeypatch.setattr(Feed, "clips_together", lambda feed, most, team: islice(clips(feed, 1, team), 8))
 
 
 def settings(seed: int = 1, training: Training = SMALL, **options: Any) -> TrialSettings:
@@ -236,8 +236,8 @@ import json, os, sys
 from itertools import islice
 from search.trials.feed import Feed
 from search.running.process import TrialProcess
-clips = Feed.clips
-Feed.clips = lambda feed, team: islice(clips(feed, team), 8)
+clips = Feed.clips_together
+Feed.clips_together = lambda feed, most, team: islice(clips(feed, 1, team), 8)
 process = TrialProcess.__new__(TrialProcess)
 process.setup(json.loads(sys.argv[1]))
 rows = [process.step() for _ in range(3)]

@@ -25,8 +25,8 @@ SINGLE = 1e-4
 
 @pytest.fixture(autouse=True)
 def few_clips(demo: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    clips = Feed.clips
-    monkeypatch.setattr(Feed, "clips", lambda feed, team: islice(clips(feed, team), 4))
+    clips = Feed.clips_together
+    monkeypatch.setattr(Feed, "clips_together", lambda feed, most, team: islice(clips(feed, 1, team), 4))
 
 
 def losses(epochs: list[Epoch]) -> list[float]:

@@ -50,8 +50,8 @@ def of_many_kinds(network: str) -> list[Fit]:
 @pytest.fixture(autouse=True)
 def few_clips(demo: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A look at eight validation clips is enough to tell trainings apart."""
-    clips = Feed.clips
-    monkeypatch.setattr(Feed, "clips", lambda feed, team: islice(clips(feed, team), 8))
+    clips = Feed.clips_together
+    monkeypatch.setattr(Feed, "clips_together", lambda feed, most, team: islice(clips(feed, 1, team), 8))
     return demo
 
 

@@ -202,7 +202,7 @@ def test_a_clips_score_is_the_mean_of_its_segments_sigmoids(monkeypatch: pytest.
     evaluation = evaluate(network, heard, lambda: looks.append(1))
     assert len(looks) == 8, "thirteen clips go through the network together"
     losses = []
-    for clip, wave in heard.clips():
+    for (clip,), _, wave in heard.clips_together(1):
         assert len(wave) == 4
         with torch.inference_mode():
             logits = network(wave)
@@ -245,7 +245,7 @@ def test_a_trial_leaves_scores_of_every_clip_and_a_checkpoint_that_tags() -> Non
     assert tagger.card.scores["test"]["roc_auc"] == result["test"]["roc_auc"]
     test = open_feed("demo", "test", None, zoo.entry(NETWORK))
     wanted = evaluate(trial.fit.network, test).probabilities[0]
-    _, wave = next(iter(test.clips()))
+    _, _, wave = next(iter(test.clips_together(1)))
     assert tagger.score(wave.flatten().numpy()) == pytest.approx(wanted, abs=1e-6)
 
 

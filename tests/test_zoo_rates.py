@@ -52,7 +52,7 @@ def test_a_feed_serves_the_same_music_at_the_networks_rate() -> None:
     assert torch.equal(tags, same_tags)
     power = same.square().mean(dim=1)
     assert torch.allclose(wave.square().mean(dim=1), power, rtol=0.2)
-    _, clip = next(iter(feed.clips()))
+    _, _, clip = next(iter(feed.clips_together(1)))
     assert clip.shape == (feed.split.segments_per_clip, 19683)
 
 

@@ -1,12 +1,12 @@
 """What a network says of every clip of a split."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from search.settings import FLOAT32
@@ -33,7 +33,8 @@ def evaluate(
     """Score all fixed segments of every clip: how many never depends on a batch size.
 
     Whole clips go through the network together, in its form for asking (see zoo/trained/folded.py), in float32
-    whatever it was trained in.
+    whatever it was trained in. How many follows from the network and the kind of device alone, as the bits of the
+    scores do.
     The network is left in evaluation mode. between: called after each batch; what it raises ends the evaluation.
     team: whose processes share the clips; each gets the whole evaluation.
     """
@@ -43,37 +44,14 @@ def evaluate(
     probabilities = torch.zeros(labels.shape, dtype=torch.float64, device=device)
     losses, segments = torch.zeros((2,), dtype=torch.float64, device=device)
     with torch.inference_mode(), computing(FLOAT32, device):
-        for clips, counts, waves in _batches(feed.clips(team), most):
+        for clips, counts, waves in feed.clips_together(most, team):
             logits = asked(waves)
-            wanted = torch.cat(
-                [labels[clip].expand(count, -1) for clip, count in zip(clips, counts, strict=True)]
-            )
+            whose = torch.tensor(clips).repeat_interleave(torch.tensor(counts)).to(device)
+            wanted = labels.index_select(0, whose)
             losses += binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
-            for clip, said in zip(clips, torch.sigmoid(logits.double()).split(counts), strict=True):
-                probabilities[clip] = said.mean(dim=0)
+            each = torch.sigmoid(logits.double()).split(counts)
+            probabilities[torch.tensor(clips)] = torch.stack([said.mean(dim=0) for said in each])
             segments += len(logits)
             between()
     losses, segments, probabilities = (team.total(each) for each in (losses, segments, probabilities))
     return Evaluation(probabilities.cpu().numpy(), float(losses / segments) / labels.shape[1])
-
-
-def _batches(clips: Iterable[tuple[int, Tensor]], most: int) -> Iterator[tuple[list[int], list[int], Tensor]]:
-    """Consecutive clips of at most so many segments together: which, the segments of each, and all segments.
-
-    How many a batch takes follows from the network and the kind of device alone, as the bits of the scores do; a clip
-    of more is a batch of its own.
-    """
-    batch, held = list[tuple[int, Tensor]](), 0
-    for clip, waves in clips:
-        if batch and held + len(waves) > most:
-            yield _one(batch)
-            batch, held = [], 0
-        batch.append((clip, waves))
-        held += len(waves)
-    if batch:
-        yield _one(batch)
-
-
-def _one(batch: list[tuple[int, Tensor]]) -> tuple[list[int], list[int], Tensor]:
-    waves = [each for _, each in batch]
-    return [clip for clip, _ in batch], [len(each) for each in waves], torch.cat(waves)

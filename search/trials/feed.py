@@ -40,10 +40,13 @@ class Feed:
         for wave, tags in self.split.batches(batch_size, seed, epoch, crops, limit, skip=skip, **shared):
             yield self._heard(wave), tags
 
-    def clips(self, team: Team = ALONE) -> Iterator[tuple[int, Tensor]]:
-        """(clip index, wave (segments, input_samples)) of each clip of this process's share; see Split.clips."""
-        for clip, wave in self.split.clips(team.rank, team.ranks):
-            yield clip, self._heard(wave)
+    def clips_together(self, most: int, team: Team = ALONE) -> Iterator[tuple[list[int], list[int], Tensor]]:
+        """All segments of some clips of this process's share; see Split.clips_together."""
+        is_resampled = self.split.sample_rate_hz != self.entry.sample_rate_hz
+        for clips, counts, wave in self.split.clips_together(most, team.rank, team.ranks):
+            # Clip by clip, as resampling more of them at once may round in another way
+            parts = wave.split(counts) if is_resampled else [wave]
+            yield clips, counts, torch.cat([self._heard(each) for each in parts])
 
     @torch.no_grad()
     def _heard(self, wave: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from search.trials.cuda_graphs import Stepper
 from search.trials.evaluation import evaluate
 from search.trials.feed import Feed
 from search.trials.optimizer import Optimizer, make
-from search.trials.precision import check, computing, full
+from search.trials.precision import check, computing, full, lay
 from search.trials.schedule import Progress, learning_rate, told_rate
 from search.trials.team import ALONE, Team
 
@@ -103,6 +103,7 @@ class Fit:
         self.device = next(network.parameters()).device
         self.progress = Progress()
         _set_norm_momentum(network, training.norm_momentum)
+        lay(training.precision, network)
         self.team, self.shared = team, team.network(network)
         self.best: dict[str, Tensor] = {}
         self.best_probabilities = torch.empty(0)

@@ -163,10 +163,12 @@ def ours(batch: int, precision: str, graph: bool, kernels: bool, name: str) -> S
     """As a search trains it."""
     from search.trials.cuda_graphs import GraphedStep
     from search.trials.optimizer import make
+    from search.trials.precision import lay
 
     from .stepping import LEARNING_RATE, gradients_of, network_of
 
     network, (waves, tags) = network_of("ours", name).cuda(), _batch(name, batch)
+    lay(precision, network)
     optimizer = make("nesterov", network.parameters())
     gradients = gradients_of(network, precision)
     with _kernels(kernels):

@@ -49,7 +49,7 @@ class PlainLogMel(nn.Module):
         form = ours.spectrogram
         self.spectrogram = Spectrogram(
             form.fft_samples, form.window_samples, form.hop_samples, power=form.power
-        )
+        ).to(ours.filter_bank.device)
         self.frames, self.ours = form.frames, ours
 
     def forward(self, wave: Tensor) -> Tensor:

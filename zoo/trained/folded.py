@@ -26,6 +26,8 @@ def folded(network: nn.Module) -> nn.Module:
     `pool` pools what `activation` gives.
     """
     copy = deepcopy(network).eval().requires_grad_(False)
+    for parameter in copy.parameters():  # as they lie in a checkpoint, so that the same bits come out
+        parameter.data = parameter.data.contiguous()
     for block in copy.modules():
         layers = dict(block.named_children())
         for name, norm in layers.items():
