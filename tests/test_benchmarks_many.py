@@ -35,7 +35,7 @@ def test_a_step_of_every_form_moves_every_replicate(form: str, monkeypatch: pyte
     made = []
     real = crowd._prepared
     monkeypatch.setattr(crowd, "_prepared", lambda *given: made.append(real(*given)) or made[0])
-    step = (crowd.FORMS | crowd.ON_A_GPU)[form](SMALL, 2, 2, "cpu")
+    step = (crowd.FORMS | crowd.ON_A_GPU)[form]([SMALL, SMALL], 2, "cpu")
     networks, _ = made[0]
     before = [network.head.weight.detach().clone() for network in networks]
     taken = step()

@@ -1,7 +1,7 @@
 """The projection of Table 2 counts an epoch of MTAT, and says what was measured and what was not."""
 
 import pytest
-from benchmarks import table2
+from benchmarks import crowd, table2
 
 import zoo
 
@@ -34,6 +34,31 @@ def test_all_networks_are_in_the_table_and_marked(monkeypatch: pytest.MonkeyPatc
     assert float(said[-2].split()[1]) == pytest.approx(hours, abs=0.3)
 
 
+def test_networks_of_one_length_are_told_beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def beside(names: list[str], *given: object) -> crowd.Step:
+        asked.append(names)
+        return lambda: crowd.Taken(0.5, 0.5)
+
+    monkeypatch.setattr(crowd, "beside", beside)
+    steps = {f"samplecnn_m3_n{n}_s{stride}": n / 10 for n, stride in ((9, 3), (8, 3), (8, 9))}
+    said = list(table2.beside_each_other(table2.Settings(), steps))
+    assert asked == [["samplecnn_m3_n9_s3", "samplecnn_m3_n8_s9"], ["samplecnn_m3_n8_s3"]]
+    assert said[1:3] == [
+        "| 6,627 | 2 | 1.70000 | 0.50000 | 3.40 |",
+        "| 21,209 | 1 | 0.80000 | 0.50000 | 1.60 |",
+    ]
+    times = (6627 * 1.7 + 21209 * 0.8) / (6627 * 0.5 + 21209 * 0.5)
+    assert said[3].endswith(f" {times:.2f} times one after the other")
+    assert f"beside each other: {(6627 + 21209) * 0.5 / 3600:.2f} hours an epoch, " in said[3]
+
+
+def test_networks_of_several_kinds_step_beside_each_other() -> None:
+    step = crowd.beside(["samplecnn_m3_n3_s9", "samplecnn_m3_n3_s27"], 2, "cpu")
+    assert step().wall > 0
+
+
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
@@ -42,6 +67,7 @@ def test_all_networks_are_in_the_table_and_marked(monkeypatch: pytest.MonkeyPatc
         (["device=tpu"], "device=tpu: give cpu or cuda"),
         (["precision=tf32"], "precision=tf32: device=cpu has float32, winograd, bf16"),
         (["device=cuda", "precision=winograd"], "precision=winograd: device=cuda has float32, tf32, bf16"),
+        (["beside=yes"], "beside=yes and device=cpu: give yes, which is for cuda, or no"),
         (["batch=1"], "give at least batch=2, rounds=1 and threads=1"),
     ],
 )

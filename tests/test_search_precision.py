@@ -5,10 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 from test_search_training import SMALL, a_fit, settings
+from torch import nn
 
+import zoo
 from search.errors import SearchError
 from search.settings import PRECISIONS, Training
-from search.trials.precision import check, computing, full
+from search.trials import precision as precisions
+from search.trials.precision import check, computing, full, lay
 from zoo.fast import products, together
 
 CPU = torch.device("cpu")
@@ -77,3 +80,23 @@ def test_a_training_by_fewer_products_takes_them_forwards_and_back_in_every_part
 def test_a_precision_is_part_of_the_signature() -> None:
     signatures = {settings(replace(SMALL, precision=word)).signature() for word in PRECISIONS}
     assert len(signatures) == len(PRECISIONS)
+
+
+@pytest.mark.parametrize(("name", "lies_so"), [("crnn", True), ("musicnn", False)])
+def test_images_lie_with_channels_beside_each_other_from_the_first_filters_on(
+    name: str, lies_so: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precisions, "_is_for_gpu", lambda word, device: word != "float32")
+    for word, wanted in (("float32", False), ("bf16", lies_so)):
+        network = zoo.create(name).eval()
+        lay(word, network)
+        for layer in [it for it in network.modules() if isinstance(it, nn.Conv2d)]:
+            given = layer(torch.rand(2, layer.in_channels, 70, 70))
+            assert given.is_contiguous(memory_format=torch.channels_last) == wanted
+            assert given.is_contiguous() != wanted
+
+
+def test_on_a_processor_everything_lies_as_before() -> None:
+    network = zoo.create("crnn")
+    lay("bf16", network)
+    assert all(it.stride() == torch.empty(it.shape).stride() for it in network.parameters())

@@ -81,7 +81,7 @@ def test_scores_do_not_depend_on_how_filters_lie_in_memory() -> None:
     network, other = trained("crnn").float(), trained("crnn").float()
     for layer in other.modules():
         if isinstance(layer, nn.Conv2d):
-            layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
+            layer.to(memory_format=torch.channels_last)
     wave = torch.rand(2, network.input_samples) * 2 - 1
     with torch.inference_mode():
         assert torch.equal(folded(other)(wave), folded(network)(wave))

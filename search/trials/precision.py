@@ -62,14 +62,14 @@ def lay(word: str, network: nn.Module) -> None:
 
     What they give then lies so, too. Filters of more than three frames take as long either way, or longer.
     """
-    for layer in network.modules():
-        if (
-            isinstance(layer, nn.Conv2d)
-            and max(layer.kernel_size) <= 3
-            and layer.weight.is_cuda
-            and word != FLOAT32
-        ):
-            layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
+    filters: list[Any] = [it for it in network.modules() if isinstance(it, nn.Conv2d)]
+    for layer in filters:
+        if max(layer.kernel_size) <= 3 and _is_for_gpu(word, layer.weight.device):
+            layer.to(memory_format=torch.channels_last)
+
+
+def _is_for_gpu(word: str, device: torch.device) -> bool:
+    return device.type == "cuda" and word != FLOAT32
 
 
 def full(values: torch.Tensor) -> torch.Tensor:

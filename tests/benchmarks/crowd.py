@@ -1,4 +1,4 @@
-"""Steps of K replicates: one by one, as one, and, as a process of its own, one of K that share a machine.
+"""Steps of K networks: one by one, as one, and, as a process of its own, one of K that share a machine.
 
 `python -m tests.benchmarks.crowd NETWORK K BATCH THREADS DEVICE PRECISION` answers each line on its input with a step,
 on a GPU with as many as are taken in a row, and with the processor seconds of one.
@@ -6,7 +6,7 @@ on a GPU with as many as are taken in a row, and with the processor seconds of o
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ IN_A_ROW = 20  # steps on a GPU before they are waited for, as an epoch waits fo
 
 @dataclass(frozen=True)
 class Taken:
-    """Of one step of all replicates, in seconds."""
+    """Of one step of all networks, in seconds."""
 
     wall: float
     core: float
@@ -42,9 +42,9 @@ class Taken:
 Step = Callable[[], Taken]
 
 
-def one_by_one(name: str, count: int, batch: int, device: str, precision: str = FLOAT32) -> Step:
-    """Each replicate steps after the other, on a GPU as a captured graph."""
-    networks, optimizers = _prepared(name, count, device)
+def one_by_one(names: Sequence[str], batch: int, device: str, precision: str = FLOAT32) -> Step:
+    """Each network steps after the other, on a GPU as a captured graph."""
+    networks, optimizers = _prepared(names, device)
     waves, tags = _batches(networks, batch, device)
     steppers = [
         Stepper([gradients_of(network, precision)], network.buffers, captures=device == "cuda")
@@ -58,20 +58,18 @@ def one_by_one(name: str, count: int, batch: int, device: str, precision: str = 
     return _measured(step, device)
 
 
-def as_one(name: str, count: int, batch: int, device: str, precision: str = FLOAT32) -> Step:
-    """All replicates together, as a search trains them: on a GPU in one graph, layer by layer if they are m^n."""
-    return _together(name, count, batch, device, precision, layer_by_layer=True)
+def as_one(names: Sequence[str], batch: int, device: str, precision: str = FLOAT32) -> Step:
+    """All together, as a search trains them: on a GPU in one graph, layer by layer if they are m^n of one kind."""
+    return _together(names, batch, device, precision, layer_by_layer=True)
 
 
-def beside(name: str, count: int, batch: int, device: str, precision: str = FLOAT32) -> Step:
-    """All replicates together, on a GPU in one graph with a stream for each."""
-    return _together(name, count, batch, device, precision, layer_by_layer=False)
+def beside(names: Sequence[str], batch: int, device: str, precision: str = FLOAT32) -> Step:
+    """All together, on a GPU in one graph with a stream for each."""
+    return _together(names, batch, device, precision, layer_by_layer=False)
 
 
-def _together(
-    name: str, count: int, batch: int, device: str, precision: str, *, layer_by_layer: bool
-) -> Step:
-    networks, optimizers = _prepared(name, count, device)
+def _together(names: Sequence[str], batch: int, device: str, precision: str, *, layer_by_layer: bool) -> Step:
+    networks, optimizers = _prepared(names, device)
     waves, tags = _batches(networks, batch, device)
     lanes = [gradients_of(network, precision) for network in networks]
     chances = [Chance(torch.device(device)) for _ in networks]
@@ -82,7 +80,7 @@ def _together(
     def step(
         held: ExitStack = held,
     ) -> None:  # the networks stay as they are for as long as the step is there
-        stepper.step(optimizers, [LEARNING_RATE] * count, list(waves), list(tags))
+        stepper.step(optimizers, [LEARNING_RATE] * len(networks), waves, tags)
 
     return _measured(step, device)
 
@@ -91,20 +89,19 @@ FORMS = {"one by one": one_by_one, "as one": as_one}
 ON_A_GPU = {"beside": beside}  # on a processor it is the same as one
 
 
-def _prepared(name: str, count: int, device: str) -> tuple[list[nn.Module], list[Optimizer]]:
+def _prepared(names: Sequence[str], device: str) -> tuple[list[nn.Module], list[Optimizer]]:
     networks = []
-    for seed in range(count):
+    for seed, name in enumerate(names):
         torch.manual_seed(seed)
         networks.append(zoo.create(name).to(device).train())
     return networks, [make("nesterov", network.parameters()) for network in networks]
 
 
-def _batches(networks: list[nn.Module], batch: int, device: str) -> tuple[Tensor, Tensor]:
-    """Noise: (K, batch, samples), and tags (K, batch, n_tags)."""
-    first = networks[0]
-    waves = torch.rand(len(networks), batch, first.input_samples, device=device) * 2 - 1
-    tags = torch.rand(len(networks), batch, first.n_tags, device=device) < 0.1
-    return waves, tags.float()
+def _batches(networks: list[nn.Module], batch: int, device: str) -> tuple[list[Tensor], list[Tensor]]:
+    """Of each network: noise (batch, samples), and tags (batch, n_tags)."""
+    waves = [torch.rand(batch, it.input_samples, device=device) * 2 - 1 for it in networks]
+    tags = [(torch.rand(batch, it.n_tags, device=device) < 0.1).float() for it in networks]
+    return waves, tags
 
 
 def in_a_row(device: str) -> int:
@@ -135,7 +132,7 @@ def timed(step: Callable[[], float | None], device: str) -> Taken:
 def main(name: str, count: int, batch: int, threads: int, device: str, precision: str) -> None:
     """Answer until the input ends."""
     worker.prepare(threads, 1 / count if device == "cuda" else 0.0)
-    step = one_by_one(name, 1, batch, device, precision)
+    step = one_by_one([name], batch, device, precision)
     for _ in sys.stdin:
         print(step().core, flush=True)
 

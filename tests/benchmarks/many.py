@@ -116,7 +116,7 @@ def measured(name: str, count: int, wanted: Settings) -> dict[str, list["Taken"]
     forms = FORMS | (ON_A_GPU if wanted.device == "cuda" else {})
     with ExitStack() as open_ones:
         steps = {
-            form: make(name, count, wanted.batch, wanted.device, wanted.precision)
+            form: make([name] * count, wanted.batch, wanted.device, wanted.precision)
             for form, make in forms.items()
         }
         if wanted.processes:

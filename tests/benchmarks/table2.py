@@ -9,6 +9,7 @@ Words (key=value):
     threads=1      of a training
     device=cpu     or cuda
     precision=float32   or winograd or bf16 on cpu, tf32 or bf16 on cuda
+    beside=no      yes: on cuda, the networks that hear segments of one length step beside each other, too, in one graph
 
 Prints Markdown: seconds of a step, and hours of an epoch, the steps of MTAT's 15,244 training clips of 29.1 s without
 the look at the validation clips. On a processor these are processor seconds, so others at work take little from them,
@@ -17,9 +18,10 @@ seconds per operation of the measured networks of the same m, between which it i
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from statistics import median
 
 import zoo
@@ -42,6 +44,7 @@ MEASURED = (
 )
 CLIPS, CLIP_SAMPLES = 15_244, 641_655  # of the paper's training split
 STAGES_EPOCHS = 60  # of a training, of which the issue's goal speaks
+BESIDE_HEADS = ("steps an epoch", "networks", "s of their steps in turn", "s beside each other", "times")
 HEADS = ("network", "GFLOP a segment", "steps an epoch", "s a step", "hours an epoch", "the step is")
 
 
@@ -55,12 +58,13 @@ class Settings:
     threads: int = 1
     device: str = "cpu"
     precision: str = "float32"
+    beside: bool = False
 
 
 def settings(words: Sequence[str]) -> Settings:
     """From `key=value` words. raises: DatasetError or zoo.ZooError for what can't be."""
     least = {"batch": (2, 23), "rounds": (1, 3), "threads": (1, 1)}
-    given = typed.parse(words, ("networks", *least, "device", "precision"))
+    given = typed.parse(words, ("networks", *least, "device", "precision", "beside"))
     table = zoo.names(table="table2")
     measured = tuple(table) if given.get("networks") == "all" else names(given, MEASURED)
     device, precision = device_and_precision(given)
@@ -68,7 +72,11 @@ def settings(words: Sequence[str]) -> Settings:
         raise DatasetError(f"networks={others[0]} is none of Table 2; see python -m zoo list table=table2")
     if missing := {_m(name) for name in table} - {_m(name) for name in measured}:
         raise DatasetError(f"networks= holds none of m={min(missing)}; give one of each m of Table 2")
-    return Settings(measured, **whole_numbers(given, least), device=device, precision=precision)
+    beside = given.get("beside", "no")
+    if beside not in ("yes", "no") or (beside == "yes" and device != "cuda"):
+        raise DatasetError(f"beside={beside} and device={device}: give yes, which is for cuda, or no")
+    numbers = whole_numbers(given, least)
+    return Settings(measured, **numbers, device=device, precision=precision, beside=beside == "yes")
 
 
 def benchmark(wanted: Settings, say: Say = print) -> None:
@@ -90,7 +98,33 @@ def benchmark(wanted: Settings, say: Say = print) -> None:
         say(row(name, step, hours, wanted.batch, name in steps))
     whole = total * STAGES_EPOCHS
     say(f"\nall: {total:.2f} hours an epoch, {whole:,.1f} hours of {STAGES_EPOCHS} epochs each")
+    if wanted.beside:
+        for line in beside_each_other(wanted, steps):
+            say(line)
     say(f"load after: {load()}")
+
+
+def beside_each_other(wanted: Settings, steps: Mapping[str, float]) -> Iterator[str]:
+    """The measured networks by the length of their segments: a step of all of them, and of one after the other."""
+    from .crowd import beside
+
+    yield f"\n| {' | '.join(BESIDE_HEADS)} |\n| ---: |{' ---: |' * (len(BESIDE_HEADS) - 1)}"
+    alone, together = 0.0, 0.0
+    by_length = sorted(steps, key=lambda name: steps_of(name, wanted.batch))
+    for count, some in groupby(by_length, lambda name: steps_of(name, wanted.batch)):
+        alike = list(some)
+        step = beside(alike, wanted.batch, wanted.device, wanted.precision)
+        step()
+        taken = median(step().wall for _ in range(wanted.rounds))
+        in_turn = sum(steps[name] for name in alike)
+        alone, together = alone + in_turn * count, together + taken * count
+        cells = [f"{count:,}", str(len(alike)), f"{in_turn:.5f}", f"{taken:.5f}", f"{in_turn / taken:.2f}"]
+        yield "| " + " | ".join(cells) + " |"
+    hours = together / 3600
+    yield (
+        f"\nbeside each other: {hours:.2f} hours an epoch, {hours * STAGES_EPOCHS:,.1f} hours of {STAGES_EPOCHS} "
+        f"epochs each, {alone / together:.2f} times one after the other"
+    )
 
 
 def seconds(name: str, wanted: Settings) -> float:
@@ -105,7 +139,7 @@ def seconds(name: str, wanted: Settings) -> float:
         gpu.milliseconds(step_on_gpu, 5)
         return median(gpu.milliseconds(step_on_gpu, 20) for _ in range(wanted.rounds)) / 1e3
     worker.prepare(wanted.threads)
-    step = one_by_one(name, 1, wanted.batch, wanted.device, wanted.precision)
+    step = one_by_one([name], wanted.batch, wanted.device, wanted.precision)
     step()
     taken = [step() for _ in range(wanted.rounds)]
     return median(each.core for each in taken)

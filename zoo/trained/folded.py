@@ -26,8 +26,9 @@ def folded(network: nn.Module) -> nn.Module:
     `pool` pools what `activation` gives.
     """
     copy = deepcopy(network).eval().requires_grad_(False)
-    for parameter in copy.parameters():  # as they lie in a checkpoint, so that the same bits come out
-        parameter.data = parameter.data.contiguous()
+    for parameter in copy.parameters():
+        # As it lies in a checkpoint, so that the same bits come out. `contiguous` takes some layouts for that one.
+        parameter.data = parameter.data.to(memory_format=torch.contiguous_format)
     for block in copy.modules():
         layers = dict(block.named_children())
         for name, norm in layers.items():
