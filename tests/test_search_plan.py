@@ -150,6 +150,15 @@ def test_a_plan_for_another_cluster_says_what_it_takes_for_granted(
     assert "nothing is known of a Abacus: taken to be as fast as an A100" in said
 
 
+def test_a_gpu_that_was_timed_is_guessed_by_its_own_times_and_others_by_their_memory() -> None:
+    def guess(device: str) -> float:
+        return estimates._guess(Machines(device, 1, None, None, None), "float32")
+
+    h100, h200, a100, unknown = map(guess, ("NVIDIA H100", "NVIDIA H200", "NVIDIA A100", "Abacus"))
+    assert (h100, h200) == pytest.approx((3.9e12, 4.0e12))
+    assert a100 == unknown == pytest.approx(3.9e12 * 1555 / 3350)
+
+
 def test_a_gpu_is_known_by_the_words_of_its_name() -> None:
     assert kind("NVIDIA H200") == KINDS["H200"]
     assert kind("NVIDIA A100-SXM4-80GB") == KINDS["A100 80GB"]

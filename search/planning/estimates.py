@@ -11,10 +11,13 @@ from search.planning.job import WEIGHT_BYTES, Job, Work
 from search.settings import BF16, FLOAT32, TF32, WINOGRAD, Cluster
 
 # Forward multiply-adds a second that training gets through, where no trial has been timed yet: one core between one
-# with AVX2 (8e9) and one with 512-bit instructions (28e9), and one H100 in each precision (samplecnn_m3_n9_s3, batch
-# 23); other GPUs by how fast their memory is.
+# with AVX2 (8e9) and one with 512-bit instructions (28e9), and two kinds of GPU in each precision (samplecnn_m3_n9_s3,
+# batch 23; their trials refuse WINOGRAD); other kinds by how much faster their memory is than the first one's.
 ROUGH_CPU, ROUGH_KIND, UNKNOWN_KIND = 14e9, "H100", "A100"
-ROUGH_GPU = {FLOAT32: 3.9e12, WINOGRAD: 3.9e12, TF32: 12e12, BF16: 22e12}  # its trials refuse WINOGRAD
+ROUGH_GPU = {
+    ROUGH_KIND: {FLOAT32: 3.9e12, WINOGRAD: 3.9e12, TF32: 12e12, BF16: 22e12},
+    "H200": {FLOAT32: 4.0e12, WINOGRAD: 4.0e12, TF32: 14e12, BF16: 26e12},
+}
 GPU_STEP_SECONDS = 5e-4  # an update's couple of hundred kernels, however small they are
 OVERHEAD_SECONDS = 1.5  # of a trial: opening the data, scoring, writing its checkpoint
 # How many times more or less a training may take than estimated: by the family's own times on that kind of device (at
@@ -66,7 +69,8 @@ def _guess(machines: Machines, precision: str) -> float:
     if not machines.gpus:
         return ROUGH_CPU
     found = kind(machines.device) or KINDS[UNKNOWN_KIND]
-    return ROUGH_GPU[precision] * found.bytes_per_second / KINDS[ROUGH_KIND].bytes_per_second
+    timed = next((name for name in ROUGH_GPU if KINDS[name] == found), ROUGH_KIND)
+    return ROUGH_GPU[timed][precision] * found.bytes_per_second / KINDS[timed].bytes_per_second
 
 
 def seconds(work: Work, machines: Machines) -> float:
@@ -76,7 +80,7 @@ def seconds(work: Work, machines: Machines) -> float:
 
 def guessed_seconds(work: Work, on_gpu: bool) -> float:
     """The same where nothing is known of the device."""
-    rate = ROUGH_GPU[work.trial.training.precision] if on_gpu else ROUGH_CPU
+    rate = ROUGH_GPU[ROUGH_KIND][work.trial.training.precision] if on_gpu else ROUGH_CPU
     return _at(Speed(rate, GUESSED, 0, GPU_STEP_SECONDS if on_gpu else 0.0), work)
 
 

@@ -18,9 +18,9 @@ OWN_TRAINING = {
     *("optimizer", "momentum", "weight_decay", "norm_momentum"),
 }
 # Measured on an H200 at a batch of 23 (tests/benchmarks/README.md, Many): eight as one are 5.6 times as fast as one by
-# one where a step is 0.35e9 multiply-adds forward (3^4 frame-level), 4.2 times where it is 1.65e9 (3^6), and beside each
-# other 3.5 and 2.8 times. At the rate of that last step, 84 TFLOP/s, eight of 4.6e9 (3^7 s27) would gain 2 times, and of
-# 13e9 (3^8 s9) next to nothing; neither these nor more than eight were measured.
+# one where a step is 0.35e9 multiply-adds forward (3^4 frame-level), 4.2 times where it is 1.65e9 (3^6), and beside
+# each other 3.5 and 2.8 times. At the rate of that last step, 84 TFLOP/s, eight of 4.6e9 (3^7 s27) would gain 2 times,
+# and of 13e9 (3^8 s9) next to nothing; neither these nor more than eight were measured.
 MOST_BY_ITSELF, PAYS_BELOW = 8, 5e9
 
 
