@@ -32,6 +32,7 @@ class Played:
 
     def __init__(self) -> None:
         self.launches: list[Callable[[], object]] = []
+        self.chances: list[Chance] = []  # that were registered
 
     @torch.no_grad()
     def replay(self) -> None:
@@ -59,6 +60,9 @@ class _Capture(TorchDispatchMode):
         found = function(*given, **named)
         again = partial(function, *given, **named)
         if torch.Tag.nondeterministic_seeded in function.tags and Played.chance:
+            assert Played.chance in self.graph.chances, (
+                "a capture draws from a generator that it does not know"
+            )
             again = partial(_drawn, Played.chance, again)
         if function._schema.is_mutable:
             self.graph.launches.append(again)
@@ -165,6 +169,7 @@ def play(monkeypatch: pytest.MonkeyPatch, kernels: tuple[ModuleType, ...] = ()) 
     for name, it in places.items():
         monkeypatch.setattr(torch.cuda, name, it)
     monkeypatch.setattr(Chance, "own", _told(Chance.own))
+    monkeypatch.setattr(Chance, "register", lambda chance, graph: graph.chances.append(chance))
     made = Stepper.__init__
 
     def captures(self: Stepper, lanes: Any, buffers: Any, captures: bool, *more: Any) -> None:

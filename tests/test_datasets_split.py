@@ -98,10 +98,12 @@ def test_segments_are_fixed_do_not_overlap_and_start_at_sample_0(
             assert np.array_equal(segments.numpy().reshape(-1), whole)
 
 
-@pytest.mark.parametrize("most", [1, 7, 1_000])
+@pytest.mark.parametrize("most", [1, 7, 1_000, 0])
 @pytest.mark.parametrize("rank", [0, 1])
 def test_clips_together_are_the_clips_in_their_order(train: datasets.Split, most: int, rank: int) -> None:
-    wanted, found = list(train.clips(rank, 2)), list(train.clips_together(most, rank, 2))
+    wanted = list(train.clips(rank, 2))
+    most = most or sum(len(wave) for _, wave in wanted[:2])  # 0: the first two fit just so
+    found = list(train.clips_together(most, rank, 2))
     assert [clip for clips, _, _ in found for clip in clips] == [clip for clip, _ in wanted]
     segments = [each for _, counts, wave in found for each in wave.split(counts)]
     assert all(torch.equal(one, other) for one, (_, other) in zip(segments, wanted, strict=True))
@@ -291,6 +293,12 @@ def test_a_device_is_told_all_places_at_once_and_gives_the_same(train: datasets.
     assert len(found) == 2
     assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
     assert found[0].dtype == torch.float32
+
+
+def test_music_that_stays_behind_is_moved_as_it_is(train: datasets.Split) -> None:
+    jobs = [train._all_of([0, 3]), train._all_of([2])]
+    for job, wanted in zip(jobs, train.music.each(jobs), strict=True):
+        assert torch.equal(music.as_waves(train._moved(job)), wanted)
 
 
 def test_without_a_gpu_nothing_is_made_resident_by_itself(train: datasets.Split) -> None:

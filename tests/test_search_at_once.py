@@ -89,7 +89,11 @@ class Lanes:
                 parameter.grad = theirs[name].clone()
         for each in self.theirs:
             each.step()
+        own = [it for network in self.networks for it in network.parameters()]
+        for it in own:
+            it.grad = torch.zeros_like(it)
         rule.move(torch.tensor(RATES))
+        assert all(it.grad is None for it in own)
 
     def compare(self) -> None:
         for network, copy in zip(self.networks, self.copies, strict=True):

@@ -120,6 +120,41 @@ def test_images_lie_as_products_in_fewer_digits_want_them_and_are_scored_as_from
 
 
 @pytest.mark.usefixtures("demo")
+def test_a_training_in_fewer_digits_is_captured_after_it_was_taken_up_again() -> None:
+    how = replace(SMALL, learning_rates=(0.001,), batch_size=4, precision="bf16")
+    first, rest = a_fit(how, "crnn"), a_fit(how, "crnn")
+    first.segments = rest.segments = 8
+    next(iter(first))
+    rest.restore(*first.state())
+    next(iter(rest))
+    assert rest.stepper.graph is not None
+
+
+@pytest.mark.usefixtures("demo")
+def test_several_whose_steps_no_graph_holds_are_trained_without_one() -> None:
+    """Their generators were registered with the capture that failed."""
+
+    def fits() -> list[Fit]:
+        found = [
+            a_fit(replace(SMALL, learning_rates=(rate,)), "samplecnn_m3_n6_s3") for rate in (0.01, 0.005)
+        ]
+        for fit in found:
+            forward = fit.network.top.forward
+            fit.network.top.forward = lambda frames, forward=forward: forward(
+                frames * (1.0 if float(frames.sum()) > -1e9 else 0.0)
+            )
+        return found
+
+    wanted = [losses(list(fit)) for fit in fits()]
+    found: list[list[Epoch]] = [[], []]
+    for i, epoch in fit_together(fits()):
+        assert isinstance(epoch, Epoch)
+        found[i].append(epoch)
+    for one, other in zip(found, wanted, strict=True):
+        assert losses(one) == pytest.approx(other, rel=LOSS)
+
+
+@pytest.mark.usefixtures("demo")
 def test_flags_of_precision_are_left_as_they_were() -> None:
     before = torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
     next(iter(a_fit()))

@@ -101,8 +101,11 @@ def test_steps_layer_by_layer_are_replayed_as_the_steps_of_each(
     play(monkeypatch, (kernels, gradient_kernels, sample_kernels, step_kernels))
     moved, move = list[int](), AtOnce.move
     monkeypatch.setattr(AtOnce, "move", lambda it, rates: (moved.append(len(rates)), move(it, rates))[1])
-    found = together(kinds())
+    fits = kinds()
+    homes = [it.data_ptr() for fit in fits for it in fit.network.parameters()]
+    found = together(fits)
     assert [pytest.approx(each, rel=10 * SINGLE) for each in wanted] == found
+    assert [it.data_ptr() for fit in fits for it in fit.network.parameters()] == homes
     assert (len(Played.made), Played.replays) == (2, 4)
     assert bool(moved) == at_once
 

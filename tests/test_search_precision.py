@@ -11,7 +11,9 @@ import zoo
 from search.errors import SearchError
 from search.settings import PRECISIONS, Training
 from search.trials import precision as precisions
+from search.trials.feed import open_feed
 from search.trials.precision import check, computing, full, lay
+from search.trials.training import Fit
 from zoo.fast import products, together
 
 CPU = torch.device("cpu")
@@ -94,6 +96,33 @@ def test_images_lie_with_channels_beside_each_other_from_the_first_filters_on(
             given = layer(torch.rand(2, layer.in_channels, 70, 70))
             assert given.is_contiguous(memory_format=torch.channels_last) == wanted
             assert given.is_contiguous() != wanted
+
+
+def test_high_filters_lie_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precisions, "_is_for_gpu", lambda word, device: True)
+    network = nn.Sequential(nn.Conv2d(2, 2, (3, 3)), nn.Conv2d(2, 2, (4, 1)))
+    lay("bf16", network)
+    flags = [it.weight.is_contiguous(memory_format=torch.channels_last) for it in network]
+    assert flags == [True, False]
+
+
+@pytest.mark.usefixtures("demo")
+def test_a_training_lays_its_images_so_and_goes_on_with_what_it_remembers_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(precisions, "_is_for_gpu", lambda word, device: True)
+    how = replace(SMALL, batch_size=2, epochs_per_stage=1, learning_rates=(0.001,))
+    entry = zoo.entry("crnn").with_options(first=4, maps=4, units=4)
+    train, valid = (open_feed("demo", split, None, entry) for split in ("train", "valid"))
+    fits = [Fit(entry.build(20), train, valid, how, seed=1, segments=4) for _ in range(2)]
+    list(fits[0])
+    tensors, progress = fits[0].state()
+    assert all(it.stride() == torch.empty(it.shape).stride() for it in tensors.values())
+    fits[1].restore(tensors, progress)
+    optimizer = fits[1].optimizer
+    pairs = list(zip(optimizer.parameters, optimizer.slots["velocity"], strict=True))
+    assert any(it.is_contiguous(memory_format=torch.channels_last) for it, _ in pairs if it.ndim == 4)
+    assert all(it.stride() == velocity.stride() for it, velocity in pairs)
 
 
 def test_on_a_processor_everything_lies_as_before() -> None:

@@ -106,6 +106,7 @@ def test_files_and_tables_are_taken_too(model, wave, folder):
         ([{"samples": [1e39], "rate": 22050}], "clip 1: samples hold values that are not numbers"),
         ([{"samples": [[3e38, 3e38]], "rate": 22050}], "clip 1: samples hold values that are not numbers"),
         ([{"samples": [], "rate": 22050}], "clip 1: samples have shape (0,)"),
+        ([{"samples": [[]], "rate": 22050}], "clip 1: samples have shape (1, 0)"),
         ([{"samples": [[[0.0]]], "rate": 22050}], "clip 1: samples have shape (1, 1, 1)"),
         (
             [{"samples": [0.0, float("nan")], "rate": 22050}],

@@ -24,10 +24,12 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import zoo
+from search.trials.optimizer import make
 from zoo.fast import together
 from zoo.fast.noise import Chance
 from zoo.fast.stacked import Stacked
 from zoo.fast.windows import Windows
+from zoo.trained.folded import folded
 
 pytest.importorskip("triton", reason="Triton is not part of this torch")
 from search.trials import step_kernels
@@ -118,6 +120,54 @@ def test_frames_are_laid_where_the_next_block_reads_them(
     networks = [a_network(seed, name) for seed in range(2)]
     as_one(networks, *a_batch(networks, 4, on_processor))
     assert len(copied) == copies
+
+
+@pytest.mark.parametrize("name", [RAW, "samplecnn_m3_n3_s27", MEL])
+def test_networks_as_one_are_scored_with_weights_as_they_lie_in_a_checkpoint(
+    name: str, on_processor: torch.device
+) -> None:
+    """Else other algorithms would be taken on a GPU, which give other bits."""
+    networks = [a_network(seed, name) for seed in range(2)]
+    loaded = deepcopy(networks[0])
+    together = Stacked(networks, [Chance(on_processor) for _ in networks])
+    assert any(
+        one.stride() != other.stride() for one, other in zip(*parameters_of(networks[0], loaded), strict=True)
+    )
+    for one, other in zip(*parameters_of(folded(networks[0]), folded(loaded)), strict=True):
+        assert one.stride() == other.stride()
+    together.close()
+
+
+def parameters_of(*networks: nn.Module) -> list[list[torch.Tensor]]:
+    return [[*network.parameters()] for network in networks]
+
+
+def test_a_decay_that_a_rule_adds_to_a_gradient_is_gone_in_the_next_step(on_processor: torch.device) -> None:
+    networks = [a_network(seed, dropout=0.0) for seed in range(2)]
+    for network in networks:
+        nn.init.ones_(network.top.conv.bias)
+    alone = deepcopy(networks)
+    waves, tags = a_batch(networks, 4, on_processor)
+    together = Stacked(networks, [Chance(on_processor) for _ in networks])
+    optimizers = [make("sgd", it.parameters(), weight_decay=0.1) for it in (*networks, *alone)]
+    for _ in range(4):
+        one_way(together, waves, tags)
+        each_alone(alone, waves, tags)
+        for optimizer in optimizers:
+            optimizer.step(0.01)
+    for network, other in zip(networks, alone, strict=True):
+        assert torch.allclose(network.top.conv.bias, other.top.conv.bias, rtol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.7, 0.95])
+def test_what_makes_up_for_what_is_left_out_is_not_rounded(share: float, on_processor: torch.device) -> None:
+    networks = [a_network(seed, dropout=share) for seed in range(2)]
+    together = Stacked(networks, [Chance(on_processor) for _ in networks])
+    noise = torch.empty(2, 40, 50)
+    together._draw(torch.empty(40, 50, dtype=torch.bfloat16), noise)
+    kept = noise[noise != 0]
+    assert kept.numel() == pytest.approx((1 - share) * noise.numel(), abs=200)
+    assert torch.equal(kept, torch.full_like(kept, 1 / (1 - share)))
 
 
 def test_what_is_loaded_between_steps_counts(on_processor: torch.device) -> None:

@@ -84,6 +84,12 @@ def test_more_numbers_than_the_kernels_can_count_are_not_stacked(on_processor: t
     most = 2**31 // (2 * 2 * 8 * 256)
     assert can_be_stacked(networks, most - 1)
     assert not can_be_stacked(networks, most + 1)
+    heard = [
+        a_network(0, "samplecnn_m3_n3_s729", filters="paper")
+    ] * 2  # more samples than numbers of a layer
+    most = 2**31 // (2 * 2 * 19_683)
+    assert can_be_stacked(heard, most - 1)
+    assert not can_be_stacked(heard, most + 1)
 
 
 def test_networks_on_a_processor_are_not_stacked() -> None:

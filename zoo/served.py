@@ -145,7 +145,7 @@ def _samples(given: Any) -> NDArray[np.float32]:
             wave = np.asarray(given, dtype=np.float32)
         except (ValueError, TypeError, OverflowError) as error:
             raise ZooError("samples are no list of numbers") from error
-        if wave.ndim == 2 and wave.shape[1] <= MOST_CHANNELS:
+        if wave.ndim == 2 and 0 < wave.shape[1] <= MOST_CHANNELS:
             wave = wave.mean(axis=1, dtype=np.float32)
     if wave.ndim != 1 or not wave.size:
         raise ZooError(f"samples have shape {wave.shape}; (samples,) or (samples, channels) is wanted")

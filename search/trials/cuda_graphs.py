@@ -146,7 +146,7 @@ class GraphedStep:
             ):
                 self._losses = self._all()
         except RuntimeError:
-            _end_captures(self._device)
+            _end_captures(self._device, self.chances)
             raise
 
     def _undo(self, kept: Sequence[tuple[Tensor, Tensor]]) -> None:
@@ -217,9 +217,12 @@ def _fill(numbers: list[Tensor], values: list[float]) -> None:
     torch._foreach_add_(numbers, values)
 
 
-def _end_captures(device: torch.device) -> None:
-    """After a capture that failed the generator believes that it still runs; one that ends well tells it better."""
+def _end_captures(device: torch.device, chances: Sequence[Chance]) -> None:
+    """After a capture that failed its generators believe that it still runs; one that ends well tells them better."""
     with suppress(RuntimeError):
         torch.cuda.synchronize(device)
-        with torch.cuda.graph(torch.cuda.CUDAGraph(), capture_error_mode="thread_local"):
+        graph = torch.cuda.CUDAGraph()
+        for chance in chances:
+            chance.register(graph)
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             torch.rand(1, device=device)

@@ -5,7 +5,7 @@ for nothing.
 """
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ class Optimizer:
     """Moves the parameters that can be trained against their gradients, by a rule; every one needs a gradient.
 
     weight_decay: times the parameter, is added to its gradient. steps, slots: all that the next step depends on.
-    momentum: of Nesterov's rule, where that is the rule: kernels take the whole step by it on a GPU; else 0.
+    momentum: of Nesterov's rule, by which kernels take the whole step on a GPU; 0 where the rule is another.
     """
 
     def __init__(
@@ -28,9 +28,8 @@ class Optimizer:
         parameters: Iterable[nn.Parameter],
         rule: Rule,
         weight_decay: float = 0.0,
-        momentum: float = 0.0,
     ) -> None:
-        self.momentum = momentum
+        self.momentum = rule.momentum if isinstance(rule, Nesterov) else 0.0
         self.parameters: list[Tensor] = [parameter for parameter in parameters if parameter.requires_grad]
         self.rule, self.weight_decay = rule, weight_decay
         self.slots: Slots = {}
@@ -56,7 +55,7 @@ class Optimizer:
         powers of it from 1 that float32 can hardly tell from 1.
         """
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        if self.momentum and self.slots and isinstance(learning_rate, Tensor):
+        if self.momentum and self.slots and isinstance(learning_rate, Tensor) and self._lie_alike(gradients):
             self._fused(gradients, learning_rate)
         else:
             self._move(gradients, learning_rate, step)
@@ -66,6 +65,11 @@ class Optimizer:
         """As after every step."""
         for parameter in self.parameters:
             parameter.grad = None
+
+    def _lie_alike(self, gradients: list[Tensor]) -> bool:
+        """As torch's own kernel wants them: densely, and in the same order."""
+        together = zip(self.parameters, gradients, self.slots[VELOCITY], strict=True)
+        return all(_is_dense(it) and it.stride() == g.stride() == v.stride() for it, g, v in together)
 
     def _fused(self, gradients: list[Tensor], learning_rate: Tensor) -> None:
         """By one kernel of torch's own, which takes its rate from the GPU."""
@@ -98,14 +102,19 @@ def sgd(slots: Slots, gradients: list[Tensor], step: int | Tensor) -> list[Tenso
     return gradients
 
 
-def nesterov(momentum: float, slots: Slots, gradients: list[Tensor], step: int | Tensor) -> list[Tensor]:
-    """The same steps as torch.optim.SGD(nesterov=True), bit for bit."""
-    if VELOCITY in slots:
-        torch._foreach_mul_(slots[VELOCITY], momentum)
-        torch._foreach_add_(slots[VELOCITY], gradients)
-    else:
-        slots[VELOCITY] = [gradient.clone() for gradient in gradients]
-    return list(torch._foreach_add(gradients, slots[VELOCITY], alpha=momentum))
+@dataclass(frozen=True)
+class Nesterov:
+    """The same steps as torch.optim.SGD(nesterov=True), bit for bit. momentum: what it keeps of a step, above 0."""
+
+    momentum: float
+
+    def __call__(self, slots: Slots, gradients: list[Tensor], step: int | Tensor) -> list[Tensor]:
+        if VELOCITY in slots:
+            torch._foreach_mul_(slots[VELOCITY], self.momentum)
+            torch._foreach_add_(slots[VELOCITY], gradients)
+        else:
+            slots[VELOCITY] = [gradient.clone() for gradient in gradients]
+        return list(torch._foreach_add(gradients, slots[VELOCITY], alpha=self.momentum))
 
 
 def adam(slots: Slots, gradients: list[Tensor], step: int | Tensor) -> list[Tensor]:
@@ -121,6 +130,12 @@ def adam(slots: Slots, gradients: list[Tensor], step: int | Tensor) -> list[Tens
     directions = torch._foreach_div(slots["mean"], scale)
     torch._foreach_div_(directions, _factor(1 - 0.9**step))
     return list(directions)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Nothing lies between its numbers."""
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return last + 1 == tensor.numel()
 
 
 def _factor(value: float | Tensor) -> float | Tensor:
@@ -142,7 +157,7 @@ def make(
 ) -> Optimizer:
     """The optimizer of that name, one of search.settings.OPTIMIZERS. momentum: what "nesterov" keeps of a step."""
     if name == "nesterov" and momentum:
-        return Optimizer(parameters, partial(nesterov, momentum), weight_decay, momentum)
+        return Optimizer(parameters, Nesterov(momentum), weight_decay)
     # Without momentum nothing is kept
     rules = {"nesterov": sgd, "sgd": sgd, "adam": adam, "adagrad": adagrad}
     return Optimizer(parameters, rules[name], weight_decay)

@@ -70,11 +70,11 @@ def stepper_of(
     for network in networks:
         network.train()  # not left in evaluation by the epoch before
     on_gpu = chances[0].device.type == "cuda"
-    at_once = None
-    if batch is not None and precision is not None and can_be_stacked(networks, batch):
-        at_once = AtOnce(Stacked(networks, chances), precision)
     buffers = [it for network in networks for it in network.buffers()]
+    at_once = None
     try:
+        if batch is not None and precision is not None and can_be_stacked(networks, batch):
+            at_once = AtOnce(Stacked(networks, chances), precision)
         yield Stepper(lanes, lambda: buffers, on_gpu, chances, at_once)
     finally:
         if at_once is not None:

@@ -334,6 +334,7 @@ class Fit:
             tensors |= {f"{slot}.{name}": value for name, value in named}
         return tensors
 
+    @torch.no_grad()
     def _learn(self, tensors: Mapping[str, Tensor], steps: int) -> None:
         """Take over another Fit's `_learned`, after so many steps of its optimizer."""
         self.network.load_state_dict(_part(tensors, "network."))
@@ -341,7 +342,9 @@ class Fit:
         self.optimizer.steps = steps
         for slot in {name.partition(".")[0] for name in tensors} - OTHERS:
             values = _part(tensors, f"{slot}.")
-            self.optimizer.slots[slot] = [values[name].to(self.device) for name in self._trained()]
+            named = zip(self._trained(), self.optimizer.parameters, strict=True)
+            # As its parameter lies, without which torch's own kernel for a step takes neither
+            self.optimizer.slots[slot] = [torch.empty_like(it).copy_(values[name]) for name, it in named]
 
     def _trained(self) -> list[str]:
         """The names of the optimizer's parameters, in its order."""

@@ -77,9 +77,8 @@ def _together(names: Sequence[str], batch: int, device: str, precision: str, *, 
     held = ExitStack()
     stepper = held.enter_context(stepper_of(networks, lanes, chances, *alike))
 
-    def step(
-        held: ExitStack = held,
-    ) -> None:  # the networks stay as they are for as long as the step is there
+    def step() -> None:
+        assert held  # the networks stay as they are for as long as the step is there
         stepper.step(optimizers, [LEARNING_RATE] * len(networks), waves, tags)
 
     return _measured(step, device)

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ["side_by_side", "side_streams"]
+__all__ = ["side_by_side"]
 
 T = TypeVar("T")
 
@@ -20,19 +20,21 @@ def side_by_side(device: torch.device, tasks: Sequence[Callable[[], T]]) -> list
     if device.type != "cuda":
         return [task() for task in tasks]
     here, first, *others = torch.cuda.current_stream(device), *tasks
-    streams = side_streams(device, len(others))
+    streams = _side_streams(device, len(others))
     for stream in streams:
         stream.wait_stream(here)
-    found = [first()]
-    for stream, task in zip(streams, others, strict=True):
-        with torch.cuda.stream(stream):
-            found.append(task())
-    for stream in streams:
-        here.wait_stream(stream)
-    return found
+    try:
+        found = [first()]
+        for stream, task in zip(streams, others, strict=True):
+            with torch.cuda.stream(stream):
+                found.append(task())
+        return found
+    finally:
+        for stream in streams:
+            here.wait_stream(stream)
 
 
-def side_streams(device: torch.device, count: int) -> list[torch.cuda.Stream]:
+def _side_streams(device: torch.device, count: int) -> list[torch.cuda.Stream]:
     """So many, the same ones each time."""
     streams = _streams(device)
     while len(streams) < count:

@@ -67,6 +67,5 @@ class Chance:
 
 def _of_gpu(device: torch.device) -> torch.Generator:
     torch.cuda.init()
-    return torch.cuda.default_generators[
-        torch.cuda.current_device() if device.index is None else device.index
-    ]
+    number = torch.cuda.current_device() if device.index is None else device.index
+    return torch.cuda.default_generators[number]

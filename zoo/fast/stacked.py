@@ -8,7 +8,7 @@ to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from math import prod
 from typing import Any
@@ -58,10 +58,17 @@ class Stacked:
         self.networks: list[Any] = list(networks)
         self.chances, self.lanes = list(chances), len(networks)
         self._side_by_side = {f"{name}.conv.weight": not _pools(block) for name, block in self._blocks()}
-        self.weights = Shelf([dict(each.named_parameters()) for each in networks], self._form)
+        self._shelves = list[Shelf]()
+        try:
+            self.weights = self._shelf(lambda network: network.named_parameters())
+            self._statistics, self._counts = self._shelf(_statistics), self._shelf(_counts)
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self) -> None:
         self.gradient = torch.zeros_like(self.weights.memory)
-        self._statistics = Shelf([dict(_statistics(each)) for each in networks], _as_it_is)
-        self._counts = Shelf([dict(_counts(each)) for each in networks], _as_it_is)
         self._uncounted = torch.zeros((), dtype=torch.long, device=self.gradient.device)
         self._gradients = self.weights.of_each(self.gradient)
         self._norms = {  # what torch finds the gradient of
@@ -69,6 +76,8 @@ class Stacked:
             for name, it in self.weights.lying(self.weights.memory).items()
             if ".norm." in name
         }
+        makes_up = [1 / (1 - each.dropout.p) for each in self.networks]
+        self._makes_up = torch.tensor(makes_up, device=self.gradient.device).view(-1, 1, 1)
 
     def logits(self, waves: Tensor) -> Tensor:
         """(lanes, batch, samples) -> (lanes, batch, n_tags), in training; the running statistics of each move on."""
@@ -82,10 +91,9 @@ class Stacked:
             for name, block in self._blocks()
         ]
         (first, *others), frames = given, self._front(waves)
-        noise = waves.new_empty(self.lanes, waves.shape[1], values[HEAD].shape[2], dtype=kind)
-        frames, _ = side_by_side(
-            waves.device, [partial(_trained, *first, frames), partial(self._draw, noise)]
-        )
+        noise = waves.new_empty(self.lanes, waves.shape[1], values[HEAD].shape[2])
+        drawn = partial(self._draw, noise[0].to(kind), noise)
+        frames, _ = side_by_side(waves.device, [partial(_trained, *first, frames), drawn])
         for each in others:
             frames = _trained(*each, frames)
         self._counts.memory.add_(1)
@@ -98,24 +106,32 @@ class Stacked:
         found = torch.autograd.grad(logits, list(self._norms.values()), slopes)
         rooms = self.weights.lying(self.gradient)
         torch._foreach_copy_([rooms[name] for name in self._norms], list(found))
+        # A rule may have added a decay there
+        torch._foreach_zero_([it for name, it in rooms.items() if name.endswith(IDLE)])
         for network, gradients in zip(self.networks, self._gradients, strict=True):
             for name, parameter in network.named_parameters():
                 parameter.grad = gradients[name]
 
     def close(self) -> None:
         """Each network's tensors are its own again."""
-        for shelf in (self.weights, self._statistics, self._counts):
+        for shelf in self._shelves:
             shelf.close()
 
+    def _shelf(self, named: Callable[[Any], Iterable[tuple[str, Tensor]]]) -> Shelf:
+        self._shelves.append(Shelf([dict(named(each)) for each in self.networks], self._form))
+        return self._shelves[-1]
+
     @torch.no_grad()
-    def _draw(self, noise: Tensor) -> Tensor:
-        """Fill it with what dropout multiplies the values before the head by: zero, or what makes up for the zeros."""
-        ones = torch.ones_like(noise[0])
-        drawn = []
+    def _draw(self, values: Tensor, noise: Tensor) -> Tensor:
+        """Fill it with what dropout multiplies the values before the head by: zero, or what makes up for the zeros.
+
+        values: of a network, in whose numbers it is drawn; the noise is float32, as dropout multiplies by that.
+        """
+        ones, drawn = torch.ones_like(values), []
         for network, chance in zip(self.networks, self.chances, strict=True):
             with chance.own():
                 drawn.append(network.dropout(ones))
-        return torch.stack(drawn, out=noise)
+        return torch.mul(torch.stack(drawn) != 0, self._makes_up, out=noise)
 
     def _front(self, waves: Tensor) -> Tensor:
         """What the first convolution reads: (lanes * batch, channels, frames)."""
@@ -169,7 +185,7 @@ class _Head(torch.autograd.Function):
     def forward(
         ctx: Any, heard: Tensor, noise: Tensor, weight: Tensor, bias: Tensor, *rooms: Tensor
     ) -> Tensor:
-        left = heard * noise
+        left = torch.mul(heard, noise, out=torch.empty_like(heard))
         ctx.save_for_backward(left, noise, weight)
         ctx.rooms = rooms
         return torch.baddbmm(bias.unsqueeze(1), left, weight.mT)
@@ -198,10 +214,6 @@ def _trained(block: ConvBlock, filters: Any, norm: Any, frames: Tensor) -> Tenso
     return filtered_block(frames, filters, norm, left, pool, next_block=block.next_block)
 
 
-def _as_it_is(name: str, shape: torch.Size) -> None:
-    """A form of Shelf."""
-
-
 def _statistics(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, it in network.named_buffers():
         if name.endswith(("running_mean", "running_var")):
@@ -223,6 +235,8 @@ def _is_a_tower(network: Any) -> bool:
         (_is_whole_spectrogram(front) or _is_long_and_side_by_side(front))
         and all(is_ready(it) for it in network.modules() if isinstance(it, ConvBlock))
         and type(network.head) is nn.Linear
+        and type(network.dropout) is nn.Dropout
+        and network.dropout.p < 1
         and all(type(it) is nn.Conv1d for it in network.modules() if isinstance(it, nn.Conv1d))
         and all(it.requires_grad for it in network.parameters())
         and not any(is_watched(layer) for layer in network.modules())

@@ -10,7 +10,7 @@ from __future__ import annotations
 from copy import deepcopy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
@@ -27,8 +27,8 @@ def folded(network: nn.Module) -> nn.Module:
     """
     copy = deepcopy(network).eval().requires_grad_(False)
     for parameter in copy.parameters():
-        # As it lies in a checkpoint, so that the same bits come out. `contiguous` takes some layouts for that one.
-        parameter.data = parameter.data.to(memory_format=torch.contiguous_format)
+        if not _lies_as_new(parameter):  # as in a checkpoint, so that the same bits come out
+            parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
     for block in copy.modules():
         layers = dict(block.named_children())
         for name, norm in layers.items():
@@ -44,6 +44,11 @@ def folded(network: nn.Module) -> nn.Module:
         if isinstance(layers.get("pool"), nn.MaxPool1d | nn.MaxPool2d) and "activation" in layers:
             block.activation, block.pool = block.pool, block.activation
     return copy
+
+
+def _lies_as_new(tensor: Tensor) -> bool:
+    """`is_contiguous` looks at no dimension of size 1, from which torch guesses in what order channels lie."""
+    return tensor.stride() == torch.empty(tensor.shape, device="meta").stride()
 
 
 def _before(name: str, layers: dict[str, nn.Module]) -> str | None:
