@@ -10,7 +10,8 @@ import zoo
 from search.trials.at_once import AtOnce
 from search.trials.precision import computing, full
 from zoo.fast.noise import Chance
-from zoo.fast.stacked import Stacked, can_be_stacked
+from zoo.fast.stackable import can_be_stacked
+from zoo.fast.stacked import Stacked
 
 RAW, MEL = "samplecnn_m2_n3_s16", "melcnn_m3_n3_s81_w81"
 

@@ -8,7 +8,7 @@ from stacked_networks import a_network
 from torch import nn
 
 import zoo
-from zoo.fast.stacked import can_be_stacked
+from zoo.fast.stackable import can_be_stacked
 
 pytest.importorskip("triton", reason="Triton is not part of this torch")
 

@@ -18,7 +18,8 @@ from search.trials.cuda_graphs import Gradients, Stepper
 from search.trials.team import ALONE
 from search.trials.training import Batch, Dialogue, Epoch, Fit
 from zoo.fast.noise import Chance
-from zoo.fast.stacked import Stacked, can_be_stacked
+from zoo.fast.stackable import can_be_stacked
+from zoo.fast.stacked import Stacked
 
 
 def fit_together(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from math import prod
 from typing import Any
 
 import torch
@@ -20,35 +19,18 @@ from torch.autograd.function import once_differentiable
 from zoo.fast.branches import side_by_side
 from zoo.fast.noise import Chance
 from zoo.fast.shelf import Shelf
-from zoo.fast.together import MOST_NUMBERS, has_kernels_for, is_ready, is_watched, lies_side_by_side
 from zoo.layers.frontends import LogMel
 from zoo.layers.tower import ConvBlock
-from zoo.network import WaveNetwork
 
-__all__ = ["Stacked", "can_be_stacked"]
+__all__ = ["Stacked"]
 
-STAGES = ("front", "body", "top", "embedding", "dropout")  # of zoo.layers.tower
 COUNT = "num_batches_tracked"
 HEAD, HEAD_BIAS = "head.weight", "head.bias"
 IDLE = "conv.bias"  # behind it comes a batch norm, so that its gradient is zero
 
 
-def can_be_stacked(networks: Sequence[nn.Module], batch: int) -> bool:
-    """Whether they are m^n networks of one kind that can be trained as one, in batches of so many segments each.
-
-    They may differ in their weights and in their dropout.
-    """
-    return (
-        min(len(networks), batch) > 1
-        and has_kernels_for(next(networks[0].parameters()))
-        and all(_is_a_tower(network) for network in networks)
-        and len({_form(network) for network in networks}) == 1
-        and len(networks) * _most_numbers(networks[0], batch) <= MOST_NUMBERS
-    )
-
-
 class Stacked:
-    """Networks that `can_be_stacked`, whose tensors lie beside each other until `close`.
+    """Networks that can be stacked (see stackable.py), whose tensors lie beside each other until `close`.
 
     chances: of each, from which its dropout draws.
     weights: all parameters of all; `gradient` holds, in the same order, what `backward` has found.
@@ -224,53 +206,3 @@ def _counts(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, it in network.named_buffers():
         if name.endswith(COUNT):
             yield name, it
-
-
-def _is_a_tower(network: Any) -> bool:
-    """Whether it is a network of zoo.layers.tower as it was built, all of which trains, and nobody looks inside."""
-    if not isinstance(network, WaveNetwork) or network._stages != STAGES or network.readout is not None:
-        return False
-    front: Any = network.front
-    return (
-        (_is_whole_spectrogram(front) or _is_long_and_side_by_side(front))
-        and all(is_ready(it) for it in network.modules() if isinstance(it, ConvBlock))
-        and type(network.head) is nn.Linear
-        and type(network.dropout) is nn.Dropout
-        and network.dropout.p < 1
-        and all(type(it) is nn.Conv1d for it in network.modules() if isinstance(it, nn.Conv1d))
-        and all(it.requires_grad for it in network.parameters())
-        and not any(is_watched(layer) for layer in network.modules())
-        and all(layer.training for layer in network.modules())
-    )
-
-
-def _is_whole_spectrogram(front: object) -> bool:
-    return isinstance(front, LogMel) and front.standardise == "whole"
-
-
-def _is_long_and_side_by_side(front: object) -> bool:
-    """So long that fused_gpu.sample_block, which is for one network, does not take its filters."""
-    from zoo.fast.fused_gpu import MOST_SAMPLES  # Triton is no part of every torch
-
-    return (
-        isinstance(front, ConvBlock) and lies_side_by_side(front) and front.conv.kernel_size[0] > MOST_SAMPLES
-    )
-
-
-def _form(network: Any) -> tuple[object, ...]:
-    """What networks have to have in common, beside the layers that their names say."""
-    shapes = [(name, it.shape, it.dtype, it.device) for name, it in network.named_parameters()]
-    pads = [it.pad for it in network.modules() if isinstance(it, ConvBlock)]
-    norms = [(it.eps, it.momentum) for it in network.modules() if isinstance(it, nn.BatchNorm1d)]
-    return (network.name, *shapes, *pads, *norms)
-
-
-def _most_numbers(network: Any, batch: int) -> int:
-    """Of a tensor that a kernel of ours counts in, at most: between clips there are never more frames than of clips.
-
-    Of the waves as the first layer takes them there are never twice as many as of samples.
-    """
-    frames = prod(block.pool.kernel_size for block in network.body)
-    convolutions = [it for it in network.modules() if isinstance(it, nn.Conv1d)]
-    widest = max(max(it.in_channels, it.out_channels) for it in convolutions)
-    return batch * 2 * max(frames * widest, network.input_samples)
