@@ -20,6 +20,7 @@ TILE = 128  # of a product's result, that a program of cuBLAS makes
 MOST_TILES = 256  # at once: a Hopper GPU has 132 places for programs
 FEWEST_ROWS = 256  # of a part of a sum
 ROWS, COLUMNS = 16, 128  # of a program that lays a wave
+SIDE = 64  # of the square that a program turns round
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Filters:
         """(lanes, length * channels out, channels in): what takes each frame's gradient from a window of outputs'."""
         lanes, length, channels, width = self.values.shape
         turned = self.values.new_empty(lanes, length * width, channels)
-        programs = -(-channels // 64), -(-width // 64), lanes * length
-        gradient_kernels.turn[programs](self.values, turned, channels, width, LENGTH=length, SIZE=64)
+        programs = -(-channels // SIDE), -(-width // SIDE), lanes * length
+        gradient_kernels.turn[programs](self.values, turned, channels, width, LENGTH=length, SIZE=SIDE)
         return turned
 
 
