@@ -29,6 +29,15 @@ def sample(trial):
     return Point("samplecnn_m3_n3_s729", {"dropout": dropout}, {"first_learning_rate": rate})
 '''
 
+OTHERS = '''"""Four networks, three of which hear segments of one length."""
+from search.spaces import Point
+GRID = [{"network": name} for name in (
+    "samplecnn_m3_n3_s729", "samplecnn_m3_n4_s243", "samplecnn_m3_n5_s81", "samplecnn_m4_n4_s64",
+)]
+def sample(trial):
+    return Point(trial.suggest_categorical("network", [each["network"] for each in GRID]))
+'''
+
 
 def a_job(*words: str) -> Job:
     typed = ["dataset=demo", "budget=small", *words]

@@ -68,13 +68,21 @@ def test_a_captured_training_goes_on_from_its_state() -> None:
 
 @pytest.mark.usefixtures("demo")
 @pytest.mark.parametrize(
-    ("network", "layer_by_layer"), [("samplecnn_m3_n4_s243", True), ("samplecnn_m3_n6_s3", False)]
+    ("networks", "layer_by_layer"),
+    [
+        (("samplecnn_m3_n4_s243",) * 3, True),
+        (("samplecnn_m3_n6_s3",) * 3, False),
+        (("samplecnn_m3_n3_s729", "samplecnn_m3_n4_s243", "samplecnn_m3_n5_s81"), False),
+    ],
 )
 def test_trainings_as_one_on_a_gpu_are_the_trainings_of_each_alone(
-    network: str, layer_by_layer: bool, monkeypatch: pytest.MonkeyPatch
+    networks: tuple[str, ...], layer_by_layer: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    others = [replace(SMALL, learning_rates=(rate, rate / 5)) for rate in (0.01, 0.005, 0.002)]
-    wanted = [losses(list(a_fit(each, network))) for each in others]
+    others = [
+        (replace(SMALL, learning_rates=(rate, rate / 5)), network)
+        for rate, network in zip((0.01, 0.005, 0.002), networks, strict=True)
+    ]
+    wanted = [losses(list(a_fit(*each))) for each in others]
     found: list[list[Epoch]] = [[] for _ in others]
     seen, step = set[tuple[bool, bool]](), Stepper.step
 
@@ -84,7 +92,7 @@ def test_trainings_as_one_on_a_gpu_are_the_trainings_of_each_alone(
         return losses_of_all
 
     monkeypatch.setattr(Stepper, "step", told)
-    for i, epoch in fit_together([a_fit(each, network) for each in others]):
+    for i, epoch in fit_together([a_fit(*each) for each in others]):
         assert isinstance(epoch, Epoch)
         found[i].append(epoch)
     assert seen == {(layer_by_layer, True)}

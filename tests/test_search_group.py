@@ -29,6 +29,7 @@ from search.trials.training import Fit
 from search.trials.trial import Trial
 
 NETWORK = "samplecnn_m3_n3_s729"
+OF_ONE_LENGTH = (NETWORK, "samplecnn_m3_n4_s243", "samplecnn_m3_n5_s81")
 # Three batches an epoch.
 SMALL = Training(learning_rates=(0.05, 0.01), epochs_per_stage=1, batch_size=8, multiply_adds_per_epoch=1.3e8)
 MORE = replace(SMALL, epochs_per_stage=2)
@@ -42,11 +43,13 @@ def few_clips(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Feed, "clips_together", lambda feed, most, team: islice(clips(feed, 1, team), 8))
 
 
-def settings(seed: int = 1, training: Training = SMALL, **options: Any) -> TrialSettings:
+def settings(
+    seed: int = 1, training: Training = SMALL, network: str = NETWORK, **options: Any
+) -> TrialSettings:
     card = datasets.card("demo")
     return TrialSettings(
-        network=NETWORK,
-        options={**zoo.entry(NETWORK).options, **options},
+        network=network,
+        options={**zoo.entry(network).options, **options},
         training=training,
         seed=seed,
         dataset="demo",
@@ -54,6 +57,12 @@ def settings(seed: int = 1, training: Training = SMALL, **options: Any) -> Trial
         convention=card.default_convention,
         tag_hash=card.tag_hash,
     )
+
+
+def three_batches_of(network: str) -> Training:
+    """SMALL, whose epochs are of three batches of this network, too."""
+    cost = zoo.entry(network).cost(len(datasets.card("demo").tags)).multiply_adds
+    return replace(SMALL, multiply_adds_per_epoch=3.0 * SMALL.batch_size * cost)
 
 
 def a_process(trials: Sequence[TrialSettings], **more: Any) -> TrialProcess:
@@ -153,14 +162,27 @@ def test_trials_together_leave_behind_what_each_leaves_alone(
     )
 
 
+def test_trials_of_other_networks_together_leave_behind_what_each_leaves_alone(
+    alone: Alone, steps: list[int], fresh_home: Path
+) -> None:
+    trials = [settings(1, three_batches_of(name), name) for name in OF_ONE_LENGTH]
+    wanted = alone(trials)
+    steps.clear()
+    rest(a_process(trials))
+    assert set(steps) == {3}
+    assert left_behind(fresh_home, trials) == wanted
+
+
 @pytest.mark.usefixtures("fresh_home")
-def test_trials_together_have_one_copy_of_the_music() -> None:
-    process = a_process([settings(1), settings(2, dropout=0.1)])
+@pytest.mark.parametrize("other", OF_ONE_LENGTH[:2])
+def test_trials_together_have_one_copy_of_the_music(other: str) -> None:
+    process = a_process([settings(1), settings(2, three_batches_of(other), other, dropout=0.1)])
     process.step()
     assert process.group is not None
     first, second = (trial.fit for trial in process.group.trials.values())
-    assert (first.train, first.valid) == (second.train, second.valid)
+    assert (first.train.split, first.valid.split) == (second.train.split, second.valid.split)
     assert first.network is not second.network
+    assert [fit.train.entry.name for fit in (first, second)] == [NETWORK, other]
     process.cleanup()
 
 

@@ -128,7 +128,7 @@ def test_auto_leaves_no_gpu_idle() -> None:
 @pytest.mark.usefixtures("fresh_home")
 def test_no_more_go_together_than_fit_into_memory() -> None:
     work = a_work(SMALL_NETWORK, memory_bytes=PROCESS_BYTES + GB)
-    assert together_bytes(work, 5) == pytest.approx(PROCESS_BYTES + 5 * GB, rel=1e-6)
+    assert together_bytes([work] * 5) == pytest.approx(PROCESS_BYTES + 5 * GB, rel=1e-6)
     assert most_together(16, work, CPU, Packer(0.0, 0.0), left=lambda: 100) == 7  # of 8 GB
     seen = [Seen(work.family, 2 * GB + CONTEXT_BYTES, 2 * GB, 10 * GB)]  # as predicted
     assert most_together(16, work, GPU, Packer(None, 1.0, seen), left=lambda: 100) == 8  # with a margin

@@ -43,7 +43,7 @@ def test_a_hand_holds_what_goes_together_and_asks_for_the_room_of_all(one: str) 
     signatures = [each.signature for each in desk.hands["a"].trials]
     assert signatures == sorted(signatures), "two searches could wait for each other's folders"
     assert config["signature"] == signatures[0]
-    assert config["memory_bytes"] == together_bytes(job.grid()[0], 5)
+    assert config["memory_bytes"] == together_bytes(job.grid()[:1] * 5)
     assert sorted(watching.told) == [("started", number) for number in range(5)]
     rest = desk.assign("b")
     assert rest is not None
@@ -232,4 +232,4 @@ def test_trials_on_a_gpu_go_together_by_themselves(one: str) -> None:
         desk.tell("a", row)
     assert [(each.outcome, each.together) for each in Records().searches()[0].records] == [("running", 4)] * 4
     (seen,) = packer.seen
-    assert seen.predicted_bytes == together_bytes(job.grid()[0], 4)
+    assert seen.predicted_bytes == together_bytes(job.grid()[:1] * 4)

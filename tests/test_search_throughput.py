@@ -57,7 +57,7 @@ def test_a_training_that_took_no_time_and_broken_lines_are_no_notes() -> None:
 
 def test_an_estimate_follows_what_was_measured_here() -> None:
     trial = TrialSettings("samplecnn_m3_n3_s729", {}, Training(), 0, "demo", "", "rendered", "")
-    work = Work(trial, 1, 1, 1, 1, training=7e10, evaluation=0.0, done=False)
+    work = Work(trial, 1, 1, 1, 1, 1, training=7e10, evaluation=0.0)
     guessed = estimates.rough_seconds(work)
     throughput.note(local_device(), "samplecnn", training=7e10, evaluation=0.0, seconds=100.0)
     throughput._notes.cache_clear()
@@ -69,9 +69,9 @@ def test_fewer_products_are_taken_to_be_as_fast_as_float32_until_they_are_timed(
     def one(precision: str) -> float:
         training = Training(precision=precision)
         trial = TrialSettings("samplecnn_m3_n3_s729", {}, training, 0, "demo", "", "rendered", "")
-        return estimates.rough_seconds(
-            Work(trial, 1, 1, 1, 1, training=7e10, evaluation=0.0, done=False)
-        ) - float(estimates.OVERHEAD_SECONDS)
+        return estimates.rough_seconds(Work(trial, 1, 1, 1, 1, 1, training=7e10, evaluation=0.0)) - float(
+            estimates.OVERHEAD_SECONDS
+        )
 
     throughput.note(local_device(), "samplecnn", training=7e10, evaluation=0.0, seconds=100.0)
     throughput._notes.cache_clear()

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import zoo
@@ -27,6 +28,7 @@ class Work:
 
     multiply_adds:        of one segment's forward pass.
     training_bytes:       of activations that one segment of a batch keeps for the backward pass.
+    segment_samples:      of the data set's, in a segment.
     training, evaluation: forward multiply-adds of all training segments, and of all looks at valid and test.
     """
 
@@ -34,10 +36,15 @@ class Work:
     parameters: int
     multiply_adds: int
     training_bytes: int
+    segment_samples: int
     segments_per_epoch: int
     training: float
     evaluation: float
-    done: bool
+
+    @cached_property
+    def done(self) -> bool:
+        """Whether it has been trained; looks for its result, perhaps in a bucket."""
+        return files.read_result(self.trial.signature()) is not None
 
     @property
     def total(self) -> float:
@@ -53,9 +60,14 @@ class Work:
         return self.trial.training.planned_epochs
 
     @property
+    def updates_per_epoch(self) -> int:
+        """Of the weights: one for each whole batch."""
+        return self.segments_per_epoch // self.trial.training.batch_size
+
+    @property
     def updates(self) -> int:
         """Of the weights, in all epochs."""
-        return self.epochs * (self.segments_per_epoch // self.trial.training.batch_size)
+        return self.epochs * self.updates_per_epoch
 
     @property
     def memory_bytes(self) -> int:
@@ -192,10 +204,8 @@ class Job:
         entry = zoo.entry(trial.network).with_options(**dict(trial.options))
         counted = entry if exact or entry.costs_are_known else zoo.entry(trial.network)
         cost = counted.cost(self.data.tags)
-        in_split = {
-            split: self.data.segments(split, entry.samples_at(self.data.sample_rate_hz))
-            for split in self.data.clips
-        }
+        samples = entry.samples_at(self.data.sample_rate_hz)
+        in_split = {split: self.data.segments(split, samples) for split in self.data.clips}
         segments = trial.training.segments_per_epoch(in_split["train"], cost.multiply_adds)
         epochs = trial.training.planned_epochs
         looked_at = epochs * in_split["valid"] + in_split["test"]
@@ -204,10 +214,10 @@ class Job:
             parameters=cost.parameters,
             multiply_adds=cost.multiply_adds,
             training_bytes=cost.training_bytes,
+            segment_samples=samples,
             segments_per_epoch=segments,
             training=float(cost.multiply_adds) * segments * epochs,
             evaluation=float(cost.multiply_adds) * looked_at,
-            done=files.read_result(trial.signature()) is not None,
         )
 
     def grid(self) -> list[Work]:

@@ -16,9 +16,10 @@ from search.outcome import Outcome
 from search.planning import throughput
 from search.planning.capacity import Room
 from search.planning.estimates import rough_epoch_seconds
-from search.planning.grouping import kind, most_together, together_bytes
+from search.planning.grouping import together_bytes
 from search.planning.job import Work
 from search.planning.packing import Packer, Seen
+from search.running.dealing import Dealer
 from search.running.halting import Halt, Leave
 from search.study.assignment import Assignment
 from search.study.deciding import Decider
@@ -79,9 +80,9 @@ class Desk:
     ) -> None:
         self.decider, self.watchers, self.common, self.halt = decider, watchers, common, halt
         self.room, self.packer = room or Room(1, 0.0, 1, 0), packer or Packer(0.0, 0.0)
+        self.dealer = Dealer(decider, self.room, self.packer)
         self.waiting: list[Assignment] | None = None
         self.hands: dict[str, Hand] = {}
-        self._ahead: Assignment | None = None  # the next trial, which did not go with those before it
         self._again: list[Assignment] = []  # lost, and still to be tried, each alone
         self._handed_back: Counter[str] = Counter()  # how often each was, by its signature
 
@@ -96,9 +97,9 @@ class Desk:
         trials = self.waiting or self._next_hand()
         if not trials:
             return None
-        work = self._work(trials[0])
-        hand = Hand(sorted(trials, key=lambda each: each.signature), together_bytes(work, len(trials)))
-        gpus = self.packer.share(work.family, hand.memory_bytes)
+        works = [self._work(each) for each in trials]
+        hand = Hand(sorted(trials, key=lambda each: each.signature), together_bytes(works))
+        gpus = self.packer.share(works[0].family, hand.memory_bytes)
         self.waiting = None if self.packer.has_room(gpus) else trials
         if self.waiting:
             return None
@@ -113,7 +114,7 @@ class Desk:
             "memory_bytes": hand.memory_bytes,
             "gpus": gpus,
             "threads": self.room.threads(gpus),
-            "limit": asdict(Limit(minutes, rough_epoch_seconds(work, bool(gpus)))),
+            "limit": asdict(Limit(minutes, max(rough_epoch_seconds(work, bool(gpus)) for work in works))),
         }
 
     @property
@@ -123,34 +124,19 @@ class Desk:
         return self.waiting is not None or bool(self.hands or self._again)
 
     def _next_hand(self) -> list[Assignment]:
-        """The next trial, and those that go together with it."""
+        """What one process is to train next."""
         if self._again:
             return [self._again.pop(0)]
-        first, self._ahead = self._ahead or self._next(), None
-        if first is None:
-            return []
-        trials, wanted = [first], self.decider.job.settings.cluster.together
-        most = most_together(
-            wanted, self._work(first), self.room, self.packer, lambda: 1 + self.decider.missing()
-        )
-        while len(trials) < most and (other := self._next(beside=first)):
-            if kind(other.settings) != kind(first.settings):
-                self._ahead = other
-                break
-            trials.append(other)
-        return trials
-
-    def _next(self, beside: Assignment | None = None) -> Assignment | None:
         with self._or_leave():
             try:
-                return self.decider.next_beside(beside) if beside else self.decider.next()
+                return self.dealer.deal()
             except ValueError as error:  # the project's own refusals: what runs needs not be lost
                 self.halt.ask(error, "the search can't go on")
-        return None
+        return []
 
     def _work(self, assignment: Assignment) -> Work:
-        with self._or_leave():  # it looks for a result, perhaps in a bucket
-            return self.decider.job.work(assignment.settings)
+        with self._or_leave():
+            return self.dealer.work(assignment.settings)
 
     def _begin(self, trial_id: str, hand: Hand, gpus: float) -> None:
         self.hands[trial_id] = hand

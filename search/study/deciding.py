@@ -5,7 +5,7 @@ Nothing here places or runs a trial. `Decider.next` hands out assignments until 
 
 import json
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -59,7 +59,7 @@ class Decider:
         self._others: dict[int, Iterator[dict[str, Any]]] = {}
         self._spent: set[int] = set()  # the rows of which nothing is left
         self._kinds: set[str] = set()  # of the trials that were ever asked for
-        self._kinds_at: dict[str, str] = {}  # by the parameters of a point
+        self._known: dict[str, TrialSettings] = {}  # of a first seed, by the parameters of a point
         pruner = pruning.pruner_of(job.settings)
         self._hopes = Hopes(study, job, pruner, self._is_of_this_search)
         sampling.add_prior(study, job)
@@ -83,19 +83,24 @@ class Decider:
                 self.exhausted = len(self._spent) == len(self._rows)
         return None
 
-    def next_beside(self, one: Assignment) -> Assignment | None:
-        """The next trial that can go together with this one, where one is known; what is proposed may be another.
+    def next_known(self, wanted: Callable[[TrialSettings], bool]) -> Assignment | None:
+        """The next trial that is wanted of those that are known to come, before those in front of it.
 
-        The seeds of a network wait for each other where the pruner compares them.
+        The seeds of a network wait for each other where the pruner compares them. wanted: asked for settings, of any
+        seed.
         """
         for at, left in enumerate(self._left_running):
-            if kind(left.settings) == kind(one.settings):
+            if wanted(left.settings):
                 return self._left_running.pop(at)
         for params, seed in () if self._hopes.judges else self._queue:
-            if self._kind_at(params) == kind(one.settings):
+            if wanted(self._settings_at(params)):
                 self._queue.remove((params, seed))
                 self._queue.appendleft((params, seed))
                 return self._ask()
+        return None
+
+    def propose_beside(self, one: Assignment) -> Assignment | None:
+        """A new proposal that may be of the same network as this trial, or another; None where one isn't due."""
         row = self._row_of(self._live[one.number].params) if self._wanted is None else 0
         if not self._wants_more() or self._queue or row in self._spent:
             return None
@@ -352,11 +357,12 @@ class Decider:
     def _resolved(self, params: Mapping[str, Any], seed: int) -> TrialSettings:
         return self.job.resolve(self.job.space.at(optuna.trial.FixedTrial(dict(params))), seed)
 
-    def _kind_at(self, params: Mapping[str, Any]) -> str:
+    def _settings_at(self, params: Mapping[str, Any]) -> TrialSettings:
+        """Of the first seed."""
         at = json.dumps(params, sort_keys=True)
-        if at not in self._kinds_at:
-            self._kinds_at[at] = kind(self._resolved(params, self._seeds[0]))
-        return self._kinds_at[at]
+        if at not in self._known:
+            self._known[at] = self._resolved(params, self._seeds[0])
+        return self._known[at]
 
     def _is_hopeless(self, params: Mapping[str, Any], seed: int) -> bool:
         return self._hopes.judges and self._hopes.is_hopeless(self._resolved(params, seed))

@@ -15,6 +15,7 @@ from torch import Tensor
 import datasets
 import zoo
 from datasets.errors import DatasetError
+from datasets.split import Split
 from datasets.whole import written_whole
 from search import failures, files
 from search.settings import TrialSettings
@@ -24,30 +25,30 @@ from search.trials.training import Fit
 
 
 class Feeds:
-    """Splits as networks hear them, each open once as long as a training holds it.
+    """Splits as networks hear them, each open once for segments of one length as long as a training holds it.
 
     On a GPU a split may bring its music along, which trainings of one process need only once.
     """
 
     def __init__(self) -> None:
-        self._open: WeakValueDictionary[tuple[object, ...], Feed] = WeakValueDictionary()
+        self._open: WeakValueDictionary[tuple[object, ...], Split] = WeakValueDictionary()
 
     def open(self, settings: TrialSettings, split: str, device: str | torch.device) -> Feed:
         """raises: DataTrouble."""
         entry, about = entry_of(settings), (settings.dataset, settings.fingerprint, settings.convention)
-        key = (*about, split, entry.name, torch.device(device))
+        key = (*about, split, entry.input_samples, entry.sample_rate_hz, torch.device(device))
         if (found := self._open.get(key)) is None:
             with _data_trouble():
-                found = open_feed(settings.dataset, split, settings.convention, entry, device)
+                found = open_feed(settings.dataset, split, settings.convention, entry, device).split
             # It may have been built anew since the training began
-            _check(found.split.card.fingerprint, settings)
+            _check(found.card.fingerprint, settings)
             self._open[key] = found
-        return found
+        return Feed(found, entry)
 
     @property
     def music_bytes(self) -> int:
         """Of the GPU's memory, what holds clips."""
-        music = [feed.split.music for feed in self._open.values()]
+        music = [split.music for split in self._open.values()]
         return sum(each.n_bytes for each in music if each.device.type == "cuda")
 
 

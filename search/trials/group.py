@@ -1,4 +1,4 @@
-"""The trials of one process: mostly one; several of one network take their steps together (see replicates.py).
+"""The trials of one process: mostly one; several take their steps together (see replicates.py).
 
 Each keeps all that is its own: folder, epochs, result, and the way it fails.
 """
