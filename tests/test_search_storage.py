@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -19,7 +20,8 @@ import zoo
 from search import files, storage
 from search.errors import ConfigError
 from search.settings import Cluster
-from search.storage import StorageError
+from search.storage import Storage, StorageError
+from search.trials.training import Fit
 from search.trials.trial import Trial
 
 
@@ -62,6 +64,49 @@ def test_a_trial_left_on_one_machine_is_taken_up_on_another(shared: str, machine
     machines.go_to("third")  # nothing is left to train there
     with Trial(wanted, "cpu", {}) as trial:
         assert trial.advance()["result"] == row["result"]
+
+
+@pytest.mark.usefixtures("shared")
+def test_the_next_epoch_is_trained_while_the_last_one_is_copied(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines.go_to("first")
+    push, gradients, trains = Storage.push, Fit.gradients, threading.Event()
+    seen: list[tuple[int, bool]] = []
+
+    def slow(store: Storage, key: str, folder: Path, ended: bool, epochs: int, patient: bool) -> None:
+        if epochs == 1:
+            seen.append((epochs, trains.wait(60)))
+        push(store, key, folder, ended, epochs, patient)
+        seen.append((epochs, ended))
+
+    def step(fit: Fit, *batch: object) -> object:
+        if fit.progress.epoch:
+            trains.set()
+        return gradients(fit, *batch)
+
+    monkeypatch.setattr(Storage, "push", slow)
+    monkeypatch.setattr(Fit, "gradients", step)
+    with Trial(settings(seed=5), "cpu", {}) as trial:
+        while not trial.advance()["last"]:
+            pass
+    assert seen == [(1, True), (1, False), (2, False), (3, False), (4, True)]
+
+
+@pytest.mark.usefixtures("shared")
+def test_what_goes_wrong_in_the_copying_is_told_by_the_next_epoch(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines.go_to("first")
+
+    def broken(store: Storage, *given: object, **more: object) -> None:
+        raise StorageError("what lies there is damaged")
+
+    monkeypatch.setattr(Storage, "push", broken)
+    with Trial(settings(seed=5), "cpu", {}) as trial:
+        trial.advance()
+        with pytest.raises(StorageError, match="what lies there is damaged"):
+            trial.advance()
 
 
 def test_what_lies_in_the_storage_is_never_taken_back(shared: str, machines: Machines) -> None:

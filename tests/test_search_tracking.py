@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from mlflow.entities import Run
 
 from search import environment, files
 from search.outcome import Outcome
-from search.recording import notes
+from search.recording import delivering, notes
 from search.recording.marks import SIGNATURE, STUDY
 from search.recording.search_run import SearchRun
 from search.recording.store import client
@@ -103,6 +104,45 @@ def test_a_searchs_run_tells_what_it_asks_what_it_cost_who_leads_and_lists_its_c
     titles = table.splitlines()[0]
     assert "options.stride" in titles, "the two differ in it"
     assert "training" not in titles, "both were trained alike"
+
+
+@pytest.mark.parametrize("is_pruned", [False, True])
+def test_an_epoch_that_is_told_before_its_row_is_here_follows_once_it_is(
+    is_pruned: bool, store: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another machine trains on while it copies its folder to where the driver finds it."""
+    trial, delivered = a_trial(0, ONE, 4.0), threading.Event()
+    looks, deliver = iter([[an_epoch(1)], [an_epoch(1)]]), delivering.deliver
+
+    def seen(*given: Any) -> None:
+        deliver(*given)
+        if any(row["epoch"] == 2 for row in given[3]):
+            delivered.set()
+
+    monkeypatch.setattr("search.recording.tracking.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("search.recording.tracking.HEAD_START_SECONDS", 0.0)
+    monkeypatch.setattr(files, "read_epochs", lambda signature: next(looks, [an_epoch(1), an_epoch(2)]))
+    monkeypatch.setattr(delivering, "deliver", seen)
+    tracker = Tracker(str(store.tracking_uri), a_search())
+    tracker.started(trial)
+    tracker.epoch(trial, an_epoch(2))
+    if is_pruned:
+        tracker.ended(trial, Outcome.STOPPED, "")
+    assert delivered.wait(120), tracker.trouble
+    assert tracker.close(complete=True, patience_seconds=120) == 0
+    run = runs(store)[1][trial.signature]
+    assert [each.step for each in store.get_metric_history(run.info.run_id, "valid_roc_auc")] == [1, 2]
+    assert run.data.tags.get("wavezoo.outcome") == ("stopped" if is_pruned else None)
+
+
+def test_an_epoch_whose_row_never_comes_keeps_no_run_open_beyond_the_search(store: MlflowClient) -> None:
+    trial = a_trial(0, ONE, 4.0)
+    tracker = Tracker(str(store.tracking_uri), a_search())
+    tracker.started(trial)
+    tracker.epoch(trial, an_epoch(3))
+    tracker.ended(trial, Outcome.STOPPED, "")
+    assert tracker.close(complete=True, patience_seconds=120) == 0
+    assert runs(store)[1][trial.signature].data.tags["wavezoo.outcome"] == "stopped"
 
 
 def test_a_child_is_named_by_its_network_and_says_code_command_protocol_and_scores(

@@ -39,12 +39,14 @@ NOTE_SECONDS = 10.0  # how old the note on the search's run may be
 class _Copy:
     """How far a trial's run is: `epochs` rows are in MLflow, `outcome` is what the run is still to be told.
 
+    heard: the last epoch that the driver has heard of; its row may come later, from another machine.
     params: those that the run has still to be given. described: its settings and the environment are among its files.
     """
 
     assignment: Assignment
     run_id: str | None = None
     epochs: int = 0
+    heard: int = 0
     params: Mapping[str, Any] = field(default_factory=dict)
     described: bool = False
     outcome: Outcome | None = None
@@ -82,7 +84,8 @@ class Tracker:
         self._copies[assignment.signature] = _Copy(assignment)  # its run is opened within RETRY_SECONDS
 
     def epoch(self, assignment: Assignment, row: dict[str, Any]) -> None:
-        self._copies[assignment.signature].stale = True
+        copy = self._copies[assignment.signature]
+        copy.heard, copy.stale = max(copy.heard, row["epoch"]), True
         self._wake.set()
 
     def ended(self, assignment: Assignment, outcome: Outcome, why: str) -> None:
@@ -210,8 +213,9 @@ class Tracker:
             if outcome is Outcome.DONE and result is None and not told:
                 self._give_up(copy)
                 return
-            if not told:
-                self._go_on(mlflow, copy, outcome, why, result)
+            if not told and not self._go_on(mlflow, copy, outcome, why, result):
+                copy.stale = True
+                return
             if outcome:
                 self._count(copy, outcome, why)
         except BaseException:
@@ -238,7 +242,11 @@ class Tracker:
         outcome: Outcome | None,
         why: str,
         result: dict[str, Any] | None,
-    ) -> None:
+    ) -> bool:
+        """Whether all epochs that the driver has heard of are here; else the run is told of its end later.
+
+        At the latest that is when the search ends.
+        """
         signature = copy.assignment.signature
         if copy.run_id is None:
             self._open_run(mlflow, copy, result)
@@ -248,10 +256,13 @@ class Tracker:
         delivering.deliver(mlflow, copy.run_id, copy.params, rows[copy.epochs :], used)
         copy.epochs, copy.params = max(copy.epochs, len(rows)), {}
         copy.used = max((row["epoch"] for row in used), default=copy.used)
+        if copy.epochs < copy.heard and not self._closing.is_set():
+            return False
         if outcome:
             if not copy.described:
                 self._describe(mlflow, copy.run_id, copy.assignment.settings.to_json())
             delivering.settle(mlflow, copy.run_id, signature, outcome, why, result)
+        return True
 
     def _open_run(self, mlflow: "MlflowClient", copy: _Copy, result: Mapping[str, Any] | None) -> None:
         """Find the trial's run, or make it."""

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from search.settings import TrialSettings
 from search.trials import restored
 from search.trials.attempts import Attempt, Limit
 from search.trials.beginning import Feeds, begun, check_data, entry_of, take_up, write_state
+from search.trials.errand import Errand
 from search.trials.evaluation import Evaluation, evaluate
 from search.trials.team import ALONE, Team
 from search.trials.training import Epoch
@@ -65,6 +67,7 @@ class Trial:
         self.device, self.gpus, self.feeds = torch.device(device), gpus, feeds or Feeds()
         self.folder = files.trial_folder(settings.signature())
         self._lock = files.lock(self.folder)  # another search may train the same: then its result is taken
+        self._sharing = Errand()
         self.attempt: Attempt | None = None
         try:
             files.bring(settings.signature())  # another machine may have come further
@@ -89,9 +92,12 @@ class Trial:
 
     def close(self) -> None:
         """Let others have the folder. The state of the last epoch stays in it."""
-        if self.attempt is not None:
-            self.attempt.close()
-        self._lock.close()
+        try:
+            self._sharing.close()
+        finally:
+            if self.attempt is not None:
+                self.attempt.close()
+            self._lock.close()
 
     @property
     def entry(self) -> zoo.Entry:
@@ -100,6 +106,7 @@ class Trial:
 
     def prepare(self) -> None:
         """Make the training, as it stands in the folder."""
+        self._sharing.wait()
         check_data(self.settings)
         fit = begun(self.settings, self.device, self.gather(self.device.type), self.feeds)
         files.write_json(self.folder / files.SETTINGS, self.settings.to_json())
@@ -138,7 +145,7 @@ class Trial:
             self._save()
         row = self.history[-1]
         if not row["last"]:
-            files.share(self.settings.signature())  # a storage that is away gets this epoch with the next one
+            self._share_meanwhile()
             return row
         self.result = self._finish()
         files.share(self.settings.signature(), patient=True)
@@ -164,6 +171,7 @@ class Trial:
     def _start_epoch_again(self) -> None:
         """From the state at its beginning, in the way and the parts that the training has come down to."""
         parts, captures = self.fit.micro_batch_size, self.fit.stepper.captures
+        self._sharing.wait()
         (self.folder / files.MOMENT).unlink(missing_ok=True)
         self.drop()
         self.prepare()
@@ -190,7 +198,13 @@ class Trial:
         if time.monotonic() >= self._next_save:
             self._save_moment()
 
+    def _share_meanwhile(self) -> None:
+        """Have the folder copied while the next epoch is trained; a storage that is away gets it with that one."""
+        if files.storage() is not None:
+            self._sharing.begin(partial(files.share, self.settings.signature()))
+
     def _save(self) -> None:
+        self._sharing.wait()
         tensors, progress = self.fit.state()
         # Progress and history ride in the tensors' file: one rename moves all of them on together.
         about = {"progress": json.dumps(progress), "epochs": json.dumps(self.history)}
@@ -200,6 +214,7 @@ class Trial:
         self._next_save = time.monotonic() + MOMENT_SECONDS
 
     def _save_moment(self) -> None:
+        self._sharing.wait()
         began = time.monotonic()
         tensors, about = self.fit.moment()
         write_state(self.folder / files.MOMENT, tensors, {"moment": json.dumps(about)})
@@ -220,6 +235,7 @@ class Trial:
             losses={"valid": on_valid.loss, "test": on_test.loss},
         )
         resampled = resamples.of(said)
+        self._sharing.wait()
         result = {
             "signature": self.settings.signature(),
             "network": self.settings.network,
