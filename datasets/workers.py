@@ -139,8 +139,9 @@ class Bench:
     def _start(self) -> None:
         self.pipe, theirs = SPAWN.Pipe()
         self.position = SPAWN.RawValue("q", IDLE)
-        self.process = SPAWN.Process(target=_serve, args=(theirs, self.position), daemon=True)
-        self.process.start()
+        process = SPAWN.Process(target=_serve, args=(theirs, self.position), daemon=True)
+        process.start()  # raises where a script has no `if __name__ == "__main__"`, and then there is none to end
+        self.process = process
         theirs.close()
 
     def _answer(self) -> object:

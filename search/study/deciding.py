@@ -92,11 +92,12 @@ class Decider:
         for at, left in enumerate(self._left_running):
             if wanted(left.settings):
                 return self._left_running.pop(at)
-        for params, seed in () if self._hopes.judges else self._queue:
+        for params, seed in [] if self._hopes.judges else [*self._queue]:
             if wanted(self._settings_at(params)):
                 self._queue.remove((params, seed))
                 self._queue.appendleft((params, seed))
-                return self._ask()
+                if assignment := self._ask():
+                    return assignment
         return None
 
     def propose_beside(self, one: Assignment) -> Assignment | None:
