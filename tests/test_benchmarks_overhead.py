@@ -15,9 +15,9 @@ from search.recording.tracking import Tracker
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["parts=trail"], r"parts=trail is no part of this benchmark; did you mean trial or tracking\?"),
-        (["trials=many"], "trials=, writers= and seconds= are whole numbers: .*'many'"),
-        (["trials=3"], "give at least trials=20, writers=1 and seconds=2"),
+        (["parts=trail"], r"parts=trail is no part of this benchmark; did you mean trial"),
+        (["trials=many"], "trials=many is no whole number"),
+        (["trials=3"], "give at least rounds=1, minutes=1, trials=20, writers=1 and seconds=2"),
         (["part=trial"], r"'part=trial' is no word of this command; did you mean parts\?"),
     ],
 )
@@ -31,7 +31,7 @@ def test_words_that_cannot_be_are_refused(words: list[str], said: str, capsys: p
 def test_the_help_lists_every_word_and_part(capsys: pytest.CaptureFixture) -> None:
     assert overhead.main(["--help"]) == 0
     told = capsys.readouterr().out
-    assert all(f"{word}=" in told for word in ("parts", "trials", "writers", "seconds"))
+    assert all(f"{word}=" in told for word in ("parts", *overhead.LEAST))
     assert all(part in told for part in overhead.PARTS)
     assert overhead.settings(["parts=server,memory", "writers=4"]).parts == ("server", "memory")
 

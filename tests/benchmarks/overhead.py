@@ -1,9 +1,11 @@
-"""What a search costs beside its training: an instant trial, MLflow, the sampler, the driver's memory.
+"""What a search costs beside its training: of real trials and instant ones, MLflow, the sampler, the driver's memory.
 
     python -m tests.benchmarks.overhead
 
 Words (key=value):
-    parts=all      or some of trial,tracking,server,sampler,memory
+    parts=all      or some of short,long,trial,tracking,server,sampler,memory
+    rounds=3       of short and long trainings: a plain loop and a search in turn
+    minutes=5      of a long training; each round takes four times as long
     trials=100     instant trials through Ray Tune; Tune as it comes gets a tenth, with reused actors a half
     writers=256    simulated trials that report to an MLflow server at once
     seconds=60     for which each of them reports once a second
@@ -21,56 +23,56 @@ from functools import partial
 from datasets import words as typed
 from datasets.errors import DatasetError, nearest
 
-from .command import Say, run
+from .command import Say, load, run, whole_numbers
 
-PARTS = ("trial", "tracking", "server", "sampler", "memory")
-FEWEST_TRIALS = 20
+PARTS = ("short", "long", "trial", "tracking", "server", "sampler", "memory")
+LEAST = {"rounds": (1, 3), "minutes": (1, 5), "trials": (20, 100), "writers": (1, 256), "seconds": (2, 60)}
 
 
 @dataclass(frozen=True)
 class Settings:
     """What the words say."""
 
-    parts: tuple[str, ...] = PARTS
-    trials: int = 100
-    writers: int = 256
-    seconds: int = 60
+    parts: tuple[str, ...]
+    rounds: int
+    minutes: int
+    trials: int
+    writers: int
+    seconds: int
 
 
 def settings(words: Sequence[str]) -> Settings:
     """From `key=value` words. raises: DatasetError for what can't be."""
-    given = typed.parse(words, ("parts", "trials", "writers", "seconds"))
+    given = typed.parse(words, ("parts", *LEAST))
     parts = PARTS if given.get("parts", "all") == "all" else tuple(given["parts"].split(","))
     for part in parts:
         if part not in PARTS:
             raise DatasetError(f"parts={part} is no part of this benchmark; {nearest(part, PARTS)}")
-    try:
-        numbers = {key: int(given[key]) for key in ("trials", "writers", "seconds") if key in given}
-    except ValueError as problem:
-        raise DatasetError(f"trials=, writers= and seconds= are whole numbers: {problem}") from None
-    found = Settings(parts, **numbers)
-    if found.trials < FEWEST_TRIALS or found.writers < 1 or found.seconds < 2:
-        raise DatasetError(f"give at least trials={FEWEST_TRIALS}, writers=1 and seconds=2")
-    return found
+    return Settings(parts, **whole_numbers(given, LEAST))
 
 
 def benchmark(wanted: Settings, say: Say) -> None:
     """Measure the parts, one after the other."""
-    say(f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores; load {_load()} before.\n")
+    say(f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores; load {load()} before.\n")
     for part in wanted.parts:
         _measure(part, wanted, say)
         say("")
-    say(f"Load {_load()} after.")
+    say(f"Load {load()} after.")
 
 
 def _measure(part: str, wanted: Settings, say: Say) -> None:
     # Only what is measured is loaded: Ray, MLflow and Optuna take seconds each, and memory.
-    if part == "trial":
+    if part in ("short", "long", "trial"):
         import search.running.placing  # noqa: F401  (before Ray itself, which reads at its import what is set in there)
 
-        from .instant_trials import instant_trials
+        from . import instant_trials, real_trials
 
-        instant_trials(wanted.trials, say)
+        if part == "trial":
+            instant_trials.instant_trials(wanted.trials, say)
+        elif part == "short":
+            real_trials.short_trials(wanted.rounds, say)
+        else:
+            real_trials.long_trials(wanted.minutes, wanted.rounds, say)
     elif part in ("tracking", "server"):
         from . import reports
 
@@ -79,10 +81,6 @@ def _measure(part: str, wanted: Settings, say: Say) -> None:
         from . import long_search
 
         (long_search.sampler if part == "sampler" else long_search.memory)(say)
-
-
-def _load() -> str:
-    return f"{os.getloadavg()[0]:.1f}"
 
 
 def main(words: Sequence[str]) -> int:
