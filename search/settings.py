@@ -135,7 +135,7 @@ class Cluster:
     """Where trials run, how much of it each one gets, and where they lie if the machines share no disk.
 
     epoch_minutes: after so long an epoch is taken to hang, and its process is ended.
-    together:      how many trials a process trains step by step together, of one network or one each of several.
+    together:      how many trials a process trains step by step together, of one network or of several.
     gpus, device: how many GPUs of which kind a plan is made for; a search takes what it finds at the address.
     """
 

@@ -56,8 +56,8 @@ words:
   cluster.storage=s3://BUCKET/PREFIX|PATH   where trials lie if the machines share no disk
   cluster.trials_at_once=auto|N         budget.batch_size=N  budget.epochs_per_stage=N  ...
   cluster.together=auto|N               trials that one process trains step by step together: of one network (other
-                                        seeds, rates, dropouts), or else one each of several that hear segments of
-                                        one length (auto: small networks on GPUs, 8 at most)
+                                        seeds, rates, dropouts), or else of several that hear segments of one
+                                        length (auto: small networks on GPUs, 8 at most)
   budget.precision=float32|winograd|tf32|bf16   of products; tf32 and bf16 are for GPUs and several times as fast,
                                         winograd for processors (up to 1.4 times by MKL, 1.1 by oneDNN)
   cluster.epoch_minutes=auto|N          after this an epoch is taken to hang (auto: ten times the longest before it)

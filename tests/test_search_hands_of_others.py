@@ -57,6 +57,8 @@ def test_what_differs_in_its_batches_or_its_music_or_is_of_another_family_does_n
     assert not can_go_beside(one, of["samplecnn_m4_n4_s64"])
     for difference in ({"segments_per_epoch": 8}, {"segment_samples": 8}):
         assert not can_go_beside(one, replace(other, **difference))
+    of_another_family = replace(other, trial=replace(other.trial, network="melcnn_m3_n4_s729_w729"))
+    assert not can_go_beside(one, of_another_family)
 
 
 def test_seeds_of_one_network_go_together_before_others_do(job_of: JobOf) -> None:
@@ -90,6 +92,13 @@ def test_on_a_gpu_a_network_that_keeps_it_busy_goes_alone(
     desk, _ = a_desk(job, room_of(Cluster(), [{"CPU": 16.0, "GPU": 1.0}]), Packer(None, gpus=1))
     assert desk.assign("a")
     assert networks(desk, "a") == [cheap.trial.network, middle.trial.network]
+
+
+def test_on_a_gpu_hands_are_as_large_as_what_was_left_at_their_beginning(job_of: JobOf) -> None:
+    room = room_of(Cluster(), [{"CPU": 16.0, "GPU": 1.0}])
+    desk, _ = a_desk(job_of(), room, Packer(None, gpus=1))
+    assert desk.assign("a")
+    assert set(networks(desk, "a")) == OF_ONE_LENGTH
 
 
 def test_an_interrupted_hand_of_several_networks_is_handed_out_again(job_of: JobOf) -> None:

@@ -107,6 +107,10 @@ def test_what_goes_wrong_in_the_copying_is_told_by_the_next_epoch(
         trial.advance()
         with pytest.raises(StorageError, match="what lies there is damaged"):
             trial.advance()
+    with Trial(settings(seed=6), "cpu", {}) as left:
+        left.advance()
+    with Trial(settings(seed=6), "cpu", {}) as again:  # nobody holds its folder, and nothing was raised
+        assert len(again.history) == 1
 
 
 def test_what_lies_in_the_storage_is_never_taken_back(shared: str, machines: Machines) -> None:

@@ -43,6 +43,7 @@ def can_go_beside(one: Work, other: Work) -> bool:
     """
     return (
         one.updates_per_epoch == other.updates_per_epoch
+        and one.trial.training.batch_size == other.trial.training.batch_size
         and one.segment_samples == other.segment_samples
         and one.family == other.family
     )

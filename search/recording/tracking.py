@@ -251,12 +251,12 @@ class Tracker:
         if copy.run_id is None:
             self._open_run(mlflow, copy, result)
         assert copy.run_id is not None
-        rows = files.read_epochs(signature)
+        closing, rows = self._closing.is_set(), files.read_epochs(signature)
         used = [row for row in usage.read(signature) if row["epoch"] > copy.used]
         delivering.deliver(mlflow, copy.run_id, copy.params, rows[copy.epochs :], used)
         copy.epochs, copy.params = max(copy.epochs, len(rows)), {}
         copy.used = max((row["epoch"] for row in used), default=copy.used)
-        if copy.epochs < copy.heard and not self._closing.is_set():
+        if copy.epochs < copy.heard and not closing:
             return False
         if outcome:
             if not copy.described:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+import zoo
 from search.planning.capacity import Room
 from search.planning.grouping import can_go_beside, kind, most_together
 from search.planning.job import Work
@@ -21,7 +22,7 @@ class Dealer:
         self._refusal: ValueError | None = None
 
     def deal(self) -> list[Assignment]:
-        """The next hand: several trials of one network, or else one each of several; empty where nothing is left.
+        """The next hand: several trials of one network, or else of several; empty where nothing is left.
 
         raises: ValueError where the search can't go on, once what was handed out before has been dealt. What the ledger
                 raises.
@@ -43,7 +44,7 @@ class Dealer:
         return self.decider.job.work(settings)
 
     def _fill(self, hand: list[Assignment]) -> None:
-        most = self._most_like(self.work(hand[0].settings))
+        most = self._most_like(self.work(hand[0].settings), len(hand))
         while len(hand) < most and (other := self._of_its_network(hand[0])):
             hand.append(other)
         if len(hand) > 1 or self._ahead:
@@ -51,7 +52,7 @@ class Dealer:
         goes = partial(self._goes_beside, hand)
         while len(hand) < most and (other := self.decider.next_known(goes)):
             hand.append(other)
-            most = min(most, self._most_like(self.work(other.settings)))
+            most = min(most, self._most_like(self.work(other.settings), len(hand)))
 
     def _of_its_network(self, first: Assignment) -> Assignment | None:
         goes = _as_one_with(first.settings)
@@ -63,13 +64,15 @@ class Dealer:
         return other
 
     def _goes_beside(self, hand: list[Assignment], settings: TrialSettings) -> bool:
-        first, work = (self.decider.job.work(each, exact=False) for each in (hand[0].settings, settings))
-        return can_go_beside(first, work) and self._most_like(work) > len(hand)
+        if not all(zoo.entry(each.network).costs_are_known for each in (hand[0].settings, settings)):
+            return False  # what each needs would have to be counted, by building it
+        first, work = self.work(hand[0].settings), self.work(settings)
+        return can_go_beside(first, work) and self._most_like(work, len(hand)) > len(hand)
 
-    def _most_like(self, work: Work) -> int:
-        """How many trials that are like this one are to go together."""
+    def _most_like(self, work: Work, dealt: int) -> int:
+        """How many trials that are like this one are to go together. dealt: how many of the hand are there."""
         wanted = self.decider.job.settings.cluster.together
-        return most_together(wanted, work, self.room, self.packer, lambda: 1 + self.decider.missing())
+        return most_together(wanted, work, self.room, self.packer, lambda: dealt + self.decider.missing())
 
 
 def _as_one_with(one: TrialSettings) -> Callable[[TrialSettings], bool]:

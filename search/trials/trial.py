@@ -91,13 +91,15 @@ class Trial:
         self.close()
 
     def close(self) -> None:
-        """Let others have the folder. The state of the last epoch stays in it."""
-        try:
+        """Let others have the folder. The state of the last epoch stays in it.
+
+        Why a copy of the folder failed is told no more: whoever takes the trial up finds it out.
+        """
+        with contextlib.suppress(Exception):
             self._sharing.close()
-        finally:
-            if self.attempt is not None:
-                self.attempt.close()
-            self._lock.close()
+        if self.attempt is not None:
+            self.attempt.close()
+        self._lock.close()
 
     @property
     def entry(self) -> zoo.Entry:

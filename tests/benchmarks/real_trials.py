@@ -39,6 +39,7 @@ ROOT = Path(__file__).parents[2]
 SHORT, EPOCHS = "samplecnn_m3_n4_s729", (2, 20)
 LONG = "samplecnn_m3_n8_s9"
 SHORT_TRIALS, LONG_TRIALS = 6, 2  # one after the other, in each place for one
+ON_PROCESSORS = "cluster.gpus_per_trial=0", "cluster.together=1"  # as the loop is
 GOAL_PERCENT, GOAL_SECONDS = 3, 0.5
 HEADS = ("epochs", "plain loop, s a training", "search, s a trial", "more, s", "more", "more, core s")
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -166,7 +167,7 @@ def _searching(say: Say) -> Iterator[Room]:
     """A home with rendered clips, and Ray on this machine."""
     with made_up_home():
         build("demo")
-        with cluster.cluster(read_words(["dataset=demo"]).cluster, say) as room:
+        with cluster.cluster(read_words(["dataset=demo", *ON_PROCESSORS]).cluster, say) as room:
             yield room
 
 
@@ -176,6 +177,7 @@ def _job(network: str, epochs: int, seeds: int, seed: int) -> Job:
         *("space=table2", f"networks={network}", "dataset=demo", "budget=small"),
         *("budget.learning_rates=[0.01]", f"budget.epochs_per_stage={epochs}", f"budget.patience={epochs}"),
         *("budget.multiply_adds_per_epoch=null", f"seeds={seeds}", f"seed={seed}"),
+        *ON_PROCESSORS,
     ]
     settings = read_words(words)
     return Job.of(settings, spaces.load(settings.space), data.find(settings), words)
@@ -201,6 +203,8 @@ def _in_a_search(job: Job, room: Room) -> Cost:
     tracker.close(complete=True, patience_seconds=DELIVERY_SECONDS)
     if told:
         raise RuntimeError("; ".join(told))
+    if len(ends.moments) != decider.expected():
+        raise RuntimeError(f"{len(ends.moments)} of {decider.expected()} trials ended well")
     return ends.cost(room.at_once)
 
 
