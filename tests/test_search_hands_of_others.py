@@ -94,11 +94,15 @@ def test_on_a_gpu_a_network_that_keeps_it_busy_goes_alone(
     assert networks(desk, "a") == [cheap.trial.network, middle.trial.network]
 
 
-def test_on_a_gpu_hands_are_as_large_as_what_was_left_at_their_beginning(job_of: JobOf) -> None:
+@pytest.mark.usefixtures("fresh_home")
+def test_on_a_gpu_hands_are_as_large_as_what_was_left_at_their_beginning() -> None:
+    names = [f"samplecnn_m2_n{n}_s{2 ** (14 - n)}" for n in (6, 7, 8, 9)]
+    names += ["samplecnn_m4_n3_s256", "samplecnn_m4_n4_s64"]
+    words = f"networks={','.join(names)}", "budget.multiply_adds_per_epoch=null"
     room = room_of(Cluster(), [{"CPU": 16.0, "GPU": 1.0}])
-    desk, _ = a_desk(job_of(), room, Packer(None, gpus=1))
+    desk, _ = a_desk(a_job("space=table2", *words), room, Packer(None, gpus=1))
     assert desk.assign("a")
-    assert set(networks(desk, "a")) == OF_ONE_LENGTH
+    assert networks(desk, "a") == sorted(names)
 
 
 def test_an_interrupted_hand_of_several_networks_is_handed_out_again(job_of: JobOf) -> None:

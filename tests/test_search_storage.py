@@ -21,6 +21,7 @@ from search import files, storage
 from search.errors import ConfigError
 from search.settings import Cluster
 from search.storage import Storage, StorageError
+from search.trials.errand import Errand
 from search.trials.training import Fit
 from search.trials.trial import Trial
 
@@ -94,6 +95,37 @@ def test_the_next_epoch_is_trained_while_the_last_one_is_copied(
 
 
 @pytest.mark.usefixtures("shared")
+def test_a_state_is_written_when_the_copy_of_the_one_before_is_whole(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines.go_to("first")
+    push, wait, write_state = Storage.push, Errand.wait, Trial._write_state
+    is_copied, is_waited_for, seen = threading.Event(), threading.Event(), list[bool]()
+
+    def slow(store: Storage, *given: object, **more: object) -> None:
+        assert is_waited_for.wait(60)
+        push(store, *given, **more)  # type: ignore[arg-type]
+        is_copied.set()
+
+    def waits(errand: Errand) -> None:
+        if errand._doing is not None:
+            is_waited_for.set()
+        wait(errand)
+
+    def writes(trial: Trial) -> None:
+        seen.append(is_copied.is_set())
+        write_state(trial)
+
+    monkeypatch.setattr(Storage, "push", slow)
+    monkeypatch.setattr(Errand, "wait", waits)
+    monkeypatch.setattr(Trial, "_write_state", writes)
+    with Trial(settings(seed=5), "cpu", {}) as trial:
+        for _ in range(2):
+            trial.advance()
+    assert seen == [False, True]
+
+
+@pytest.mark.usefixtures("shared")
 def test_what_goes_wrong_in_the_copying_is_told_by_the_next_epoch(
     machines: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +139,7 @@ def test_what_goes_wrong_in_the_copying_is_told_by_the_next_epoch(
         trial.advance()
         with pytest.raises(StorageError, match="what lies there is damaged"):
             trial.advance()
+        assert len(files.read_json(trial.folder / files.EPOCHS)) == 2, "the epoch trained meanwhile was lost"
     with Trial(settings(seed=6), "cpu", {}) as left:
         left.advance()
     with Trial(settings(seed=6), "cpu", {}) as again:  # nobody holds its folder, and nothing was raised

@@ -206,7 +206,12 @@ class Trial:
             self._sharing.begin(partial(files.share, self.settings.signature()))
 
     def _save(self) -> None:
-        self._sharing.wait()
+        try:
+            self._sharing.wait()
+        finally:  # what went wrong with a copy is told once this epoch is safe
+            self._write_state()
+
+    def _write_state(self) -> None:
         tensors, progress = self.fit.state()
         # Progress and history ride in the tensors' file: one rename moves all of them on together.
         about = {"progress": json.dumps(progress), "epochs": json.dumps(self.history)}
@@ -216,7 +221,12 @@ class Trial:
         self._next_save = time.monotonic() + MOMENT_SECONDS
 
     def _save_moment(self) -> None:
-        self._sharing.wait()
+        try:
+            self._sharing.wait()
+        finally:
+            self._write_moment()
+
+    def _write_moment(self) -> None:
         began = time.monotonic()
         tensors, about = self.fit.moment()
         write_state(self.folder / files.MOMENT, tensors, {"moment": json.dumps(about)})
