@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 from benchmarks import real_trials
+from benchmarks.plain_loop import trained
 from benchmarks.real_trials import Cost, Ends, Moment, apart, between
 
 from search.outcome import Outcome
 from search.planning.capacity import Room
 from search.planning.job import Job
 from search.study.assignment import Assignment
+from search.trials.trial import Trial
 
 ROOM = Room(1, 0.0, 2, 0)
 
@@ -32,6 +34,22 @@ def test_a_job_is_so_many_trainings_of_so_many_epochs(job: Job) -> None:
 def test_a_loop_trains_what_a_search_would(job: Job) -> None:
     cost = real_trials._in_a_loop(job, at_once=2)
     assert min(cost.wall, cost.core) > 0
+    settings = job.grid()[0].trial
+    with Trial(settings, "cpu", {}) as trial:
+        result = trial.advance()["result"]
+    assert trained(settings) == result["test"]["roc_auc"]
+
+
+def test_a_loop_and_a_search_take_turns_in_being_first(
+    monkeypatch: pytest.MonkeyPatch, fresh_home: Path
+) -> None:
+    ways: list[str] = []
+    monkeypatch.setattr(real_trials, "_in_a_loop", lambda job, at_once: ways.append("loop") or Cost(1.0, 1.0))
+    monkeypatch.setattr(
+        real_trials, "_in_a_search", lambda job, room: ways.append("search") or Cost(1.0, 1.0)
+    )
+    real_trials._compared("samplecnn_m3_n3_s729", 2, 1, 3, ROOM, lambda line: None)
+    assert ways == ["loop", "search", "search", "loop", "loop", "search"]
 
 
 def test_a_loop_that_ends_is_told(job: Job) -> None:

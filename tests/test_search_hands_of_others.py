@@ -8,6 +8,7 @@ import pytest
 from hands import OTHERS, a_desk, a_job, a_row, numbers, states
 from optuna.trial import TrialState
 
+import zoo
 from search.errors import ConfigError
 from search.planning.capacity import room_of
 from search.planning.estimates import rough_epoch_seconds
@@ -119,10 +120,32 @@ def test_an_interrupted_hand_of_several_networks_is_handed_out_again(job_of: Job
     assert states(second) == [TrialState.RUNNING] * 3
 
 
-def test_seeds_that_the_pruner_compares_wait_for_each_other_in_every_network(job_of: JobOf) -> None:
-    desk, _ = a_desk(job_of("pruner=median", "pruner.rungs=seed", "seeds=2", "cluster.together=3"))
+def test_where_the_pruner_compares_seeds_only_first_ones_go_together(job_of: JobOf) -> None:
+    desk, _ = a_desk(job_of("pruner=median", "pruner.rungs=seed", "seeds=2", "cluster.together=6"))
     assert desk.assign("a")
-    assert len(desk.hands["a"].trials) == 1
+    assert set(networks(desk, "a")) == OF_ONE_LENGTH
+    assert [each.settings.seed for each in desk.hands["a"].trials] == [0, 0, 0]
+
+
+def test_a_network_that_would_have_to_be_built_to_count_it_goes_alone(
+    job_of: JobOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zoo.Entry, "costs_are_known", property(lambda entry: not entry.name.endswith("s243")))
+    desk, _ = a_desk(job_of("cluster.together=4"))
+    assert desk.assign("a")
+    assert set(networks(desk, "a")) == OF_ONE_LENGTH - {"samplecnn_m3_n4_s243"}
+
+
+def test_a_hand_that_waits_for_a_gpu_is_counted_once(job_of: JobOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    packer = Packer(None, gpus=1)
+    desk, _ = a_desk(job_of(), room_of(Cluster(), [{"CPU": 16.0, "GPU": 1.0}]), packer)
+    packer.hold("another", 1.0)
+    assert desk.assign("a") is None
+    monkeypatch.setattr(Job, "work", lambda job, trial, exact=True: pytest.fail("it was counted again"))
+    assert desk.assign("a") is None
+    packer.release("another")
+    assert desk.assign("a")
+    assert set(networks(desk, "a")) == OF_ONE_LENGTH
 
 
 def test_what_is_refused_after_a_hand_was_begun_does_not_lose_it(

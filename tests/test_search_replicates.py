@@ -254,6 +254,22 @@ def test_each_counts_its_share_of_the_seconds(monkeypatch: pytest.MonkeyPatch) -
     assert [fit.share for fit in fits] == [1.0] * 4
 
 
+def test_networks_that_differ_share_the_seconds_by_what_they_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = count()
+    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    fits = in_single(a_fit(1), a_fit(2))
+    for fit, multiply_adds in zip(fits, (3, 1), strict=True):
+        fit.step_multiply_adds = multiply_adds
+    ends = fit_together(fits)
+    # Begun at 0 and 1, ended at 2 and 3.
+    assert [next(ends)[1].seconds for _ in fits] == [1.5, 0.5]
+
+
+def test_a_step_is_as_large_as_its_batch_and_its_network() -> None:
+    fit = a_fit(1)
+    assert fit.step_multiply_adds == fit.batch * fit.train.entry.cost(fit.network.n_tags).multiply_adds
+
+
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Of every step of several trainings: whether all went through layer by layer."""

@@ -135,6 +135,20 @@ def test_an_epoch_that_is_told_before_its_row_is_here_follows_once_it_is(
     assert run.data.tags.get("wavezoo.outcome") == ("stopped" if is_pruned else None)
 
 
+def test_a_failure_is_told_at_once_for_its_last_row_may_be_lost_with_its_machine(
+    store: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial, settled, settle = a_trial(0, ONE, 4.0), threading.Event(), delivering.settle
+    monkeypatch.setattr("search.recording.tracking.HEAD_START_SECONDS", 0.0)
+    monkeypatch.setattr(delivering, "settle", lambda *given: settle(*given) or settled.set())
+    tracker = Tracker(str(store.tracking_uri), a_search())
+    tracker.started(trial)
+    tracker.epoch(trial, an_epoch(3))
+    tracker.ended(trial, Outcome.FAILED, "lost: its node")
+    assert settled.wait(120), tracker.trouble
+    assert tracker.close(complete=True, patience_seconds=120) == 0
+
+
 def test_an_epoch_whose_row_never_comes_keeps_no_run_open_beyond_the_search(store: MlflowClient) -> None:
     trial = a_trial(0, ONE, 4.0)
     tracker = Tracker(str(store.tracking_uri), a_search())

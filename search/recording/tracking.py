@@ -256,7 +256,7 @@ class Tracker:
         delivering.deliver(mlflow, copy.run_id, copy.params, rows[copy.epochs :], used)
         copy.epochs, copy.params = max(copy.epochs, len(rows)), {}
         copy.used = max((row["epoch"] for row in used), default=copy.used)
-        if copy.epochs < copy.heard and not closing:
+        if copy.epochs < copy.heard and not closing and outcome is not Outcome.FAILED:
             return False
         if outcome:
             if not copy.described:

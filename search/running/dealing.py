@@ -1,7 +1,7 @@
 """Which trials make a hand, for one process: the next one, and those that go together with it."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import zoo
 from search.planning.capacity import Room
@@ -39,20 +39,24 @@ class Dealer:
             self._refusal = error
         return hand
 
-    def work(self, settings: TrialSettings) -> Work:
-        """What a trial costs."""
-        return self.decider.job.work(settings)
-
     def _fill(self, hand: list[Assignment]) -> None:
-        most = self._most_like(self.work(hand[0].settings), len(hand))
+        most_like = partial(self._most_like, left=cache(lambda: 1 + self.decider.missing()))
+        first = self.decider.job.work(hand[0].settings)
+        most = most_like(first)
         while len(hand) < most and (other := self._of_its_network(hand[0])):
             hand.append(other)
-        if len(hand) > 1 or self._ahead:
+        if len(hand) > 1 or self._ahead or not _is_known(first.trial):
             return
-        goes = partial(self._goes_beside, hand)
+
+        def goes(settings: TrialSettings) -> bool:
+            if not _is_known(settings):
+                return False
+            work = self.decider.job.work(settings)
+            return can_go_beside(first, work) and most_like(work) > len(hand)
+
         while len(hand) < most and (other := self.decider.next_known(goes)):
             hand.append(other)
-            most = min(most, self._most_like(self.work(other.settings), len(hand)))
+            most = min(most, most_like(self.decider.job.work(other.settings)))
 
     def _of_its_network(self, first: Assignment) -> Assignment | None:
         goes = _as_one_with(first.settings)
@@ -63,16 +67,14 @@ class Dealer:
             self._ahead, other = other, None
         return other
 
-    def _goes_beside(self, hand: list[Assignment], settings: TrialSettings) -> bool:
-        if not all(zoo.entry(each.network).costs_are_known for each in (hand[0].settings, settings)):
-            return False  # what each needs would have to be counted, by building it
-        first, work = self.work(hand[0].settings), self.work(settings)
-        return can_go_beside(first, work) and self._most_like(work, len(hand)) > len(hand)
+    def _most_like(self, work: Work, left: Callable[[], int]) -> int:
+        """How many trials that are like this one are to go together."""
+        return most_together(self.decider.job.settings.cluster.together, work, self.room, self.packer, left)
 
-    def _most_like(self, work: Work, dealt: int) -> int:
-        """How many trials that are like this one are to go together. dealt: how many of the hand are there."""
-        wanted = self.decider.job.settings.cluster.together
-        return most_together(wanted, work, self.room, self.packer, lambda: dealt + self.decider.missing())
+
+def _is_known(settings: TrialSettings) -> bool:
+    """Whether what it needs follows from a formula; else its network would have to be built to find out."""
+    return zoo.entry(settings.network).with_options(**settings.options).costs_are_known
 
 
 def _as_one_with(one: TrialSettings) -> Callable[[TrialSettings], bool]:

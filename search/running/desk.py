@@ -39,13 +39,13 @@ class Watcher(Protocol):
 class Hand:
     """What one of Tune's trials was handed, in the order of their folders.
 
-    memory_bytes: that its process is thought to need. going: the places of those that have not ended.
+    works: what each of them costs. going: the places of those that have not ended.
     stopped: of those that the pruner ends. rows: the last one of each.
     recoveries: how often Tune has taken it up again after its process was lost.
     """
 
     trials: Sequence[Assignment]
-    memory_bytes: int
+    works: Sequence[Work]
     going: set[int] = field(default_factory=set)
     stopped: set[int] = field(default_factory=set)
     rows: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -54,6 +54,16 @@ class Hand:
 
     def __post_init__(self) -> None:
         self.going = set(range(len(self.trials)))
+
+    @property
+    def memory_bytes(self) -> int:
+        """That its process is thought to need."""
+        return together_bytes(self.works)
+
+    @property
+    def family(self) -> str:
+        """That all of them are of."""
+        return self.works[0].family
 
     @property
     def several(self) -> bool:
@@ -81,7 +91,7 @@ class Desk:
         self.decider, self.watchers, self.common, self.halt = decider, watchers, common, halt
         self.room, self.packer = room or Room(1, 0.0, 1, 0), packer or Packer(0.0, 0.0)
         self.dealer = Dealer(decider, self.room, self.packer)
-        self.waiting: list[Assignment] | None = None
+        self.waiting: Hand | None = None
         self.hands: dict[str, Hand] = {}
         self._again: list[Assignment] = []  # lost, and still to be tried, each alone
         self._handed_back: Counter[str] = Counter()  # how often each was, by its signature
@@ -94,13 +104,11 @@ class Desk:
         """What the trial is to train; None if nothing is left or has room now, or if the search does not go on."""
         if self.halt.error is not None:
             return None
-        trials = self.waiting or self._next_hand()
-        if not trials:
+        hand = self.waiting or self._next_hand()
+        if hand is None:
             return None
-        works = [self._work(each) for each in trials]
-        hand = Hand(sorted(trials, key=lambda each: each.signature), together_bytes(works))
-        gpus = self.packer.share(works[0].family, hand.memory_bytes)
-        self.waiting = None if self.packer.has_room(gpus) else trials
+        gpus = self.packer.share(hand.family, hand.memory_bytes)
+        self.waiting = None if self.packer.has_room(gpus) else hand
         if self.waiting:
             return None
         self._begin(trial_id, hand, gpus)
@@ -114,7 +122,9 @@ class Desk:
             "memory_bytes": hand.memory_bytes,
             "gpus": gpus,
             "threads": self.room.threads(gpus),
-            "limit": asdict(Limit(minutes, max(rough_epoch_seconds(work, bool(gpus)) for work in works))),
+            "limit": asdict(
+                Limit(minutes, max(rough_epoch_seconds(work, bool(gpus)) for work in hand.works))
+            ),
         }
 
     @property
@@ -123,20 +133,17 @@ class Desk:
         # What runs may be lost, and come back
         return self.waiting is not None or bool(self.hands or self._again)
 
-    def _next_hand(self) -> list[Assignment]:
+    def _next_hand(self) -> Hand | None:
         """What one process is to train next."""
-        if self._again:
-            return [self._again.pop(0)]
         with self._or_leave():
             try:
-                return self.dealer.deal()
+                trials = [self._again.pop(0)] if self._again else self.dealer.deal()
             except ValueError as error:  # the project's own refusals: what runs needs not be lost
                 self.halt.ask(error, "the search can't go on")
-        return []
-
-    def _work(self, assignment: Assignment) -> Work:
-        with self._or_leave():
-            return self.dealer.work(assignment.settings)
+                return None
+            trials = sorted(trials, key=lambda each: each.signature)
+            works = [self.decider.job.work(each.settings) for each in trials]
+        return Hand(trials, works) if trials else None
 
     def _begin(self, trial_id: str, hand: Hand, gpus: float) -> None:
         self.hands[trial_id] = hand
@@ -183,8 +190,7 @@ class Desk:
 
     def _saw(self, hand: Hand, use: Mapping[str, Any]) -> None:
         """What a hand's first epoch took of its GPU decides how many share one after it."""
-        family = self._work(hand.trials[0]).family
-        seen = Seen(family, hand.memory_bytes, use["peak_bytes"], use["gpu_bytes"])
+        seen = Seen(hand.family, hand.memory_bytes, use["peak_bytes"], use["gpu_bytes"])
         self.packer.saw(seen)
         with suppress(OSError):  # a disk that takes no more notes does not undo a training
             throughput.note_memory(

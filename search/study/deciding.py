@@ -86,14 +86,15 @@ class Decider:
     def next_known(self, wanted: Callable[[TrialSettings], bool]) -> Assignment | None:
         """The next trial that is wanted of those that are known to come, before those in front of it.
 
-        The seeds of a network wait for each other where the pruner compares them. wanted: asked for settings, of any
-        seed.
+        Where the pruner compares the seeds of a network, those after the first wait for each other. wanted: asked for
+        settings, of any seed.
         """
         for at, left in enumerate(self._left_running):
             if wanted(left.settings):
                 return self._left_running.pop(at)
-        for params, seed in [] if self._hopes.judges else [*self._queue]:
-            if wanted(self._settings_at(params)):
+        for params, seed in [*self._queue]:
+            waits = self._hopes.judges and seed != self._seeds[0]
+            if not waits and wanted(self._settings_at(params)):
                 self._queue.remove((params, seed))
                 self._queue.appendleft((params, seed))
                 if assignment := self._ask():

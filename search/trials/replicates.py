@@ -28,7 +28,7 @@ def fit_together(
     """The epochs of all of them, each as it would be alone: (which of them, its epoch).
 
     A round is an epoch of each; then those go on whose schedule has more, that have not diverged, and that are wanted.
-    The seconds of an epoch are its share of the round's.
+    The seconds of an epoch are its share of the round's, by what a step of each computes.
     wanted: asked before each of its epochs with the place of a fit in `fits`: whether it is to go on.
     raises: SearchError, before anything is trained, if they can't be trained together. What a training raises, once
             the epochs that have ended are given: it leaves all of them where they are, and `between` of each is called.
@@ -111,8 +111,9 @@ def _one_epoch(
     """How the epoch of each ends; all have as many batches."""
     dialogues = [fit.epoch() for fit in fits]
     losses: Iterable[Tensor | None] = [None] * len(fits)
+    whole = sum(fit.step_multiply_adds for fit in fits)
     for fit in fits:
-        fit.share = 1 / len(fits)
+        fit.share = fit.step_multiply_adds / whole
     try:
         while True:
             said = [_answer(*each) for each in zip(dialogues, chances, losses, strict=True)]

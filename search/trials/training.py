@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -178,6 +179,11 @@ class Fit:
     def batch(self) -> int:
         """Segments of a batch."""
         return min(self.training.batch_size, self.segments or len(self.train), len(self.train))
+
+    @cached_property
+    def step_multiply_adds(self) -> int:
+        """Of a batch forwards."""
+        return self.batch * self.train.entry.cost(self.train.split.labels.shape[1]).multiply_adds
 
     @property
     def updates_per_epoch(self) -> int:

@@ -69,11 +69,12 @@ class Trial:
         self._lock = files.lock(self.folder)  # another search may train the same: then its result is taken
         self._sharing = Errand()
         self.attempt: Attempt | None = None
+        self.history: list[dict[str, Any]] = []
         try:
             files.bring(settings.signature())  # another machine may have come further
             others = [files.trial_folder(each) for each in beside]
             self.attempt = Attempt(self.folder, limit, others) if limit else None
-            self.history: list[dict[str, Any]] = files.read_json(self.folder / files.EPOCHS) or []
+            self.history = files.read_json(self.folder / files.EPOCHS) or []
             self.result: dict[str, Any] | None = files.read_json(self.folder / files.RESULT)
             if self.result is None:
                 with self.in_time():
@@ -95,7 +96,7 @@ class Trial:
 
         Why a copy of the folder failed is told no more: whoever takes the trial up finds it out.
         """
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception), self.in_time():
             self._sharing.close()
         if self.attempt is not None:
             self.attempt.close()

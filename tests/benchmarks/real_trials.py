@@ -144,8 +144,11 @@ def _compared(network: str, epochs: int, trials: int, rounds: int, room: Room, s
     loops, searches = list[Cost](), list[Cost]()
     for at in range(1, rounds + 1):
         job = _job(network, epochs, trials * room.at_once, seed=1000 * at + epochs)
-        loops.append(_in_a_loop(job, room.at_once))
+        if at % 2:
+            loops.append(_in_a_loop(job, room.at_once))
         searches.append(_in_a_search(job, room))
+        if not at % 2:  # who is first takes turns
+            loops.append(_in_a_loop(job, room.at_once))
     more = [Cost(b.wall - a.wall, b.core - a.core) for a, b in zip(loops, searches, strict=True)]
     found = Cost(median(each.wall for each in more), median(each.core for each in more))
     loop, search = (median(each.wall for each in some) for some in (loops, searches))
