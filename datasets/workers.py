@@ -140,9 +140,16 @@ class Bench:
         self.pipe, theirs = SPAWN.Pipe()
         self.position = SPAWN.RawValue("q", IDLE)
         process = SPAWN.Process(target=_serve, args=(theirs, self.position), daemon=True)
-        process.start()  # raises where a script has no `if __name__ == "__main__"`, and then there is none to end
+        try:
+            process.start()
+        except (
+            BaseException
+        ):  # as where a script has no `if __name__ == "__main__"`: then there is none to end
+            self.pipe.close()
+            raise
+        finally:
+            theirs.close()
         self.process = process
-        theirs.close()
 
     def _answer(self) -> object:
         """What the worker says, or what its silence means; None while it is at work."""

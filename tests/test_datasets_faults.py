@@ -23,7 +23,7 @@ from datasets.cards import Card
 from datasets.errors import DatasetError
 from datasets.shards import tasks
 from datasets.verify import stored_card, verify
-from datasets.workers import PROGRAM_BYTES, Pool, memory_bytes
+from datasets.workers import PROGRAM_BYTES, SPAWN, Bench, Job, Pool, memory_bytes
 
 SECONDS = 3  # far more than a good clip takes, on a busy machine too
 REASONS = {
@@ -229,3 +229,19 @@ def test_a_worker_takes_no_more_memory_than_the_build_says(tmp_path: Path) -> No
     assert peak < memory_bytes(todo) < 550e6
     # What the system allows beyond the program itself is the shard and one clip, no more.
     assert memory_bytes(todo) == PROGRAM_BYTES + todo[0].shard_bytes + 256 * 2**20
+
+
+def test_a_worker_that_cannot_start_says_why_and_leaves_nothing_to_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in a script without `if __name__ == "__main__"`."""
+
+    def refuses(process: object) -> None:
+        raise RuntimeError("before the current process has finished its bootstrapping phase")
+
+    monkeypatch.setattr(SPAWN.Process, "start", refuses)
+    bench = Bench(60.0)
+    with pytest.raises(RuntimeError, match="bootstrapping phase"):
+        bench.begin(Job(None))  # type: ignore[arg-type]
+    assert bench.pipe.closed
+    bench.end()
