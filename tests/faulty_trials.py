@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from datasets.home import home
 from search import run  # placing before all that imports Ray, as it sets what Ray reads then
 from search.running import placing  # placing before all that imports Ray, as it sets what Ray reads then
 from search.running.process import TrialProcess
@@ -37,7 +38,22 @@ class StuckOnce(TrialProcess):
             threading.Event().wait()
 
 
-FAULTS = {"stuck": Stuck, "stuck once": StuckOnce}
+class Telling(TrialProcess):
+    """Nothing goes wrong, but it tells when a first batch has been trained."""
+
+    between = trials.Trial._between
+
+    def _advance(self) -> dict[str, Any]:
+        trials.Trial._between = self._between_told
+        return super()._advance()
+
+    @staticmethod
+    def _between_told(trial: trials.Trial) -> None:
+        (home() / "begun").touch()
+        Telling.between(trial)
+
+
+FAULTS = {"stuck": Stuck, "stuck once": StuckOnce, "telling": Telling}
 
 if __name__ == "__main__":
     import faulty_trials

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mlflow_server import PASSWORD, USER, Server
 from postgres import postgres
-from test_search_tracking import ONE, OTHER, a_search, a_trial
+from test_search_tracking import ONE, OTHER, a_search, a_trial, an_epoch
 
 from search import files
 from search.errors import SearchError
@@ -79,7 +79,7 @@ def test_what_ends_while_the_server_is_down_is_told_when_it_is_back(server: Serv
     tracker.started(second)
     for trial in (first, second):
         began = time.monotonic()
-        tracker.epoch(trial, {})
+        tracker.epoch(trial, an_epoch(2))
         tracker.ended(trial, Outcome.DONE, "")
         assert time.monotonic() - began < 1, "the search does not wait for the server"
     while tracker.trouble is None and time.monotonic() < deadline:
