@@ -38,6 +38,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from datasets.errors import DatasetError, reason
@@ -77,6 +78,7 @@ def main(words: Sequence[str]) -> int:
         return _wrong(reason(error))
 
 
+INTERRUPTED = 130
 ANY = "option"  # among the words of a command: it takes the options of a network, whatever they are called
 COMMANDS: Mapping[str, tuple[Callable[[Sequence[str], Mapping[str, str]], int], tuple[str, ...]]] = {
     "list": (list_command, LIST_WORDS),
@@ -117,8 +119,13 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # one more ends it at once, without a trace of its end
         print("interrupted", file=sys.stderr)
-        code = 130
+        code = INTERRUPTED
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    if code == INTERRUPTED:
+        # An ordinary end takes the threads of libraries down; where those were just begun, one in forty aborted
+        with suppress(OSError):
+            sys.stdout.flush()
+        os._exit(code)
     sys.exit(code)
