@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, whenever the power fails."""
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from pathlib import Path
 def written_whole(file: Path) -> Iterator[Path]:
     """A path to write to; it takes the name `file` only when the block ends well, so nobody reads half."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")  # two writers never share one
+    # Two writers never share one, be they threads of one process
+    part = file.with_name(f"{file.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
         yield part
         with part.open("rb") as written:

@@ -142,3 +142,13 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     with written_whole(file) as part:
         part.write_text("new")
     assert file.read_text() == "new"
+
+
+def test_two_writers_of_one_process_never_share_what_is_half_written(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    with written_whole(file) as first, written_whole(file) as second:
+        assert first != second
+        first.write_text("first")
+        second.write_text("second")
+    assert file.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [file]
