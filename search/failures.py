@@ -17,8 +17,11 @@ LOST_TRIES = 3  # how often a trial goes on after its process or node was lost
 FULL = (errno.ENOSPC, errno.EDQUOT)
 # Libraries that write files themselves tell the number in words; SQLite has words of its own.
 SAYS_FULL = re.compile(r"database or disk is full|No space left on device|Disk quota exceeded")
-# torch's own exception is for its allocator alone; its libraries and the CPU's allocator raise a RuntimeError.
-SAYS_NO_GPU_MEMORY = re.compile(r"CUDA error: out of memory|_STATUS_ALLOC_FAILED")
+# torch's own exception is for its allocator alone; its libraries, Triton and the CPU's allocator raise a RuntimeError.
+SAYS_NO_GPU_MEMORY = re.compile(
+    r"(CUDA error|Triton Error \[CUDA\]): out of memory"
+    r"|CU\w+_(ALLOC|DEVICE_ALLOCATION)_FAILED"  # cuBLAS, cuFFT, cuDNN
+)
 # oneDNN says of every operation after the one that got no memory that it can't be created: smaller batches in the same
 # process don't help it.
 SAYS_NO_HOST_MEMORY = re.compile(
@@ -113,6 +116,12 @@ AWAY = Kind(
     "an epoch that can't be copied goes with the next one; at the end of a trial the copying is tried for half a "
     "minute, then all trials save and end; the same command goes on",
 )
+LEDGER = Kind(
+    "ledger away",
+    "the ledger's server does not answer, or its file is locked",
+    STOP_SEARCH,
+    "what is written is tried for half a minute; then all trials save and end; the same command goes on",
+)
 TRACKING = Kind(
     "tracking away",
     "MLflow's server does not answer",
@@ -129,7 +138,7 @@ KINDS = {
     kind.name: kind
     for kind in (
         *(DIVERGED, GPU_MEMORY, HOST_MEMORY, LOST, HANG),
-        *(REFUSED, DATA, STORAGE, AWAY, TRACKING, ERROR),
+        *(REFUSED, DATA, STORAGE, AWAY, LEDGER, TRACKING, ERROR),
     )
 }
 
@@ -144,6 +153,10 @@ class DataTrouble(SearchError):
 
 class StorageAway(SearchError):
     """The storage that the machines of a cluster share can't be reached."""
+
+
+class LedgerAway(SearchError):
+    """The ledger can't be written."""
 
 
 class EndNow(KeyboardInterrupt):

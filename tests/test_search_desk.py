@@ -9,7 +9,9 @@ from sqlalchemy import event
 from search import failures, files, run, spaces
 from search.failures import LOST_TRIES
 from search.planning import data
+from search.planning.capacity import Room
 from search.planning.job import Job
+from search.planning.packing import Packer
 from search.running.halting import Halt, Leave
 from search.running.placing import Desk
 from search.study import ledger
@@ -138,3 +140,33 @@ def test_the_stage_of_an_epoch_reaches_the_ledger_with_it() -> None:
     for epoch, stage in ((1, 0), (2, 0), (3, 1)):
         desk.should_stop("a", {"epoch": epoch, "valid_roc_auc": 0.5, "stage": stage})
     assert desk.decider.study.get_trials()[0].user_attrs["stage_starts"] == [1, 3]
+
+
+@pytest.mark.usefixtures("fresh_home")
+@pytest.mark.parametrize("row", [{"result": {"valid": {"roc_auc": 0.5}}}, ROW])
+def test_a_storage_that_is_away_lets_running_trials_save(
+    row: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a trial ends well, and where the pruner has ended it."""
+    desk, told = a_desk("cluster.trials_at_once=2")
+    monkeypatch.setattr(Halt, "_pause", lambda self, why: told.append(why))
+    desk.assign("a")
+
+    def away(signature: str) -> None:
+        raise failures.StorageAway("can't use cluster.storage=s3://b: it is silent")
+
+    monkeypatch.setattr(files, "read_epochs", away)
+    desk.tell("a", {**row, "done": True})
+    desk.end("a", lost=False)
+    assert told == ["the search can't go on"]
+    assert isinstance(desk.halt.error, failures.StorageAway)
+    assert desk.assign("b") is None, "another trial was started"
+    assert [trial.state.name for trial in desk.decider.study.get_trials()] == ["RUNNING"]
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_whole_gpu_stands_in_the_ledger() -> None:
+    desk, _ = a_desk()
+    desk.room, desk.packer = Room(1, 1.0, 1, 0), Packer(1.0, 1.0)
+    assert desk.assign("a")
+    assert desk.decider.study.get_trials()[0].user_attrs["gpus"] == 1

@@ -36,6 +36,7 @@ INJECTED = {
     "data": "test_search_stops.py: test_data_that_go_away_stop_the_whole_search",
     "storage full": "test_search_stops.py: test_a_full_disk_stops_the_whole_search",
     "storage away": "test_search_storage_away.py: test_a_bucket_that_goes_away_costs_no_epoch_but_ends_the_search",
+    "ledger away": "test_search_mirror.py: test_a_database_that_stays_away_is_told_in_a_line",
     "tracking away": "test_search_whole.py: test_a_search_goes_on_and_ends_while_mlflow_is_away",
     "error": "test_what_nobody_foresaw_fails_its_trial_and_leaves_its_trace",
 }
@@ -88,7 +89,7 @@ def test_the_readmes_table_is_the_one_that_the_search_follows() -> None:
 def test_every_kind_says_what_is_done() -> None:
     for kind in failures.KINDS.values():
         assert kind.action in ("stop the trial", "stop the search", "shrink", "retry", "go on")
-        assert kind.ends_search == (kind.name in ("data", "storage full", "storage away"))
+        assert kind.ends_search == (kind.name in ("data", "storage full", "storage away", "ledger away"))
 
 
 @pytest.mark.usefixtures("fresh_home")
@@ -267,7 +268,8 @@ def test_a_checkpoint_without_room_leaves_what_was_there(monkeypatch: pytest.Mon
     assert process.group is not None
     folder = process.group.trials[0].folder
     before = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
-    part = folder / f"{files.STATE}.{os.getpid()}.part"
+    monkeypatch.setattr("datasets.whole.secrets.token_hex", lambda length: "0123abcd")
+    part = folder / f"{files.STATE}.{os.getpid()}.0123abcd.part"
     part.symlink_to("/dev/full")
     row = process.step()
     assert row["failure"]["kind"] == "storage full"

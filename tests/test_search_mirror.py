@@ -1,14 +1,19 @@
 """The study in memory with its database behind it: both say the same, at every step that a kill could follow."""
 
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy.exc import OperationalError
 
 from search.errors import SearchError
+from search.failures import LedgerAway
+from search.study import mirror
 from search.study.mirror import ONLY, Mirror
 
 NAME = "one"
@@ -112,3 +117,75 @@ def test_a_second_driver_that_writes_meanwhile_is_noticed(url: str) -> None:
     optuna.load_study(study_name=NAME, storage=url).ask()
     with pytest.raises(SearchError, match="another driver writes to this study; end one of them, or give"):
         study._storage.enter(trial._trial_id)
+
+
+WRITES = {name for name in vars(RDBStorage) if name.startswith(("set_", "create_new_trial"))}
+
+
+class CutOff(RDBStorage):
+    """A database that loses its connection at a write: undone where `never` says so, else with its answer."""
+
+    loses, never = False, False
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        return self._cut(found) if name in WRITES else found
+
+    def _cut(self, write: Any) -> Any:
+        def written(*given: Any) -> Any:
+            if self.never:
+                raise self._lost()
+            answer = write(*given)
+            if not self.loses:
+                return answer
+            self.loses = False
+            raise self._lost()
+
+        return written
+
+    def _lost(self) -> StorageInternalError:
+        lost = StorageInternalError("not written")
+        lost.__cause__ = OperationalError("INSERT", {}, OSError("server closed the connection"))
+        return lost
+
+
+def test_a_write_whose_answer_is_lost_is_done_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror, "PAUSE_SECONDS", 0.0)
+    database = CutOff(url)
+    study = optuna.load_study(study_name=NAME, storage=Mirror(database, NAME))
+
+    def cut() -> None:
+        assert not database.loses, "the last write was not lost"
+        database.loses = True
+
+    cut()
+    study.set_user_attr("identity", "x")
+    trial = asked(study)
+    cut()
+    study._storage.enter(trial._trial_id)
+    cut()
+    trial.report(0.5, 1)
+    cut()
+    trial.set_user_attr("failure", {"kind": "lost"})
+    cut()
+    trial.suggest_float("dropout", 0.0, 1.0)
+    cut()
+    study.tell(trial, 0.7)
+    assert facts(written(url)) == facts(study.get_trials())
+    assert len(written(url)) == 1
+
+
+def test_a_database_that_stays_away_is_told_in_a_line(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror, "PATIENCE_SECONDS", 0.0)
+    database = CutOff(url)
+    study = optuna.load_study(study_name=NAME, storage=Mirror(database, NAME))
+    trial = asked(study)
+    study._storage.enter(trial._trial_id)
+    database.never = True
+    with pytest.raises(
+        LedgerAway, match=r"^the ledger can't be written \(.*closed the connection.*; once it can, the"
+    ):
+        trial.report(0.5, 1)
+    database.never = False
+    trial.report(0.5, 1)
+    assert written(url)[0].intermediate_values == {1: 0.5}

@@ -8,9 +8,14 @@ from pathlib import Path
 
 import optuna
 import pytest
+from hands import a_job
 from postgres import PASSWORD, postgres
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
 
 from search.errors import SearchError
+from search.study import ledger
+from search.study.deciding import Decider
 from search.study.driving import only_driver
 
 SPACE = '''"""Two: two small networks."""
@@ -89,3 +94,25 @@ def test_two_machines_with_one_ledger_have_one_driver_for_a_search(
     ):
         pass
     assert PASSWORD not in str(refused.value)
+
+
+@pytest.mark.slow
+def test_a_connection_that_was_cut_meanwhile_costs_no_epoch() -> None:
+    with postgres() as url:
+        job = a_job("space=smoke", f"storage={url}")
+        study = ledger.open_study(job)
+        decider = Decider(study, job)
+        assignment = decider.next()
+        assert assignment is not None
+        decider.record(assignment.number, 1, 0.5, 0)
+        server = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        with server.connect() as connection:
+            others = "pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            cut = f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {others}"
+            assert connection.execute(text(cut)).scalar()
+        decider.record(assignment.number, 2, 0.6, 0)
+        study._storage._database.engine.dispose()
+        database = optuna.storages.RDBStorage(url)
+        (found,) = optuna.load_study(study_name=job.study, storage=database).trials
+        database.engine.dispose()
+        assert found.intermediate_values == {1: 0.5, 2: 0.6}

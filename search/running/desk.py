@@ -74,7 +74,7 @@ class Hand:
 class Desk:
     """Which of Tune's trials is which hand, and how each trial of it fares.
 
-    An error of the ledger leaves Tune at once, which would make something of its own of it.
+    An error that nobody foresaw leaves Tune at once, which would make something of its own of it.
     common: what every trial is told. room: what there is for one. packer: which part of a GPU it gets.
     waiting: a hand for which the GPUs have no room yet.
     """
@@ -136,14 +136,11 @@ class Desk:
     def _next_hand(self) -> Hand | None:
         """What one process is to train next."""
         with self._or_leave():
-            try:
-                trials = [self._again.pop(0)] if self._again else self.dealer.deal()
-            except ValueError as error:  # the project's own refusals: what runs needs not be lost
-                self.halt.ask(error, "the search can't go on")
-                return None
+            trials = [self._again.pop(0)] if self._again else self.dealer.deal()
             trials = sorted(trials, key=lambda each: each.signature)
             works = [self.decider.job.work(each.settings) for each in trials]
-        return Hand(trials, works) if trials else None
+            return Hand(trials, works) if trials else None
+        return None
 
     def _begin(self, trial_id: str, hand: Hand, gpus: float) -> None:
         self.hands[trial_id] = hand
@@ -151,7 +148,7 @@ class Desk:
         for assignment in hand.trials:
             with self._or_leave():
                 self.decider.note_together(assignment.number, len(hand.trials))
-                if gpus not in (0, 1):  # a part or several: it counts against budget.gpu_hours
+                if gpus:  # it counts against budget.gpu_hours
                     self.decider.note_gpus(assignment.number, gpus)
             for watcher in self.watchers:
                 watcher.started(assignment)
@@ -235,6 +232,7 @@ class Desk:
             self.halt.ask(SearchError(stopped), f"{assignment.settings.network}: {failure['kind']}")
             self._tell_end(assignment, Outcome.PAUSED)
             return
+        outcome, why = Outcome.PAUSED, ""  # of one whose end can't be written
         with self._or_leave():
             outcome, why = self._settle(assignment.number, row, failure)
         self._tell_end(assignment, outcome, why)
@@ -260,9 +258,11 @@ class Desk:
 
     @contextmanager
     def _or_leave(self) -> Iterator[None]:
-        """Around what reads and writes the ledger."""
+        """Around what reads and writes the ledger. What the project itself refuses lets running trials save first."""
         try:
             yield
+        except ValueError as error:
+            self.halt.ask(error, "the search can't go on")
         except Exception as error:
             self.halt.error = error
             raise Leave from error

@@ -3,6 +3,7 @@
 The study remembers what was asked for, what runs, what each epoch scored and how each trial ended.
 """
 
+import copy
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,7 @@ from datasets.home import home, made_home
 from search import files
 from search.errors import ConfigError, SearchError, without_password
 from search.planning.job import Job
-from search.settings import TrialSettings
+from search.settings import Choice, TrialSettings
 from search.study.chosen import make
 from search.study.mirror import Mirror
 from search.study.recall import bounded
@@ -36,7 +37,8 @@ def open_study(job: Job) -> optuna.Study:
     ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
     directions = [ways[each.direction] for each in settings.looked_for]
     try:
-        database = optuna.storages.RDBStorage(url)
+        # A connection that was cut while nothing was written is opened anew
+        database = optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
         optuna.create_study(
             storage=database, study_name=job.study, directions=directions, load_if_exists=True
         )
@@ -50,7 +52,7 @@ def open_study(job: Job) -> optuna.Study:
             f"give this one another name"
         )
     # Started again from the same seed, a sampler would draw the points again that it drew first.
-    study.sampler = bounded(make(settings.sampler, optuna.samplers, seed=settings.seed + known), study)
+    study.sampler = bounded(_sampler(settings.sampler, settings.seed + known, directions), study)
     # A sampler that has run out of points stops the study, which Optuna allows its own loop only; the decider goes on.
     study.stop = lambda: None  # type: ignore[method-assign]
     if not known:
@@ -58,6 +60,19 @@ def open_study(job: Job) -> optuna.Study:
     study.set_user_attr("identity", job.identity)
     study.set_user_attr("about", asdict(About.of(job)))
     return study
+
+
+def _sampler(choice: Choice, seed: int, directions: list[StudyDirection]) -> optuna.samplers.BaseSampler:
+    """raises: ConfigError if it can't be made, or has taken an argument that it can't work with."""
+    made: optuna.samplers.BaseSampler = make(choice, optuna.samplers, seed=seed)
+    tried = optuna.create_study(sampler=copy.deepcopy(made), directions=directions)
+    try:
+        tried.ask().suggest_float("any", 0.0, 1.0)
+    except TypeError as error:
+        raise ConfigError(f"{choice.name} can't work with {dict(choice.arguments)}: {error}") from error
+    except ValueError:  # it knows other parameters than this one, as a grid does
+        pass
+    return made
 
 
 def _here() -> dict[str, str]:
