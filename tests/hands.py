@@ -40,9 +40,8 @@ def sample(trial):
 
 
 def a_job(*words: str) -> Job:
-    typed = ["dataset=demo", "budget=small", *words]
-    read = read_words(typed)
-    return Job.of(read, spaces.load(read.space), data.find(read), typed)
+    read = read_words(["dataset=demo", "budget=small", *words])
+    return Job.of(read, spaces.load(read.space), data.find(read), words)
 
 
 class Watching:

@@ -10,21 +10,20 @@ import threading
 from pathlib import Path
 
 import pytest
+from hands import a_job
 
-from search import files, run, spaces
+from search import files, run
 from search.errors import ConfigError
 from search.machine import local_device
-from search.planning import data, limits, throughput
+from search.planning import limits, throughput
 from search.planning.estimates import Outlook
 from search.planning.hardware import Machines
-from search.planning.job import Job
 from search.run import main
 from search.running.desk import Desk
 from search.running.meter import Meter, Reached
 from search.settings import Limits
 from search.study import ledger
 from search.study.deciding import Decider
-from search.words import read_words
 
 EIGHT = Machines("NVIDIA H200", 8, None, 141 * 10**9, None)
 HOUR = 3600.0
@@ -33,11 +32,6 @@ HOUR = 3600.0
 def outlook(hours: float, factor: float, gpus: int = 8) -> Outlook:
     seconds = hours * HOUR
     return Outlook(42, 0, seconds, seconds / factor, seconds * factor, seconds / gpus, gpus, 0)
-
-
-def a_job(*words: str) -> Job:
-    settings = read_words(["dataset=demo", "budget=small", *words])
-    return Job.of(settings, spaces.load(settings.space), data.find(settings), words)
 
 
 class Clock:

@@ -6,11 +6,11 @@ from typing import Any
 
 import optuna
 import pytest
+from hands import a_job
 from optuna.trial import TrialState
 
 from search import files, spaces
 from search.errors import ConfigError, SearchError
-from search.planning import data
 from search.planning.job import Job
 from search.spaces import joint
 from search.study import chosen, ledger
@@ -18,12 +18,6 @@ from search.study.assignment import Assignment
 from search.study.deciding import Decider
 from search.study.driving import only_driver
 from search.study.records import About, Records
-from search.words import read_words
-
-
-def a_job(*words: str) -> Job:
-    settings = read_words(["dataset=demo", "budget=small", *words])
-    return Job.of(settings, spaces.load(settings.space), data.find(settings), words)
 
 
 def a_decider(job: Job) -> Decider:
@@ -243,6 +237,19 @@ def test_a_result_that_is_gone_is_made_again() -> None:
     (files.trial_folder(gone.signature) / files.RESULT).unlink()
     assert [each.signature for each in run(a_decider(job))] == [gone.signature]
     assert len(a_decider(job).ended()) == 4
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_result_of_a_sampled_space_that_is_gone_is_made_again_and_is_no_further_point() -> None:
+    job = a_job("space=joint", "trials=3", "seeds=2")
+    ran = run(a_decider(job))
+    gone = [next(each for each in ran if each.settings.seed == seed) for seed in (0, 1)]
+    for each in gone:
+        (files.trial_folder(each.signature) / files.RESULT).unlink()
+    again = a_decider(job)
+    assert (again.has_all(), again.missing()) == (False, 2)
+    assert {each.signature for each in run(again)} == {each.signature for each in gone}
+    assert (again.has_all(), again.missing(), len(again.ended())) == (True, 0, 6)
 
 
 @pytest.mark.usefixtures("fresh_home")

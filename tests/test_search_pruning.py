@@ -188,6 +188,8 @@ def test_words_about_stopping_and_objectives_are_answered_in_a_line(words: list[
 
 
 def test_a_pruner_that_can_not_be_had_is_told_in_a_line() -> None:
+    with pytest.raises(ConfigError, match=r"^HyperbandPruner can't work with .*'min_resource': 'abc'.*: "):
+        pruning.pruner_of(read_words(["pruner=hyperband", "pruner.arguments.min_resource=abc"]))
     with pytest.raises(
         ConfigError, match=r"^Optuna has no optuna.pruners.MedianPrunner; did you mean MedianPruner\?$"
     ):

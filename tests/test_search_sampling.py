@@ -9,12 +9,12 @@ from typing import Any
 
 import optuna
 import pytest
+from hands import a_job
 from rich.console import Console
 
 import zoo
-from search import files, spaces
+from search import files
 from search.errors import ConfigError
-from search.planning import data
 from search.planning.job import Job
 from search.spaces import Point, Space, joint, tuned
 from search.study import ledger, objectives, sampling
@@ -23,11 +23,6 @@ from search.study.deciding import Decider
 from search.words import read_words
 
 MEMORY = "storage=sqlite:///:memory:"  # for tests that start one driver only
-
-
-def a_job(*words: str) -> Job:
-    settings = read_words(["dataset=demo", "budget=small", *words])
-    return Job.of(settings, spaces.load(settings.space), data.find(settings), words)
 
 
 def a_decider(*words: str) -> Decider:
@@ -227,6 +222,27 @@ def test_a_prior_enters_once_and_leaves_the_search_the_same() -> None:
 
 
 @pytest.mark.usefixtures("fresh_home")
+def test_a_prior_that_was_interrupted_is_entered_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("space=joint", "trials=3", "prior=table2")
+    entered = []
+
+    def interrupted(study: optuna.Study, trial: Any) -> None:
+        if len(entered) == 5:
+            raise KeyboardInterrupt
+        entered.append(trial.params)
+        add(study, trial)
+
+    add = optuna.Study.add_trial
+    with monkeypatch.context() as patched:
+        patched.setattr(optuna.Study, "add_trial", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            a_decider(*words)
+    prior = [trial.params for trial in a_decider(*words).study.get_trials() if "prior" in trial.user_attrs]
+    assert len(prior) == 42
+    assert all(prior.count(params) == 1 for params in prior)
+
+
+@pytest.mark.usefixtures("fresh_home")
 def test_an_earlier_study_of_the_space_informs_the_sampler() -> None:
     run(a_decider("space=tuned", "trials=4", "study=early"))
     decider = a_decider("space=tuned", "trials=4", "study=late", "seed=3", "prior=early")
@@ -385,3 +401,9 @@ def test_a_space_that_refuses_its_points_is_not_walked_for_days(monkeypatch: pyt
     monkeypatch.setattr(sampling, "MOST_WALKED", 50)
     assert list(sampling.others(Refusing(), {}, 0)) == []  # type: ignore[arg-type]
     assert len(asked) == 53
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_an_argument_that_a_sampler_takes_and_cannot_work_with_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^TPESampler can't work with .*'n_startup_trials': 'abc'"):
+        a_decider("space=joint", "sampler.arguments.n_startup_trials=abc", MEMORY)

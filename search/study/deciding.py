@@ -66,7 +66,7 @@ class Decider:
         self._give_up_waiting()
         self._stops = Stops(study, job.settings.pruner, pruner)
         self._left_running = self._take_over()
-        self._points = [0] * len(self._rows) if job.space.grid is not None else self._count_points()
+        self._tried: dict[str, int] = {} if job.space.grid is not None else self._tried_points()
         self._fill_queue()
 
     def next(self) -> Assignment | None:
@@ -107,7 +107,7 @@ class Decider:
         if not self._wants_more() or self._queue or row in self._spent:
             return None
         alike = self._rows[row] or len(self._kinds) == 1  # else the next one is very likely of another kind
-        behind = self._points[row] * len(self._rows) < self.job.settings.trials
+        behind = self._points(row) * len(self._rows) < self.job.settings.trials
         return self._ask(row) if alike and behind else None
 
     def record(self, number: int, epoch: int, value: float, stage: int | None = None) -> None:
@@ -200,7 +200,12 @@ class Decider:
         """How many of them have not ended."""
         if self._wanted is not None:
             return len(self._queue) + len(self._left_running)
-        return max(self.expected() - len(self.settled()), 0)
+        over = [
+            each
+            for each in self.settled()
+            if each.outcome is Outcome.FAILED or each.assignment.signature in self._numbers
+        ]
+        return max(self.expected() - len(over), 0)
 
     def _is_of_this_search(self, settings: TrialSettings) -> bool:
         """Whether this command asks for that training: another one of the same study may have asked for more."""
@@ -251,15 +256,18 @@ class Decider:
             return []
         return [Assignment(number, settings)]
 
-    def _count_points(self) -> list[int]:
-        """How many different points of each row of a sampled space have been tried, failed ones included."""
+    def _tried_points(self) -> dict[str, int]:
+        """The row of each point of a sampled space that has been tried, failed ones included, by its signature."""
         tried = settings_of(self.study, (*ENDED, TrialState.RUNNING))
-        points = {
+        return {
             settings.signature(): self._row_of(trial.params)
             for trial, settings in tried
             if settings.seed == self._seeds[0]
         }
-        return [list(points.values()).count(row) for row in range(len(self._rows))]
+
+    def _points(self, row: int) -> int:
+        """How many points of a row have been tried."""
+        return list(self._tried.values()).count(row)
 
     def _row_of(self, params: Mapping[str, Any]) -> int:
         """Which of the rows a point belongs to."""
@@ -267,10 +275,10 @@ class Decider:
 
     def _row(self) -> int:
         """The row whose turn it is: the one with the fewest points of those that have any left."""
-        return min(set(range(len(self._rows))) - self._spent, key=lambda row: (self._points[row], row))
+        return min(set(range(len(self._rows))) - self._spent, key=lambda row: (self._points(row), row))
 
     def _fill_queue(self) -> None:
-        """What a grid still lacks, or the seeds that known points of a sampled space still lack."""
+        """What a grid still lacks, or known points of a sampled space: a result that is gone, and seeds."""
         if self.job.space.grid is not None:
             for seed in self._seeds:
                 for params, point in zip(self.job.space.grid, self.job.space.points(), strict=True):
@@ -278,9 +286,15 @@ class Decider:
                         self._queue.append((dict(params), seed))
             self._queue = deque(work for work in self._queue if not self._is_hopeless(*work))
             return
-        for trial, settings in settings_of(self.study, (*ENDED, TrialState.RUNNING)):
-            if settings.seed == self._seeds[0] and trial.state != TrialState.FAIL:
-                self._queue_replicates(trial.params, settings)
+        known = {
+            settings.signature(): (trial.params, settings)
+            for trial, settings in settings_of(self.study, (*ENDED, TrialState.RUNNING))
+            if settings.seed == self._seeds[0] and trial.state != TrialState.FAIL
+        }
+        for signature, (params, settings) in known.items():
+            if signature not in self._numbers:
+                self._queue.append((params, settings.seed))
+            self._queue_replicates(params, settings)
         self._queue = deque(work for work in self._queue if not self._is_hopeless(*work))
 
     def _queue_replicates(self, params: dict[str, Any], settings: TrialSettings) -> None:
@@ -291,7 +305,7 @@ class Decider:
     def _wants_more(self) -> bool:
         if self._queue or self._wanted is not None:
             return bool(self._queue)
-        return sum(self._points) < self.job.settings.trials and len(self._spent) < len(self._rows)
+        return len(self._tried) < self.job.settings.trials and len(self._spent) < len(self._rows)
 
     def _ask(self, row: int | None = None) -> Assignment | None:
         """Ask the study once; None if what it proposes needs no training. row: in place of the one whose turn it is."""
@@ -319,8 +333,8 @@ class Decider:
         trial.set_user_attr(WORK, self.job.work(settings, exact=False).total)
         enter(trial, settings)
         self._stops.enter(trial.number)
-        if self._wanted is None and seed == self._seeds[0]:
-            self._points[self._row_of(trial.params)] += 1
+        if self._wanted is None and seed == self._seeds[0] and signature not in self._tried:
+            self._tried[signature] = self._row_of(trial.params)
             self._queue_replicates(trial.params, settings)
         self._catch_up(trial.number)
         if result := files.read_result(signature):  # trained by another search

@@ -4,6 +4,7 @@ All that a pruner goes by is rebuilt from the ledger, trial by trial and step by
 again stops what the one before would have stopped. The copy also decides what a step is: an epoch, or a whole stage.
 """
 
+import copy
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -28,12 +29,28 @@ def pruner_of(settings: Settings) -> optuna.pruners.BasePruner:
     stages = len(training.learning_rates)
     steps = stages if wanted.rungs == "stage" else training.planned_epochs
     if wanted.name == "HyperbandPruner" and arguments.get("max_resource", "auto") == "auto":
-        arguments["max_resource"] = max(steps, arguments.get("min_resource", 1))
+        least = arguments.get("min_resource", 1)
+        arguments["max_resource"] = max(steps, least) if isinstance(least, int) else steps
     if wanted.name == "SuccessiveHalvingPruner" and arguments.get("min_resource", "auto") == "auto":
         arguments["min_resource"] = 1
     if wanted.name == "PatientPruner":
         arguments["wrapped_pruner"] = _wrapped(arguments.get("wrapped_pruner", "median"))
-    return make(Choice(wanted.name, arguments), optuna.pruners)
+    made: optuna.pruners.BasePruner = make(Choice(wanted.name, arguments), optuna.pruners)
+    _try(made, Choice(wanted.name, wanted.arguments))
+    return made
+
+
+def _try(pruner: optuna.pruners.BasePruner, wanted: Choice) -> None:
+    """raises: ConfigError if it has taken an argument that it can't work with."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0), pruner=copy.deepcopy(pruner))
+    trial = study.ask()
+    trial.report(0.5, 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            trial.should_prune()
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{wanted.name} can't work with {dict(wanted.arguments)}: {error}") from error
 
 
 def _wrapped(name: str | None) -> optuna.pruners.BasePruner | None:

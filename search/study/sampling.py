@@ -106,10 +106,13 @@ def add_prior(study: optuna.Study, job: Job) -> None:
         return
     if job.space.grid is not None:
         raise ConfigError(f"prior={prior}: space={job.space.name} trains all of its grid; leave prior out")
-    if any(trial.user_attrs.get("prior") == prior for trial in study.get_trials(deepcopy=False)):
-        return
-    for trial in _published(job, prior) if TABLE.fullmatch(prior) else _of_study(study, job, prior):
-        study.add_trial(trial)
+    known = [
+        trial.params for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get("prior") == prior
+    ]
+    # All of them are judged before the first is entered, and an interrupted command may have entered some
+    for trial in [*(_published(job, prior) if TABLE.fullmatch(prior) else _of_study(study, job, prior))]:
+        if trial.params not in known:
+            study.add_trial(trial)
 
 
 def _published(job: Job, table: str) -> Iterator[optuna.trial.FrozenTrial]:
