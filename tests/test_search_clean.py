@@ -1,9 +1,11 @@
 """What nothing needs any more: found, shown, deleted where it is asked for; what anyone refers to stays."""
 
+import errno
 import fcntl
 import os
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 from made_searches import Made, a_search, failed, leave_epochs, settings
@@ -123,6 +125,21 @@ def test_what_a_process_holds_stays(fresh_home: Path, capsys: pytest.CaptureFixt
     told(capsys, "delete=trials,builds")
     assert not folder_of(held).exists()
     assert not (building / "mine").exists()
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_lock_on_a_network_file_system_wants_a_file_open_for_writing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def over_nfs(file: IO[bytes], how: int) -> None:
+        if not file.writable():
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        fcntl.flock(file, how)
+
+    monkeypatch.setattr(leftovers, "flock", over_nfs)
+    lost = a_trial(0)
+    assert "deleted 1 of 1" in told(capsys, "delete=trials")
+    assert not folder_of(lost).exists()
 
 
 def test_a_checkpoint_that_a_trial_is_writing_stays(

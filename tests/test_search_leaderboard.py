@@ -1,6 +1,7 @@
 """The leaderboard: ranked honestly, ties shown as ties, never across protocols."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import zoo
 from search import files
 from search.errors import SearchError
 from search.results import leaderboard
+from search.scoring import resamples
 from search.settings import Training, TrialSettings
 
 
@@ -133,9 +135,32 @@ def test_resamples_that_an_earlier_release_did_not_keep_are_made_from_the_scores
 
 
 @pytest.mark.usefixtures("fresh_home")
-def test_trials_without_their_scores_of_clips_are_ranked_without_ties() -> None:
+def test_a_row_without_the_scores_of_its_clips_has_no_rank_and_costs_the_others_none() -> None:
+    trials = [a_scored_trial(name, ear) for name, ear in zip(NETWORKS, (4.0, 4.0, 0.3, 0.3), strict=True)]
+    whole = leaderboard.rows(trials, None)
+    for name in (files.SCORES, files.RESAMPLES):
+        (files.trial_folder(whole[1].signature) / name).unlink(missing_ok=True)
+    board = leaderboard.rows(trials, None)
+    assert [row.network for row in board] == [row.network for row in whole]
+    assert [row.rank for row in board] == [1, 0, 2, 2]
+    assert [cells[0] for cells in leaderboard.cells(board)] == ["1", "", "2", "2"]
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_row_that_was_scored_on_other_resamples_has_no_rank() -> None:
+    trials = [a_scored_trial(name, 4.0) for name in NETWORKS[:3]]
+    leaderboard.rows(trials, None)
+    file = files.trial_folder(trials[1][1].signature()) / files.RESAMPLES
+    kept = resamples.read(file)
+    assert kept is not None
+    resamples.write(file, replace(kept, draws=dict.fromkeys(kept.draws, "another release's")))
+    ranks = {row.network: row.rank for row in leaderboard.rows(trials, None)}
+    assert ranks == {NETWORKS[0]: 1, NETWORKS[1]: 0, NETWORKS[2]: 1}
+
+
+def test_trials_without_any_scores_of_clips_stand_in_their_order() -> None:
     board = leaderboard.rows([a_trial(valid=0.6), a_trial(NETWORKS[1], valid=0.6001)], None)
-    assert [row.rank for row in board] == [1, 2]
+    assert [(row.network, row.rank) for row in board] == [(NETWORKS[1], 0), (NETWORKS[0], 0)]
 
 
 @pytest.mark.usefixtures("fresh_home")
@@ -177,3 +202,14 @@ def test_msd_stands_beside_its_own_rows_of_the_paper() -> None:
     assert (row.paper_auc, row.paper_lies) == (0.8812, "within")
     (row,) = leaderboard.rows([a_trial(dataset="msd")], "table2")
     assert (row.paper_auc, row.paper_lies) == (None, "")
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_resamples_that_can_not_be_kept_are_made_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = [a_scored_trial(name, 4.0) for name in NETWORKS[:2]]
+
+    def denied(path: Path, resampled: resamples.Resampled) -> None:
+        raise PermissionError(13, "denied", str(path))
+
+    monkeypatch.setattr(resamples, "write", denied)
+    assert [row.rank for row in leaderboard.rows(trials, None)] == [1, 1]

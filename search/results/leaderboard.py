@@ -4,6 +4,8 @@ The test clips take no part in the ranking, so their scores stay honest. All row
 validation clips can't tell apart share a rank.
 """
 
+import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import mean, stdev
@@ -38,7 +40,8 @@ COLUMNS = (
 )
 HOW_TO_READ = (
     "Ranked by the validation clips; a row that they can't tell from the first of a rank shares it (paired bootstrap, "
-    "over artists where they are known, all pairs corrected at once, 5 %).",
+    "over artists where they are known, all pairs corrected at once, 5 %). One without a rank lacks the scores of its "
+    "clips, or has those of other resamples.",
     "Intervals are 95 %, by bootstrap over the test clips, and by artist over their artists; spread is the deviation "
     "of the test AUC over the seeds; trial is the signature of the seed that scored best on the validation clips.",
 )
@@ -56,7 +59,7 @@ class Row:
     spread:     the deviation of the test AUC over the seeds; None for one seed.
     subsets:    test AUC over parts of the clips, by name.
     signatures: of all seeds.
-    rank:       from 1; the same for rows that can't be told apart.
+    rank:       from 1; the same for rows that can't be told apart; 0 where that is not known.
     """
 
     network: str
@@ -112,34 +115,40 @@ def unranked(trials: Sequence[Ended], table: str | None) -> list[Row]:
 def ranked(board: Sequence[Row], kept: Callable[[str], Resampled | None] = resamples.of_trial) -> list[Row]:
     """Rows in their order with ranks; all pairs of these rows are tested at once.
 
+    A row whose resamples are not there, or are others than those of most rows, stays without a rank.
+
     kept: the resamples of a trial by its signature.
     """
-    ranks = _ranks(_told_apart(board, kept))
-    return [replace(row, rank=rank) for row, rank in zip(board, ranks, strict=True)]
+    found = [[kept(signature) for signature in row.signatures] for row in board]
+    known = Counter(draws for each in found if (draws := _draws(each)))
+    usual = known.most_common(1)[0][0] if known else ""
+    able = [at for at, each in enumerate(found) if usual and _draws(each) == usual]
+    apart = _told_apart([board[at] for at in able], [[one for one in found[at] if one] for at in able])
+    ranks = dict(zip(able, _ranks(apart), strict=True))
+    return [replace(row, rank=ranks.get(at, 0)) for at, row in enumerate(board)]
 
 
-def _told_apart(board: Sequence[Row], kept_of: Callable[[str], Resampled | None]) -> np.ndarray:
-    """(rows, rows): which pairs the validation clips tell apart; all, where what they need is not kept."""
-    kept = [[kept_of(signature) for signature in row.signatures] for row in board]
-    known = [found for row in kept for found in row if found is not None]
-    if len(known) < sum(map(len, kept)) or not _on_the_same_draws(known):
-        return ~np.eye(len(board), dtype=bool)
-    unit = known[0].deciding("valid")
-    values = [[found.values[f"valid.{unit}.roc_auc"] for found in row if found] for row in kept]
-    left, right = np.triu_indices(len(board), 1)
+def _draws(row: Sequence[Resampled | None]) -> str:
+    """What tells the resamples of a row's seeds from others; "" where one is not kept, or is of other draws."""
+    draws = {json.dumps(each.draws, sort_keys=True) if each else "" for each in row}
+    return draws.pop() if len(draws) == 1 else ""
+
+
+def _told_apart(board: Sequence[Row], kept: Sequence[Sequence[Resampled]]) -> np.ndarray:
+    """(rows, rows): which pairs the validation clips tell apart. kept: of each row's seeds, all on the same draws."""
     apart = np.zeros((len(board), len(board)), dtype=bool)
+    if len(board) < 2:
+        return apart
+    unit = kept[0][0].deciding("valid")
+    left, right = np.triu_indices(len(board), 1)
     apart[left, right] = intervals.told_apart(
         np.array([row.valid_roc_auc for row in board]),
-        np.array([np.mean(row, axis=0) for row in values]),
+        np.array([np.mean([each.values[f"valid.{unit}.roc_auc"] for each in row], axis=0) for row in kept]),
         left,
         right,
-        known[0].groups[f"valid.{unit}"],
+        kept[0][0].groups[f"valid.{unit}"],
     )
     return apart
-
-
-def _on_the_same_draws(known: Sequence[Resampled]) -> bool:
-    return all(each.draws == known[0].draws for each in known)
 
 
 def _ranks(apart: np.ndarray) -> list[int]:
@@ -220,7 +229,7 @@ def cells(board: Iterable[Row]) -> list[tuple[str, ...]]:
     """The rows as text, in the order of COLUMNS; empty where a row has nothing to say."""
     return [
         (
-            str(row.rank or at),
+            str(row.rank or ""),
             row.name,
             f"{row.test_roc_auc:.4f}",
             _interval(row.interval),
@@ -235,7 +244,7 @@ def cells(board: Iterable[Row]) -> list[tuple[str, ...]]:
             _number(row.spread),
             row.signature,
         )
-        for at, row in enumerate(board, 1)
+        for row in board
     ]
 
 

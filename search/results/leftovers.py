@@ -155,7 +155,8 @@ def _held(path: Path) -> Iterator[bool]:
         try:
             for lock in places:
                 if lock.is_file():
-                    flock(open_files.enter_context(lock.open("rb")), LOCK_EX | LOCK_NB)
+                    # Open for writing, as NFS wants of who locks
+                    flock(open_files.enter_context(lock.open("r+b")), LOCK_EX | LOCK_NB)
         except BlockingIOError:
             yield False
         else:

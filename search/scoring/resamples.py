@@ -7,13 +7,14 @@ leaderboard of a hundred networks needs no second look at their clips.
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from datasets.whole import written_whole
 from search import files
@@ -75,7 +76,7 @@ def _units(split: SplitScores) -> dict[str, NDArray[np.intp]]:
 def write(path: Path, resampled: Resampled) -> None:
     about = {"groups": json.dumps(dict(resampled.groups)), "draws": json.dumps(dict(resampled.draws))}
     with written_whole(path) as part:
-        save_file(dict(resampled.values), part, metadata=about)
+        part.write_bytes(save(dict(resampled.values), metadata=about))
 
 
 def read(path: Path) -> Resampled | None:
@@ -100,5 +101,6 @@ def of_trial(signature: str) -> Resampled | None:
         found = of(score_table.read(folder / files.SCORES))
     except SearchError:
         return None
-    write(folder / files.RESAMPLES, found)
+    with suppress(OSError):  # it may be somebody else's folder; then it is made again the next time
+        write(folder / files.RESAMPLES, found)
     return found
