@@ -1,6 +1,7 @@
 """What this package refuses, and how: one line saying what came, what was wanted, what to change."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -36,3 +37,9 @@ def reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
+
+
+def without_password(text: str) -> str:
+    """The text with the user and password of every address in it left out, also where they hold a / or an @."""
+    without = re.sub(r"://[^/@\s:]*(:[^@\s]*)?@([^/@\s]*@)*", "://...@", text)
+    return re.sub(r"([?&](?:ssl)?password=)[^&\s]+", r"\1...", without)

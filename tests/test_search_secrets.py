@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+import zoo
 from search.errors import without_password
 from search.run import main
 from search.study.records import no_ledger_yet, storage_url
+from zoo.trained.locate import registered
 
 
 def test_passwords_are_in_nothing_that_is_shown() -> None:
@@ -27,6 +29,15 @@ def test_a_password_is_left_out_whatever_is_in_it(password: str) -> None:
 def test_an_address_without_a_password_is_shown_as_it_is() -> None:
     for text in ("http://127.0.0.1:5000/x model=models:/demo@champion", "sqlite:////a/b.db", "s3://bucket/x"):
         assert without_password(text) == text
+
+
+def test_a_registry_that_is_away_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for ask in (registered, lambda: zoo.load("models:/demo/1"), lambda: zoo.load("runs:/0/checkpoint")):
+        with pytest.raises(zoo.ZooError, match=r"http://\.\.\.@127\.0\.0\.1:1") as error:
+            ask()
+        assert "secret" not in str(error.value)
 
 
 def test_a_password_is_not_in_the_words_to_go_on_with(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datasets.errors import without_password
 from zoo.errors import ZooError, did_you_mean
 from zoo.trained.here import checkpoint_here
 
@@ -102,7 +103,7 @@ def registered(most: int = 200) -> list[Registered]:
         called = {model.name: model.aliases for model in client.search_registered_models(max_results=1000)}
         found = client.search_model_versions(max_results=most, order_by=["last_updated_timestamp DESC"])
     except (MlflowException, OSError) as error:
-        raise ZooError(f"the registry can't be asked: {str(error).splitlines()[0]}") from error
+        raise ZooError(_line(f"the registry can't be asked: {error}")) from error
     return [
         Registered(
             each.name,
@@ -167,7 +168,7 @@ def _download(address: str, folder: str) -> tuple[Path, str]:
             source, words = _resolve(MlflowClient(store), address)
         path = artifacts.download_artifacts(artifact_uri=source, dst_path=folder, tracking_uri=store)
     except (MlflowException, OSError) as error:
-        raise ZooError(f"{address} cannot be had from {store}: {str(error).splitlines()[0]}") from error
+        raise ZooError(_line(f"{address} cannot be had from {store}: {error}")) from error
     return Path(path), words
 
 
@@ -214,6 +215,11 @@ def _check_store(store: str, address: str) -> None:
             f"{address} needs an MLflow store, and there is none at {store}; run a search first or set "
             f"MLFLOW_TRACKING_URI"
         )
+
+
+def _line(said: str) -> str:
+    """The first line of what went wrong. MLflow says the whole address that it asked."""
+    return without_password(said.splitlines()[0])
 
 
 def _has_no_file(store: str) -> bool:
