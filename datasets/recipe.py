@@ -20,6 +20,10 @@ from datasets.home import home
 STORE_FORMAT = 1
 SPLITS = ("train", "valid", "test")
 MARK = re.compile(r"^DATASET\b.*=", re.MULTILINE)
+OF_YOUR_OWN = (
+    "your own clips make one: python -m datasets.build name=folder source=FOLDER called=NAME; "
+    "those of another WAVEZOO_HOME are not seen"
+)
 STORE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -195,9 +199,7 @@ def own(name: str) -> Recipe:
         return recipe
     if name in names():
         raise DatasetError(f"{name} is what a store is called; to build it again: {find(name).command}")
-    raise DatasetError(
-        f"no data set is called {name!r}; {nearest(name, names())} (a new one is a file in datasets/)"
-    )
+    raise DatasetError(f"no data set is called {name!r}; {nearest(name, names())} ({OF_YOUR_OWN})")
 
 
 def find(name: str) -> Recipe:

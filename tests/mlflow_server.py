@@ -2,13 +2,14 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+from ports import free_port
 
 USER, PASSWORD = "admin", "a-long-password-of-a-test"
 PATIENCE_SECONDS = 240.0  # making its tables takes seconds, and others may want the cores
@@ -18,9 +19,7 @@ class Server:
     """backend: SQLAlchemy address. folder: where artifacts and accounts lie; they outlive a stop and a start."""
 
     def __init__(self, backend: str, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.backend, self.folder = backend, folder
         self.url = f"http://127.0.0.1:{self.port}"
         self.start()

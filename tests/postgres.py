@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 PASSWORD = "a-password"
 # Debian keeps the programs of each version out of the way.
@@ -33,9 +33,7 @@ def postgres() -> Iterator[str]:
     if os.geteuid() == 0:  # PostgreSQL won't run as root
         shutil.chown(folder, "postgres", "postgres")
         shutil.chown(folder / "password", "postgres", "postgres")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     data = folder / "data"
     options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder} -c fsync=off"
     _as_postgres(

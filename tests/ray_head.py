@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ports import free_port
+
 RAY = Path(sys.executable).with_name("ray")
 
 
@@ -24,7 +26,7 @@ def ray_head(cpus: int = 2, gpus: int = 0) -> Iterator[tuple[str, dict[str, str]
     # Nodes find the readers of the tests as they find the project itself.
     paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, **more, "PYTHONPATH": os.pathsep.join(paths)}
-    port, folder = _free_port(), Path("/tmp") / f"wz{secrets.token_hex(4)}"  # sockets want a short path
+    port, folder = free_port(), Path("/tmp") / f"wz{secrets.token_hex(4)}"  # sockets want a short path
     words = ["start", "--head", "--block", f"--port={port}", "--node-ip-address=127.0.0.1"]
     words += [
         f"--num-cpus={cpus}",
@@ -46,12 +48,6 @@ def ray_head(cpus: int = 2, gpus: int = 0) -> Iterator[tuple[str, dict[str, str]
         process.terminate()  # the blocked head takes its own processes with it, and no others
         process.communicate(timeout=60)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_for(port: int, process: "subprocess.Popen[str]") -> None:

@@ -2,13 +2,13 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from ports import free_port
 from ray_head import ray_head
 from team_training import BATCH, loaded, train
 
@@ -21,22 +21,20 @@ from zoo.layers.tower import ConvBlock
 PROGRAM = Path(__file__).with_name("team_training.py")
 
 
-def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
 def trained_by(ranks: int, network: str, folder: Path) -> list[dict[str, torch.Tensor]]:
     """What each of so many processes has at the end."""
-    address = free_address()
+    address = f"127.0.0.1:{free_port()}"
     outs = [folder / f"{rank}.safetensors" for rank in range(ranks)]
     words = [[network, address, str(rank), str(ranks), str(out)] for rank, out in enumerate(outs)]
     processes = [
         subprocess.Popen([sys.executable, str(PROGRAM), *each], stderr=subprocess.PIPE, text=True)
         for each in words
     ]
-    said = [process.communicate(timeout=120)[1] for process in processes]
+    try:
+        said = [process.communicate(timeout=120)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()  # one that waits for another in vain
     assert [process.returncode for process in processes] == [0] * ranks, said
     return [loaded(out) for out in outs]
 

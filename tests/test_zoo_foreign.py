@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from ports import (
+from foreign_ports import (
     EVEN,
     MEL,
     NAME,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ports import NAME, TAGS, flat, keras_list, renamed, saved, trained
+from foreign_ports import NAME, TAGS, flat, keras_list, renamed, saved, trained
 from safetensors.torch import save_file
 
 import zoo

@@ -6,7 +6,6 @@ import pickle
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -19,6 +18,7 @@ import pytest
 import soundfile
 import torch
 from mlflow.exceptions import MlflowException
+from ports import free_port
 from test_readme import README, answers
 
 import zoo
@@ -248,9 +248,7 @@ def readme_question() -> dict:
 @pytest.mark.slow
 def test_mlflow_serves_the_champion(registered, checkpoint, folder, wave):
     store, _ = registered
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     words = ["models", "serve", "--model-uri", "models:/demo-x@champion", "--env-manager", "local"]
     server = subprocess.Popen(
         [
