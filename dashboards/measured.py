@@ -61,11 +61,11 @@ def measured(reading: Reading) -> tuple[list[Measured], list[str]]:
             if record.outcome is Outcome.DONE:
                 trial = reading.trial(record)
                 why = trial.trouble or unknown(record.settings)
-                if trial.result is None or why:
+                if why:
                     trouble.append(f"{search.name}, trial {record.number}: {why}")
-                else:
+                elif trial.result is not None:
                     found.append(Measured(search, trial, trial.result))
-    return found, trouble
+    return found, [*([reading.away] if reading.away else []), *trouble]
 
 
 def entry_of(settings: TrialSettings) -> zoo.Entry:

@@ -17,8 +17,10 @@ from typing import Any
 from dashboards.aside import Aside
 from dashboards.blocks import Link
 from dashboards.runs import Runs
+from datasets.errors import reason
 from search import files
 from search.errors import SearchError
+from search.failures import StorageAway
 from search.outcome import Outcome
 from search.scoring import resamples, score_table
 from search.scoring.resamples import Resampled
@@ -71,7 +73,8 @@ class Reading:
         self._records = records.Records(storage)
         self._searches: tuple[float, list[Search]] = (-FRESH_SECONDS, [])
         self._files: dict[Path, tuple[object, Any, str]] = {}
-        self._asked: dict[str, float] = {}
+        self._asked: dict[str, tuple[float, str]] = {}
+        self._away = (-AWAY_SECONDS, "")
         self._lock = threading.RLock()
 
     def searches(self) -> list[Search]:
@@ -83,16 +86,22 @@ class Reading:
                 self._searches = (time.monotonic(), known)
             return known
 
+    @property
+    def away(self) -> str:
+        """Why the storage of machines that share no disk is not asked for now; "" where it is."""
+        since, why = self._away
+        return why if time.monotonic() - since < AWAY_SECONDS else ""
+
     def trial(self, record: Record) -> Trial:
         """What the folder of a training says by now; of one that has ended without its epochs."""
         folder = files.trial_folder(record.signature)
-        away = self._bring(record, folder)
+        trouble = self._bring(record, folder)
         if record.outcome is not Outcome.DONE:
             epochs, broken = self._kept(folder / files.EPOCHS, _epochs)
-            return Trial(record, None, epochs or (), broken or away)
+            return Trial(record, None, epochs or (), broken or trouble)
         result, why = self._kept(folder / files.RESULT, _result)
-        if result is None and not why:
-            why = away or f"{folder / files.RESULT} is gone; its search trains that network again"
+        if result is None and not why and not self.away:
+            why = trouble or f"{folder / files.RESULT} is gone; its search trains that network again"
         return Trial(record, result, (), why)
 
     def whole(self, trial: Trial) -> Trial:
@@ -129,18 +138,26 @@ class Reading:
         return any(each and time.time() - each[0] / 1e9 < LATELY_SECONDS for each in written)
 
     def _bring(self, record: Record, folder: Path) -> str:
-        """Where machines share no disk: what the others have of a trial. Returns why that did not go well."""
-        if (folder / files.RESULT).is_file() or not os.environ.get(files.TRIALS):
+        """Where machines share no disk: what the others have of a trial. Returns why that did not go well.
+
+        A storage that is away is asked once, not for each trial, and `away` says why.
+        """
+        if (folder / files.RESULT).is_file() or not os.environ.get(files.TRIALS) or self.away:
             return ""
-        if time.monotonic() - self._asked.get(record.signature, -AWAY_SECONDS) < AWAY_SECONDS:
-            return ""
-        self._asked[record.signature] = time.monotonic()
+        since, why = self._asked.get(record.signature, (-AWAY_SECONDS, ""))
+        if time.monotonic() - since < AWAY_SECONDS:
+            return why
+        # Half of a folder that has ended would pass for all of it: it is brought whole.
+        names = [] if record.outcome is Outcome.DONE else [files.EPOCHS]
+        why = ""
         try:
-            # Half of a folder that has ended would pass for all of it: it is brought whole.
-            files.bring(record.signature, *([] if record.outcome is Outcome.DONE else [files.EPOCHS]))
-        except SearchError as error:
-            return str(error)
-        return ""
+            files.bring(record.signature, *names, patient=False)
+        except StorageAway as error:
+            self._away = (time.monotonic(), str(error))
+        except (SearchError, OSError) as error:
+            why = reason(error)
+        self._asked[record.signature] = (time.monotonic(), why)
+        return why
 
     def _kept(self, path: Path, read: Callable[[Path], Any]) -> tuple[Any, str]:
         """What a file holds, and what is wrong with it; read again when it has changed."""

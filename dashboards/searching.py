@@ -110,7 +110,8 @@ def _shown(reading: Reading, search: Search, protocol: str) -> tuple[Shown, list
     trials = [
         reading.trial(each) for each in search.records if not protocol or _key(each.settings) == protocol
     ]
-    trouble = [Text(line, alarming=True) for line in search.trouble]
+    lines = [*([reading.away] if reading.away else []), *search.trouble]
+    trouble = [Text(line, alarming=True) for line in lines]
     trouble += [_line(each, why) for each in trials if (why := each.trouble or unknown(each.record.settings))]
     named = [each for each in trials if not unknown(each.record.settings)]
     told = names({each.record.signature: each.record.settings for each in named})

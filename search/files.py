@@ -117,17 +117,17 @@ def storage() -> "Storage | None":
     return storages.at(address, storages.endpoint())
 
 
-def bring(signature: str, *names: str) -> None:
+def bring(signature: str, *names: str, patient: bool = True) -> None:
     """Take over what another machine has done of a trial, where the storage is further than this folder.
 
     names: of the files that are wanted; all of them where none is named, or where this machine trained it, too.
-    raises: SearchError if the storage can't be used.
+    patient: wait for a storage that is away. raises: SearchError if the storage can't be used.
     """
     store, folder = storage(), trial_folder(signature)
     if store is None:
         return
     names = () if (folder / STATE).exists() else names  # a state and epochs of two machines would not agree
-    about = store.fetch(signature, folder, progress(folder), names)
+    about = store.fetch(signature, folder, progress(folder), names, patient)
     if about is not None and about.ended and not names:
         remove_states(folder)
 

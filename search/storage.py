@@ -129,25 +129,28 @@ class Storage:
             with contextlib.suppress(OSError):
                 self._fs.delete_file(self._path(key, _stored(name, sha)))
 
-    def fetch(self, key: str, folder: Path, than: tuple[bool, int], names: tuple[str, ...]) -> About | None:
+    def fetch(
+        self, key: str, folder: Path, than: tuple[bool, int], names: tuple[str, ...], patient: bool = True
+    ) -> About | None:
         """Bring files of a trial into its folder if the storage is further `than` that; the last name comes last.
 
         names: of the files wanted, those that the trial does not have included; () for all of them.
+        patient: whether to wait for a storage that is away.
         returns: what the storage knows, or None where it knows nothing or is not further.
         """
         # Whoever trains it may write the next state meanwhile, and take away the one before
         for _ in range(3):
-            about = self.about(key)
+            about = self.about(key, patient)
             if about is None or about.progress <= than:
                 return None
-            if self._fetched(key, folder, about, names):
+            if self._fetched(key, folder, about, names, patient):
                 return about
         raise self._damaged(key, "files that it names are missing")
 
-    def _fetched(self, key: str, folder: Path, about: About, names: tuple[str, ...]) -> bool:
+    def _fetched(self, key: str, folder: Path, about: About, names: tuple[str, ...], patient: bool) -> bool:
         """Whether all that was wanted could be brought."""
         for name in sorted(set(about.files) & set(names) if names else about.files, key=_result_last):
-            data = self._try(True, self._read, self._path(key, _stored(name, about.files[name])))
+            data = self._try(patient, self._read, self._path(key, _stored(name, about.files[name])))
             if data is None:
                 return False
             if hashlib.sha256(data).hexdigest() != about.files[name]:
