@@ -39,7 +39,11 @@ class Filters:
         asked, chosen = _chosen(self, reading, choices)
         if asked is None:
             return Page(NAME, TITLE, [Text(_ABOUT), *chosen], live=False)
-        looked = self.networks.take(reading, asked.of, asked.network)
+        # An export waits; pages that are served are made one at a time, and a registry may be silent for minutes
+        take = self.networks.begin if self.serving else self.networks.take
+        looked = take(reading, asked.of, asked.network)
+        if isinstance(looked, Job):
+            return Page(NAME, TITLE, [Text(_ABOUT), *chosen, self._coming(looked)], live=not looked.ended)
         layers, choice = _layers(looked, asked)
         blocks = [Text(_ABOUT), *chosen, *([choice] if self.serving else [])]
         if not layers:
@@ -57,6 +61,14 @@ class Filters:
         job = self.climbs.job(looked, layers)
         live = job is not None and not job.ended
         return Page(NAME, TITLE, [*blocks, *self._missing(job, asked)], live or not settled)
+
+    def _coming(self, job: Job) -> Block:
+        """What is said while the network is not there."""
+        if job.ended:
+            return Text(job.why, alarming=True)
+        before = self.networks.jobs.before(job)
+        label = f"waiting: {before} before it" if before else "The network is being loaded."
+        return Widget("progress.html", {"label": label, "done": 0, "of": 0})
 
     def _missing(self, job: Job | None, asked: Asked) -> list[Block]:
         """What is said while there is nothing to show."""
@@ -101,7 +113,7 @@ def _chosen(
 ) -> tuple[Asked | None, list[Block]]:
     """What is looked at, and the menus that lead elsewhere."""
     if not filters.serving:
-        return _kept(choices)
+        return _kept(filters.networks, reading, choices)
     groups = filters.networks.groups(reading)
     of = choices.get("of") or groups[0][0]
     members = filters.networks.members(reading, of)
@@ -120,16 +132,21 @@ def _chosen(
     return asked, [*menus]
 
 
-def _kept(choices: Mapping[str, str]) -> tuple[Asked | None, list[Block]]:
-    """Where nothing can be looked at any more: what has been."""
-    known = {f"{each.network}, layers {each.layers}": each for each in noted()}
+def _kept(
+    networks: Networks, reading: Reading, choices: Mapping[str, str]
+) -> tuple[Asked | None, list[Block]]:
+    """Where nothing can be looked at any more: what has been, and is still to be had."""
+    looked_at = {f"{each.network}, layers {each.layers}": each for each in noted()}
+    known = {label: each for label, each in looked_at.items() if networks.has(reading, each.of, each.network)}
+    gone = ", ".join(label for label in looked_at if label not in known)
+    told: list[Block] = [Text(f"Left out, as it can't be had: {gone}")] if gone else []
     if not known:
-        told = "No filters have been looked at yet. The dashboards do that where they are served:"
-        return None, [Text(told), Text("python -m dashboards", code=True)]
+        none = "No filters have been looked at yet. The dashboards do that where they are served:"
+        return None, [*told, Text(none), Text("python -m dashboards", code=True)]
     wanted = Asked(*(choices.get(word, "") for word in ("of", "network", "layers")))
     chosen = next((label for label, each in known.items() if each == wanted), next(iter(known)))
     options = [(label, Link(NAME, vars(each))) for label, each in known.items()]
-    return known[chosen], [Choice("Network", options, chosen)]
+    return known[chosen], [Choice("Network", options, chosen), *told]
 
 
 def _layers(looked: Looked, asked: Asked) -> tuple[Sequence[str], Choice]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import zoo
+from dashboards.jobs import ONE_LINE, Job, Jobs, Tell
 from dashboards.models import Models
 from dashboards.reading import Reading
 from search import files
@@ -26,6 +27,7 @@ MODELS, ZOO, STUDY = "models", "zoo", "study:"
 PAPERS_BEST = "samplecnn_m3_n9_s3"
 SEED = 0  # of the weights that a network begins with
 MOST_HELD = 4
+MOST_WAITING, MOST_KEPT = 4, 20
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,13 @@ class Networks:
 
     def __init__(self, models: Models) -> None:
         self.models = models
+        self.jobs = Jobs("networks", MOST_WAITING, MOST_KEPT)
         self._held: OrderedDict[tuple[str, str], Looked] = OrderedDict()
-        self._lock = threading.Lock()
+        self._gone: dict[tuple[str, str], bool] = {}
+        self._lock, self._loading = threading.Lock(), threading.Lock()
+
+    def close(self) -> None:
+        self.jobs.close()
 
     def groups(self, reading: Reading) -> list[tuple[str, str]]:
         """(word, label) of each set of networks, those with trained ones first."""
@@ -79,13 +86,53 @@ class Networks:
         labels = dict(self.members(reading, group))
         if word not in labels:
             raise ZooError(f"there is no network {word[:100]!r} among them; choose another")
+        with self._loading:
+            looked = self._find(group, word)
+            if looked is None:
+                looked = _loaded(group, word, labels[word])
+                self._hold(group, word, looked)
+            return looked
+
+    def begin(self, reading: Reading, group: str, word: str) -> Looked | Job:
+        """A network where it is held, else the job that takes it: a registry may be silent for minutes.
+
+        A job that has failed is given once, and the next look begins another. raises: BusyError if too many wait.
+        """
+        looked = self._find(group, word)
+        if looked is not None:
+            return looked
+        key = f"{group} {word}"
+        job = self.jobs.find(key)
+        if job is not None and job.state == "failed":
+            self.jobs.drop(key)
+            return job
+
+        def work(tell: Tell) -> None:  # a job that has ended keeps no network
+            self.take(reading, group, word)
+
+        return self.jobs.submit(key, work)
+
+    def has(self, reading: Reading, group: str, word: str) -> bool:
+        """Whether `take` gives it; tried once."""
+        if (group, word) not in self._gone:
+            try:
+                self.take(reading, group, word)
+                self._gone[group, word] = False
+            except (*ONE_LINE, OSError):
+                self._gone[group, word] = True
+        return not self._gone[group, word]
+
+    def _find(self, group: str, word: str) -> Looked | None:
         with self._lock:
-            if (group, word) not in self._held:
-                self._held[group, word] = _loaded(group, word, labels[word])
-            self._held.move_to_end((group, word))
+            if (group, word) in self._held:
+                self._held.move_to_end((group, word))
+            return self._held.get((group, word))
+
+    def _hold(self, group: str, word: str, looked: Looked) -> None:
+        with self._lock:
+            self._held[group, word] = looked
             while len(self._held) > MOST_HELD:
                 self._held.popitem(last=False)
-            return self._held[group, word]
 
 
 def _ended(search: Search) -> list[tuple[str, str]]:
@@ -105,7 +152,7 @@ def _loaded(group: str, word: str, label: str) -> Looked:
             torch.manual_seed(SEED)
             return _looked(f"{word}, not trained", zoo.create(word))
     if group != MODELS:
-        files.bring(word)
+        files.bring(word, patient=False)
     address = word if group == MODELS else str(files.trial_folder(word) / files.CHECKPOINT)
     tagger = zoo.load(address)
     card = tagger.card

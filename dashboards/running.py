@@ -70,14 +70,15 @@ def whole(given: Mapping[str, str], host: str) -> Iterator[Starlette]:
 
     models = Models(given.get("model"))
     reading = Reading(given.get("storage"), given.get("mlflow"))
-    songs, climbs = Songs(models), Climbs()
-    filters = Filters(Networks(models), climbs)
+    songs, networks, climbs = Songs(models), Networks(models), Climbs()
+    filters = Filters(networks, climbs)
     routes = [*songs.routes(), *filters.routes(reading)]
     pages = Pages(listed(Work(filters, songs)), reading)
     threading.Thread(target=_warm, args=(models, pages.begun), name="warming", daemon=True).start()
     try:
         yield app(pages, routes, host)
     finally:
+        networks.close()
         climbs.close()
         songs.close()
 

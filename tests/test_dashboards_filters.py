@@ -65,6 +65,7 @@ def filters(home: Path, model: str) -> Iterator[Filters]:
     filters = Filters(Networks(Models(model)), Climbs())
     filters.networks.models.wait(PATIENCE_SECONDS)
     yield filters
+    filters.networks.close()
     filters.climbs.close()
 
 
@@ -99,6 +100,7 @@ def test_what_was_not_looked_at_yet_is_begun_by_a_button_and_told_while_it_lasts
     listed = [Listed("filters", "Filters", filters.page)]
     reading = Reading()
     app = serving.app(serving.Pages(listed, reading), filters.routes(reading))
+    filters.networks.take(reading, "models", model)
     with served(app) as server:
         query = f"of=models&network={model}&layers={LAYER}"
         before = server.ask(f"/filters?{query}")
@@ -219,13 +221,59 @@ def test_a_kept_address_waits_for_the_registry(
     assert looked.title == f"{NETWORK}, demo, version 3, champion"
 
 
+def loaded(networks: Networks) -> None:
+    """All that was begun has ended: a later job ends after it."""
+    later = threading.Event()
+    networks.jobs.submit("later", lambda tell: None, later.set)
+    assert later.wait(PATIENCE_SECONDS)
+
+
+def test_a_registry_that_is_silent_holds_no_page_up(
+    filters: Filters, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(
+        zoo, "load", lambda address, load=zoo.load: load(address) if answers.wait(10) else None
+    )
+    pages = serving.Pages([Listed("filters", "Filters", filters.page)], Reading())
+    page, status = pages.made("filters", choices(model))
+    assert (status, page.live, answers.is_set()) == (200, True, False)
+    (progress,) = kinds(page, Widget)
+    assert progress.values["label"] == "The network is being loaded."
+    waiting, _ = pages.made("filters", {"of": "zoo", "network": NETWORK})
+    assert kinds(waiting, Widget)[0].values["label"] == "waiting: 1 before it"
+    answers.set()
+    loaded(filters.networks)
+    for chosen in (choices(model), {"of": "zoo", "network": NETWORK}):
+        assert "This has not been looked at yet" in told(pages.made("filters", chosen)[0])
+
+
+def test_a_network_that_can_not_be_loaded_is_told_once_and_tried_again(
+    filters: Filters, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(address: str) -> None:
+        raise ZooError("the registry can't be asked")
+
+    with monkeypatch.context() as away:
+        away.setattr(zoo, "load", refused)
+        assert filters.page(Reading(), choices(model)).live
+        loaded(filters.networks)
+        page = filters.page(Reading(), choices(model))
+    assert ("the registry can't be asked" in told(page), page.live) == (True, False)
+    assert kinds(page, Choice), "another one may be chosen"
+    assert filters.page(Reading(), choices(model)).live
+    loaded(filters.networks)
+    assert "This has not been looked at yet" in told(filters.page(Reading(), choices(model)))
+
+
 def test_a_page_made_while_the_registry_answers_is_fetched_again(
     filters: Filters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    models, take = filters.networks.models, filters.networks.take
+    models, begin = filters.networks.models, filters.networks.begin
+    filters.networks.take(Reading(), "zoo", NETWORK)
     models.wait(10)
     models.known, models._asked = False, -1e9  # as at the start of a server
-    monkeypatch.setattr(filters.networks, "take", lambda *given: (models.wait(10), take(*given))[1])
+    monkeypatch.setattr(filters.networks, "begin", lambda *given: (models.wait(10), begin(*given))[1])
     chosen = {"of": "zoo", "network": NETWORK}
     assert filters.page(Reading(), chosen).live
     assert models.known
@@ -233,6 +281,7 @@ def test_a_page_made_while_the_registry_answers_is_fetched_again(
 
 
 def test_layers_that_make_one_frame_are_not_offered(filters: Filters, model: str) -> None:
+    filters.networks.take(Reading(), "models", model)
     page = filters.page(Reading(), choices(model, "all"))
     layers = kinds(page, Choice)[-1]
     assert [text for text, _ in layers.options] == [
@@ -299,13 +348,28 @@ def test_an_export_shows_what_has_been_looked_at_and_nothing_else(
     assert kinds(page, Figure)
 
 
+def test_a_model_that_is_gone_spoils_no_export(
+    filters: Filters, model: str, looked_at: Path, home: Path
+) -> None:
+    shutil.copytree(looked_at / "filters", home / "filters")
+    exported = Filters(filters.networks, filters.climbs, serving=False)
+    for network in (model, "models:/gone/1"):
+        climbing.note(Asked("models", network, LAYER))
+    for chosen in ({}, choices("models:/gone/1"), choices(model)):
+        page = exported.page(Reading(), chosen)
+        (menu, *_) = kinds(page, Choice)
+        assert [text for text, _ in menu.options] == [f"{model}, layers {LAYER}"]
+        assert f"Left out, as it can't be had: models:/gone/1, layers {LAYER}" in told(page)
+        assert kinds(page, Figure)
+
+
 def test_a_page_without_jobs_is_not_live_and_one_with_a_job_is(
     filters: Filters, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    looked = filters.networks.take(Reading(), "models", model)
     assert not filters.page(Reading(), choices(model)).live
     gate = threading.Event()
     monkeypatch.setattr(climbing, "climb_all", lambda *given: gate.wait(PATIENCE_SECONDS))
-    looked = filters.networks.take(Reading(), "models", model)
     filters.climbs.start(looked, [LAYER], Asked("models", model, LAYER))
     page = filters.page(Reading(), choices(model))
     gate.set()
