@@ -90,6 +90,11 @@ class Choice:
     options: Sequence[tuple[str, Link]]
     chosen: str = ""
 
+    @property
+    def at(self) -> int:
+        """Which option is chosen: no more than one, whatever they are called; -1 for none."""
+        return next((at for at, (text, _) in enumerate(self.options) if text == self.chosen), -1)
+
 
 @dataclass(frozen=True)
 class Facts:

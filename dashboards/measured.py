@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -40,10 +41,18 @@ class Group:
 
     @property
     def label(self) -> str:
-        """In a few words, for a menu."""
+        """In a few words, which several may share."""
+        return self._told(self.budget.partition(":")[0])
+
+    @property
+    def longer(self) -> str:
+        """The same with what the budget is, and not only what it is called."""
+        return self._told(self.budget.partition(";")[0])
+
+    def _told(self, budget: str) -> str:
         told = self.protocol
         said = f"{told['dataset']} {str(told['fingerprint'])[:6]}, {told['convention']}, {told['clips']:,} test clips"
-        return f"{said}, budget {self.budget.partition(':')[0]}" if self.budget else said
+        return f"{said}, budget {budget}" if budget else said
 
     @property
     def tables(self) -> set[str | None]:
@@ -113,6 +122,20 @@ def _groups(found: Iterable[Measured], with_budget: bool) -> list[Group]:
         for (protocol, budget), members in groups.items()
     ]
     return sorted(made, key=lambda group: -len(group.members))
+
+
+def labels(groups: Sequence[Group]) -> dict[str, str]:
+    """For a menu, by their keys: as few words of each group as tell it from the others."""
+    counted = Counter(group.label for group in groups)
+    return told_apart(
+        {group.key: group.label if counted[group.label] == 1 else group.longer for group in groups}
+    )
+
+
+def told_apart(named: Mapping[str, str]) -> dict[str, str]:
+    """The labels of a menu by their keys, with the first digits of the key where several are the same."""
+    counted = Counter(named.values())
+    return {key: label if counted[label] == 1 else f"{label} ({key[:6]})" for key, label in named.items()}
 
 
 def chosen(groups: Sequence[Group], key: str) -> Group | None:

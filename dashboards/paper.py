@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dashboards import tables
 from dashboards.blocks import Block, Cell, Choice, Facts, Heading, Link, Page, Table, Text, Verdict
 from dashboards.depth import figure
-from dashboards.measured import Group, by_budget, chosen, entry_of, measured
+from dashboards.measured import Group, by_budget, chosen, entry_of, labels, measured
 from dashboards.reading import Reading
 from dashboards.tables import Half, Line, System
 from search.results import leaderboard
@@ -109,7 +109,8 @@ def _head(groups: Sequence[Group], group: Group | None) -> list[Block]:
             Text("Nothing has been trained yet. This trains the networks of Table 2:"),
             Text("python -m search.run space=table2", code=True),
         ]
-    options = [(each.label, Link(NAME, {"measured": each.key})) for each in groups]
+    named = labels(groups)
+    options = [(label, Link(NAME, {"measured": key})) for key, label in named.items()]
     facts = Facts(
         [
             ("measured on", describe(group.protocol)),
@@ -117,7 +118,7 @@ def _head(groups: Sequence[Group], group: Group | None) -> list[Block]:
             ("trainings", f"{len(group.members):,}"),
         ]
     )
-    return [Choice("Measured under", options, group.label), facts] if len(groups) > 1 else [facts]
+    return [Choice("Measured under", options, named[group.key]), facts] if len(groups) > 1 else [facts]
 
 
 def _papers(dataset: str) -> str:

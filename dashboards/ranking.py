@@ -8,7 +8,7 @@ from dataclasses import replace
 from dashboards import board as pictures
 from dashboards import duel
 from dashboards.blocks import Block, Cell, Choice, Facts, Heading, Link, Page, Table, Text
-from dashboards.measured import Group, by_protocol, chosen, measured
+from dashboards.measured import Group, by_protocol, chosen, labels, measured
 from dashboards.reading import Reading
 from search.results import leaderboard
 from search.results.leaderboard import Row
@@ -71,8 +71,9 @@ def _ranked(reading: Reading, board: Sequence[Row]) -> tuple[list[Row], list[str
 def _head(groups: Sequence[Group], group: Group, whole: Sequence[Row], size: int) -> list[Block]:
     blocks: list[Block] = []
     if len(groups) > 1:
-        options = [(each.label, Link(NAME, {"protocol": each.key})) for each in groups]
-        blocks.append(Choice("Protocol", options, group.label))
+        named = labels(groups)
+        options = [(label, Link(NAME, {"protocol": key})) for key, label in named.items()]
+        blocks.append(Choice("Protocol", options, named[group.key]))
     if len(whole) > SIZES[0]:
         sizes = [
             (f"the best {each}", Link(NAME, {"protocol": group.key, "rows": str(each)})) for each in SIZES

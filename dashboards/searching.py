@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dashboards import curves, front, importances, parallel, progress
 from dashboards.blocks import Block, Cell, Choice, Facts, Heading, Link, Page, Table, Text
 from dashboards.columns import columns, names
-from dashboards.measured import unknown
+from dashboards.measured import told_apart, unknown
 from dashboards.reading import Reading, Trial
 from search.failures import KINDS
 from search.outcome import Outcome
@@ -78,7 +78,9 @@ class Shown:
 def page(reading: Reading, choices: Mapping[str, str]) -> Page:
     """The page. choices: protocol, of which data; study, a search's name; trial, whose curves; rows, "all" of them."""
     searches = reading.searches()
-    protocols = {_key(each.settings): _data(each.settings) for search in searches for each in search.records}
+    protocols = told_apart(
+        {_key(each.settings): _data(each.settings) for search in searches for each in search.records}
+    )
     protocol = choices.get("protocol", "") if choices.get("protocol") in protocols else ""
     fitting = [
         each for each in searches if not protocol or protocol in {_key(one.settings) for one in each.records}

@@ -179,6 +179,19 @@ def test_a_protocol_and_a_budget_are_chosen_where_there_are_several(bare_home: P
     assert words(page(measured="nonsense")) == words(first)
 
 
+def test_budgets_and_protocols_of_one_name_are_told_apart(bare_home: Path) -> None:
+    a_search(bare_home, "a", [trained(NET), trained(NET, seed=1, tag_hash="other")])
+    a_search(bare_home, "b", [trained(MELS)], replace(ABOUT, budget="small: 9 epochs; not the paper's"))
+    (menu,) = [block for block in page().blocks if isinstance(block, Choice)]
+    labels = dict(menu.options)
+    named = "mtat f00d, paper, 80 test clips, budget small"
+    keys = [label.partition(" (")[2] for label in labels if label.startswith(f"{named}: 3 epochs (")]
+    assert (len(labels), len(set(keys)), f"{named}: 9 epochs" in labels) == (3, 2, True), labels
+    for label, link in labels.items():
+        (shown,) = [block for block in page(**link.choices).blocks if isinstance(block, Choice)]
+        assert shown.chosen == label
+
+
 def test_a_network_with_other_options_is_not_the_papers(bare_home: Path) -> None:
     done = trained(NET)
     wider = replace(done, options={**done.options, "filters": "double"})

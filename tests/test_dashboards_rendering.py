@@ -119,6 +119,13 @@ def test_a_choice_is_a_menu_where_it_is_served_and_links_in_a_file() -> None:
     assert "".join(filed.text).split() == ["study", "a", "b"]
 
 
+def test_of_options_with_one_name_a_single_one_is_chosen() -> None:
+    page = Page("one", "One", [Choice("study", [("a", Link("one")), ("a", Link("two"))], "a")])
+    served, filed = (Seen(rendering.blocks(page, shell(served))[0].html) for served in (True, False))
+    assert ["selected" in each for each in served.all("option")] == [True, False]
+    assert [each["href"] for each in filed.all("a")] == ["/two"]
+
+
 def test_the_mark_of_a_block_changes_with_what_it_shows_and_its_key_does_not() -> None:
     (before,) = rendering.blocks(Page("one", "One", [Text("a")]), shell())
     (after,) = rendering.blocks(Page("one", "One", [Text("b")]), shell())
