@@ -142,7 +142,7 @@ def test_the_desk_lets_a_trial_wait_for_the_probe_and_packs_it_then() -> None:
     assert (probe["gpus"], probe["threads"]) == (1.0, 16)
     assert desk.assign("b") is None
     assert desk.waiting is not None
-    took = {"device": "NVIDIA H200", "gpu_bytes": H200, "peak_bytes": GB // 10}
+    took = {"device": "NVIDIA H200", "gpu_bytes": H200, "peak_bytes": GB // 10, "places": [0]}
     row = {"epoch": 1, "valid_roc_auc": 0.5, "stage": 0, "seconds": 1.0, "gpu": took}
     desk.tell("a", row)
     desk.tell("a", {**row, "epoch": 2})

@@ -17,7 +17,7 @@ MOST_ON_ONE = 8  # beyond this, processes mostly wait for each other
 
 @dataclass(frozen=True)
 class Seen:
-    """What one trial took of a GPU.
+    """What a trial, or several at once in one process, took of a GPU.
 
     predicted_bytes: what it was thought to need, CUDA's own included. peak_bytes: the most its allocator held, but for
     music that was put there. gpu_bytes: of the whole GPU.

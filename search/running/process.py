@@ -7,7 +7,7 @@ import contextlib
 import gc
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -89,8 +89,9 @@ class TrialProcess(tune.Trainable):
                 raise told
             told = {"failure": _failure(told, signature)}
         elif told and place not in self.group.had_ended:
+            told = {**told, **self._taken(told)}  # before the note, behind which torch counts the peak anew
             self.usage.note(signature, told["epoch"])
-        return {**told, **self._taken(), "place": place}
+        return {**told, "gpus": self.assigned.get("gpus", 0.0), "place": place}
 
     def _begin(self) -> None:
         import torch
@@ -108,6 +109,7 @@ class TrialProcess(tune.Trainable):
             lambda place: not halting.is_left_out(self.settings[place].signature()),
         )
         self.rows, self.usage = iter(self.group), Usage()
+        self.counted = [*range(len(self.settings))]  # whose peak torch counts since the last row
 
     def _open(self, settings: TrialSettings) -> "Trial":
         from search.trials.trial import Trial
@@ -125,14 +127,22 @@ class TrialProcess(tune.Trainable):
             feeds=self.feeds,
         )
 
-    def _taken(self) -> dict[str, Any]:
-        """What the trials have of a GPU, and what they took of its memory."""
+    def _taken(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What the trials that trained an epoch at once took of a GPU's memory, and their places.
+
+        Nothing where that does not tell what they need: of a rest of an epoch, of batches in parts, and while the peak
+        may be others', as behind a memory that was too small for all.
+        """
         from search.trials import worker
 
-        gpus = self.assigned.get("gpus", 0.0)
-        if not gpus or self.device != "cuda":
-            return {"gpus": gpus}
-        return {"gpus": gpus, "gpu": worker.gpu_use(self.feeds.music_bytes)}
+        assert self.group is not None
+        places, before = self.group.at_once, self.counted
+        self.counted = places
+        whole = all(row["micro_batch_size"] == self.settings[place].training.batch_size for place in places)
+        on_gpu = self.device == "cuda" and self.assigned.get("gpus")
+        if not (on_gpu and whole and places and places == before):
+            return {}
+        return {"gpu": {**worker.gpu_use(self.feeds.music_bytes), "places": places}}
 
     def _gather(self, device: str) -> "Team":
         """The processes that train this trial, where it takes several GPUs."""

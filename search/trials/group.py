@@ -44,6 +44,8 @@ class Group:
         self._wanted = wanted if self._several else lambda place: True
         self.trials: dict[int, Trial] = {}  # those that are open, by their place
         self.had_ended: set[int] = set()  # those whose result was there already
+        self.at_once: list[int] = []  # those that trained the whole epoch of the last row, side by side
+        self._asked: dict[int, bool] = {}  # of the round that begins: whether they join it
         self._chances: dict[int, Chance] = {}
         self._dropped: set[int] = set()
 
@@ -86,7 +88,7 @@ class Group:
         for fit in fits:
             fit.stepper.graph = None  # of an epoch that was ended alone
         try:
-            ends = fit_together(fits, lambda i: self._goes_on(places[i]))
+            ends = fit_together(fits, lambda i: self._joins(places[i]))
             for i, end in self._timed(ends, places):
                 if told := self._kept(places[i], end):
                     yield told
@@ -104,6 +106,10 @@ class Group:
         while True:
             with self._in_time(places):
                 end = next(ends, None)
+            asked, self._asked = self._asked, {}
+            self.at_once = [place for place, joins in asked.items() if joins] or self.at_once
+            for place in [place for place, joins in asked.items() if not joins]:
+                self._let_go(place)
             if end is None:
                 return
             yield end
@@ -135,7 +141,9 @@ class Group:
         if place in self._dropped:
             self.trials[place].prepare()
             self._dropped.remove(place)
-        return self.trials[place].advance()
+        trial = self.trials[place]
+        self.at_once = [place] if _is_between_epochs(trial) else []
+        return trial.advance()
 
     def _tried(self, place: int, act: Callable[[], Row]) -> Told:
         """What comes of it, with the trial's own random numbers. One that has ended is let go of."""
@@ -152,14 +160,24 @@ class Group:
             self._let_go(place)
         return place, row
 
+    def _joins(self, place: int) -> bool:
+        """Whether a trial takes part in the round that begins. raises: Paused once it is halted.
+
+        One that does not is let go of behind the round: closing it would end the watch over the others' epochs.
+        """
+        if place in self.trials:
+            self._asked[place] = self._is_wanted(place)
+        return self._asked.get(place, False)
+
     def _goes_on(self, place: int) -> bool:
         """Whether another epoch of a trial is to be trained. raises: Paused once it is halted."""
-        if place not in self.trials:
-            return False
-        self.trials[place].leave_if_halted()
-        if not self._wanted(place):
+        if place in self.trials and not self._is_wanted(place):
             self._let_go(place)
         return place in self.trials
+
+    def _is_wanted(self, place: int) -> bool:
+        self.trials[place].leave_if_halted()
+        return self._wanted(place)
 
     def _let_go(self, place: int) -> None:
         self.trials.pop(place).close()
