@@ -25,10 +25,13 @@ writes the same pages as files that open from disk without a network; DIR/index.
 
 Words (key=value):
     host=     the address to listen at. Whoever reaches it sees the results and may tag songs; there is no password.
+              0.0.0.0 listens at all of this machine's, and answers to those and to the name that hostname prints; where
+              it is called by another, such as gpu1.example.org, give that one: host=gpu1.example.org
     port=     8050 unless given
     model=    a checkpoint folder to hear songs with, besides the registry's models
     storage=  the ledger's address where it is not the file under WAVEZOO_HOME
-    mlflow=   the http address of MLflow: trials link to their runs there, and models come from its registry
+    mlflow=   the http address of MLflow: trials link to their runs there, and models come from its registry; without
+              it MLFLOW_TRACKING_URI is taken, for the links where it begins with http
 
 Exit codes: 0 done, 1 a page could not be written as it should, 2 the words or what they lead to were wrong,
 130 interrupted.
@@ -46,8 +49,11 @@ def main(typed: Sequence[str]) -> int:
         return 0
     try:
         action, given = _parsed(typed)
+        known = os.environ.get("MLFLOW_TRACKING_URI", "")
         if "mlflow" in given:
             os.environ["MLFLOW_TRACKING_URI"] = given["mlflow"]  # for all that reads MLflow's store
+        elif known.startswith(("http://", "https://")):  # a file's runs have no address
+            given["mlflow"] = known
         return _export(given) if action == "export" else _serve(given)
     except (SearchError, DatasetError, ZooError, OSError) as error:
         print(reason(error), file=sys.stderr)

@@ -98,7 +98,12 @@ def _is_address(name: str) -> bool:
 
 
 def _shown(host: str) -> str:
-    names: Collection[str] = dict.fromkeys([*LOCAL, *([] if host in EVERYWHERE else [host])])
+    if host in EVERYWHERE:  # localhost is the reader's own machine, who may sit at another
+        return (
+            f"{socket.gethostname().lower()} or an address of this machine; where it is called by another name, "
+            "host=NAME lets that one in"
+        )
+    names: Collection[str] = dict.fromkeys([*LOCAL, host])
     return " or ".join(names)
 
 

@@ -28,6 +28,10 @@ def bound(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return _listening(socket.socket(family, kind, protocol), address)
+    except UnicodeError as error:  # it can't be asked for
+        raise SearchError(
+            f"host={host[:200]}: no host is called that; give a name or an address, such as host=127.0.0.1"
+        ) from error
     except OSError as error:
         why = str(error.strerror or error).lower()
         raise SearchError(

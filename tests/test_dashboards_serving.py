@@ -15,6 +15,7 @@ import pytest
 from dashboards import serving
 from dashboards.__main__ import main
 from dashboards.blocks import Figure, Page, Text
+from dashboards.export import Exported
 from dashboards.guards import refused
 from dashboards.pages import Listed
 from search.errors import SearchError
@@ -118,7 +119,10 @@ def test_a_page_of_another_site_changes_nothing(server: Server) -> None:
 def test_a_server_for_everyone_answers_to_addresses_and_to_its_own_name_alone() -> None:
     assert refused({"host": "192.168.1.5:8050"}, "0.0.0.0", "GET") is None
     assert refused({"host": f"{socket.gethostname()}:8050"}, "0.0.0.0", "GET") is None
-    assert refused({"host": "evil.example"}, "0.0.0.0", "GET") is not None
+    assert refused({"host": "evil.example"}, "0.0.0.0", "GET") == (
+        f"this server does not answer to 'evil.example'; ask for {socket.gethostname().lower()} or an address of this "
+        "machine; where it is called by another name, host=NAME lets that one in"
+    )
     assert refused({"host": "192.168.1.5"}, "127.0.0.1", "GET") is not None
     assert refused({"host": "tower.local"}, "tower.local", "GET") is None
     assert refused({}, "0.0.0.0", "GET") is not None
@@ -160,6 +164,10 @@ def test_the_script_that_draws_comes_from_this_machine(server: Server) -> None:
         (["port="], "port= wants one value, once"),
         (["port=1", "port=2"], "port= wants one value, once"),
         (["port=http"], "port=http: give a whole number up to 65535, or 0 for any that is free"),
+        (
+            ["host=a..b"],
+            "host=a..b: no host is called that; give a name or an address, such as host=127.0.0.1",
+        ),
         (["port=70000"], "port=70000: give a whole number up to 65535, or 0 for any that is free"),
         (
             ["port=0", "storage=foo"],
@@ -171,6 +179,25 @@ def test_the_script_that_draws_comes_from_this_machine(server: Server) -> None:
 def test_wrong_words_are_answered(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     assert capsys.readouterr().err.strip() == told
+
+
+@pytest.mark.parametrize(
+    ("address", "word", "taken"),
+    [
+        ("http://a:5000", [], "http://a:5000"),
+        ("http://a:5000", ["mlflow=http://b:5000"], "http://b:5000"),
+        ("sqlite:///x.db", [], None),
+    ],
+)
+def test_the_environment_names_mlflow_where_no_word_does(
+    address: str, word: list[str], taken: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: list[Mapping[str, str]] = []
+    nothing = Exported(tmp_path, 0, 0, 0, [])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setattr("dashboards.running.exported", lambda words: (given.append(words), nothing)[1])
+    assert main(["export", f"out={tmp_path}", *word]) == 0
+    assert given[0].get("mlflow") == taken
 
 
 def test_a_port_that_is_taken_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
