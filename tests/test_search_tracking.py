@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,42 @@ def test_what_a_worker_used_is_under_system_metrics_once_an_epoch(store: MlflowC
         history = store.get_metric_history(children[done.signature].info.run_id, name)
         assert [metric.step for metric in history] == [1, 2]
     assert history[0].value > 1, "megabytes of a process that has imported all this"
+
+
+class Quick:
+    """Stands for MLflow's client: its tables are a word in their file. meanwhile: what happens until they are there."""
+
+    meanwhile: Callable[[], object] = staticmethod(lambda: None)
+
+    def __init__(self, tracking_uri: str, **more: str) -> None:
+        self.file = Path(tracking_uri.removeprefix("sqlite:///"))
+
+    def search_experiments(self) -> None:
+        self.meanwhile()
+        self.file.write_text("tables")
+
+
+def test_of_two_that_make_a_store_at_once_the_first_ones_stays_with_its_runs(
+    bare_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = bare_home / "mlflow.db"
+    monkeypatch.setattr("mlflow.MlflowClient", Quick)
+    monkeypatch.setattr(Quick, "meanwhile", lambda made: file.write_text("tables and runs"))
+    client(f"sqlite:///{file}")
+    assert file.read_text() == "tables and runs"
+    assert list(bare_home.iterdir()) == [file], "nothing half-made is left"
+
+
+def test_a_disk_that_knows_no_links_can_hold_a_store(
+    bare_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(part: Path, file: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr("mlflow.MlflowClient", Quick)
+    client(f"sqlite:///{bare_home / 'mlflow.db'}")
+    assert [(each.name, each.read_text()) for each in bare_home.iterdir()] == [("mlflow.db", "tables")]
 
 
 def test_a_second_driver_lists_the_children_of_the_first_again(store: MlflowClient) -> None:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search import files
@@ -79,19 +80,21 @@ def log_result(mlflow: "MlflowClient", run_id: str, result: dict[str, Any]) -> N
 def settle(
     mlflow: "MlflowClient",
     run_id: str,
-    signature: str,
+    folder: Path,
     outcome: Outcome,
     why: str,
     result: dict[str, Any] | None,
 ) -> None:
-    """The end of a trial: scores, tables and weights, then the status, so that FINISHED means all is there."""
+    """The end of a trial: scores, tables and weights, then the status, so that FINISHED means all is there.
+
+    folder: the trial's.
+    """
     from mlflow.entities import RunTag
 
     told: dict[str, str] = {"wavezoo.outcome": outcome}
     if outcome is Outcome.FAILED:
         told |= {"wavezoo.failure": why[:500], "failure_kind": why.partition(":")[0]}
     if result:
-        folder = files.trial_folder(signature)
         log_result(mlflow, run_id, result)
         mlflow.log_artifacts(run_id, str(folder / files.CHECKPOINT), files.CHECKPOINT)
         mlflow.log_artifact(run_id, str(folder / files.SCORES))

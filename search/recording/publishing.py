@@ -12,7 +12,7 @@ from search import files
 from search.errors import SearchError
 from search.recording import gate
 from search.recording.gate import CHALLENGER, CHAMPION, Candidate, Decision
-from search.recording.store import client
+from search.recording.store import client, in_a_line
 from search.scoring import score_table
 from search.scoring.protocol import protocol_id
 from search.scoring.score_table import ClipScores
@@ -107,7 +107,7 @@ def _fetch(mlflow: "MlflowClient", run_id: str, name: str, folder: str) -> Path:
     except (MlflowException, OSError) as error:
         raise SearchError(
             f"run {run_id} has no {name}: only a training that ended well has one, once its search has told MLflow; "
-            f"the search's command again does that ({str(error).splitlines()[0][:200]})"
+            f"the search's command again does that ({in_a_line(error)})"
         ) from error
 
 

@@ -1,18 +1,18 @@
-"""MLflow's store: where it is, and a client of it."""
+"""MLflow's store: where it is, a client of it, and where the files of its runs lie."""
 
 import logging
 import os
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.home import home
-from datasets.whole import written_whole
-from search.errors import SearchError
+from search.errors import SearchError, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["SQLITE", "client", "reader", "tracking_uri"]
+__all__ = ["SQLITE", "client", "experiment", "in_a_line", "reader", "tracking_uri"]
 
 SQLITE = "sqlite:///"
 
@@ -23,7 +23,10 @@ def tracking_uri(given: str | None) -> str:
 
 
 def client(uri: str) -> "MlflowClient":
-    """MLflow's client, quiet and without telemetry; makes the store's tables where it is a file that is not there."""
+    """MLflow's client, quiet and without telemetry; makes the store's tables where it is a file that is not there.
+
+    raises: SearchError if MLflow can't use the address. A server that is away is found out by the first question only.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the thread here has its own patience
     # Two lines for each run that ends
@@ -32,11 +35,57 @@ def client(uri: str) -> "MlflowClient":
 
     for logger in ("alembic", "mlflow"):  # after the import, which sets levels of its own
         logging.getLogger(logger).setLevel(logging.ERROR)
-    if _is_missing(uri):
-        # Tables that a kill left half-made could never be used again: the file gets its name when it is whole.
-        with written_whole(Path(uri.removeprefix(SQLITE))) as part:
-            MlflowClient(f"{SQLITE}{part}").search_experiments()
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    try:
+        if _is_missing(uri):
+            _make(Path(uri.removeprefix(SQLITE)))
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    except Exception as error:  # whatever a store can do
+        raise SearchError(
+            f"MLflow can't use {without_password(uri)}: {in_a_line(error)}; give another tracking=URL, such as "
+            f"http://HOST:5000 or sqlite:////folder/mlflow.db"
+        ) from error
+
+
+def in_a_line(error: Exception) -> str:
+    """What MLflow says, short and without passwords, which are looked for first: half of one is not known for one."""
+    return without_password(" ".join(str(error).split()))[:200]
+
+
+def _make(file: Path) -> None:
+    """Make a store's tables. Of two that do so at once the first one's stay: there may be runs in them already."""
+    from mlflow import MlflowClient
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # Tables that a kill left half-made could never be used again: the file gets its name when it is whole.
+    part = file.with_name(f"{file.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+    try:
+        MlflowClient(f"{SQLITE}{part}").search_experiments()
+        _name(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _name(part: Path, file: Path) -> None:
+    """Give a file its name unless another has it."""
+    try:
+        os.link(part, file)  # which NFS refuses, too, where there is one
+    except FileExistsError:
+        pass
+    except OSError:  # a disk that knows no links
+        part.replace(file)
+
+
+def experiment(mlflow: "MlflowClient", name: str) -> str:
+    """The id of the experiment of that name, made where there is none.
+
+    The files of its runs lie where the server wants them, or else under home().
+    """
+    if known := mlflow.get_experiment_by_name(name):
+        return str(known.experiment_id)
+    is_server = str(mlflow.tracking_uri).startswith("http")
+    return str(
+        mlflow.create_experiment(name, artifact_location=None if is_server else (home() / "mlflow").as_uri())
+    )
 
 
 def _is_missing(uri: str) -> bool:

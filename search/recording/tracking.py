@@ -13,14 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from datasets.home import home
 from search import files
 from search.errors import without_password
 from search.outcome import Outcome
 from search.recording import delivering, notes
 from search.recording.marks import PARENT, SIGNATURE, STUDY
 from search.recording.search_run import SearchRun, flat
-from search.recording.store import client
+from search.recording.store import client, experiment, in_a_line
 from search.recording.told import STATUS, Told
 from search.study.assignment import Assignment, Ended
 from search.trials import usage
@@ -150,8 +149,7 @@ class Tracker:
             except (
                 Exception
             ) as error:  # whatever a server or a network can do: the search goes on, this tries again
-                said = f"MLflow at {self.uri}: {' '.join(str(error).split())[:200]}"
-                self.trouble = without_password(said)
+                self.trouble = f"MLflow at {without_password(self.uri)}: {in_a_line(error)}"
                 if closing:
                     time.sleep(RETRY_SECONDS)
                     self._wake.set()
@@ -159,12 +157,7 @@ class Tracker:
     def _connect(self) -> "MlflowClient":
         """The client, with the search's own run at hand: the one of an earlier driver where there is one."""
         mlflow = client(self.uri)
-        experiment = mlflow.get_experiment_by_name(self.search.experiment)
-        if experiment is None:
-            artifacts = None if self.uri.startswith("http") else (home() / "mlflow").as_uri()
-            self.experiment_id = mlflow.create_experiment(self.search.experiment, artifact_location=artifacts)
-        else:
-            self.experiment_id = experiment.experiment_id
+        self.experiment_id = experiment(mlflow, self.search.experiment)
         wanted = f"tags.`{STUDY}` = '{self.search.study}'"
         found = mlflow.search_runs([self.experiment_id], wanted, max_results=1)
         tags = {**self.search.own_tags, STUDY: self.search.study}
@@ -261,7 +254,7 @@ class Tracker:
         if outcome:
             if not copy.described:
                 self._describe(mlflow, copy.run_id, copy.assignment.settings.to_json())
-            delivering.settle(mlflow, copy.run_id, signature, outcome, why, result)
+            delivering.settle(mlflow, copy.run_id, files.trial_folder(signature), outcome, why, result)
         return True
 
     def _open_run(self, mlflow: "MlflowClient", copy: _Copy, result: Mapping[str, Any] | None) -> None:
