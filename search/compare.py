@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from datasets import words
 from datasets.errors import DatasetError
-from search.errors import SearchError
+from search.errors import SearchError, without_password
 from search.scoring import literature, protocol, scores
 from search.scoring.comparing import (
     Compared,
@@ -51,23 +51,23 @@ def main(typed: Sequence[str]) -> int:
     try:
         return _compare(typed)
     except (SearchError, DatasetError, ZooError) as error:
-        print(error, file=sys.stderr)
+        print(without_password(str(error)), file=sys.stderr)
         return WRONG_WORDS
 
 
 def _compare(typed: Sequence[str]) -> int:
-    named = [word for word in typed if "=" not in word or "/" in word.partition("=")[0]]
-    if len(named) != 2:
-        raise SearchError(f"{len(named)} to compare: give two, as python -m search.compare A B")
-    given = words.parse([word for word in typed if word not in named], ("tags", "storage", "tracking"))
+    from search.results.named import find, split
+
+    both, more = split(typed)
+    if len(both) != 2:
+        raise SearchError(f"{len(both)} to compare: give two, as python -m search.compare A B")
+    given = words.parse(more, ("tags", "storage", "tracking"))
     if not (most := given.get("tags", "10")).isdigit():
         raise SearchError(f"tags={most}: give a whole number")
     from rich.console import Console
 
-    from search.results.named import find
-
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
-    a, b = (find(word, given.get("storage"), given.get("tracking")) for word in named)
+    a, b = (find(word, given.get("storage"), given.get("tracking")) for word in both)
     for part in screen(a, b, int(most)):
         console.print(part, soft_wrap=isinstance(part, str))
     return DONE

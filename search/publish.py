@@ -22,15 +22,15 @@ Exit codes: 0 it is registered, 1 it is not, 2 the words were wrong, 130 interru
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datasets.words import parse
 from search import files
 from search.checks import A_NAME, is_name
-from search.errors import ConfigError, SearchError
-from search.results.named import FORMS, run_of_model, signature_of
+from search.errors import ConfigError, SearchError, without_password
+from search.results.named import FORMS, folder_of, is_run, run_of, split
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -49,14 +49,14 @@ def main(typed: Sequence[str]) -> int:
     try:
         run, given = _read_words(typed)
     except (ConfigError, DatasetError) as error:
-        print(error, file=sys.stderr)
+        print(without_password(str(error)), file=sys.stderr)
         return WRONG_WORDS
     return _publish(run, given)
 
 
 def _read_words(typed: Sequence[str]) -> tuple[str, dict[str, str]]:
-    runs = [word for word in typed if "=" not in word]
-    given = parse([word for word in typed if "=" in word], WORDS)
+    runs, more = split(typed)
+    given = parse(more, WORDS)
     if len(runs) != 1:
         raise ConfigError(f"publish takes one RUN, not {len(runs)}: give {FORMS}")
     for key in ("alias", "model"):
@@ -78,7 +78,7 @@ def _read_words(typed: Sequence[str]) -> tuple[str, dict[str, str]]:
 def _publish(run: str, given: dict[str, str]) -> int:
     from search.recording.gate import CHAMPION
     from search.recording.publishing import publish
-    from search.recording.store import client, reader, tracking_uri
+    from search.recording.store import client, in_a_line, reader, tracking_uri
     from zoo import ZooError
 
     try:
@@ -89,7 +89,7 @@ def _publish(run: str, given: dict[str, str]) -> int:
         model = given.get("model") or _model_of(mlflow, run_id)
         made = publish(uri, model, run_id, given.get("alias", CHAMPION), given.get("reason"))
     except (SearchError, ZooError) as error:
-        print(f"{run} is not registered: {error}", file=sys.stderr)
+        print(f"{run} is not registered: {without_password(str(error))}", file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
         print("interrupted; the same command again goes on", file=sys.stderr)
@@ -97,7 +97,7 @@ def _publish(run: str, given: dict[str, str]) -> int:
     except Exception as error:
         if not type(error).__module__.startswith(("mlflow", "requests", "sqlalchemy")):
             raise
-        print(f"{run} is not registered: MLflow says: {' '.join(str(error).split())[:300]}", file=sys.stderr)
+        print(f"{run} is not registered: MLflow says: {in_a_line(error)}", file=sys.stderr)
         return REFUSED
     print(
         f"version {made.version} of {made.model} is its {made.alias}: {made.why}\ncommit: {made.git}\n{made.uri}"
@@ -110,19 +110,15 @@ def find_run(mlflow: "MlflowClient", run: str, model: str | None, storage: str |
 
     model: the name under which a folder is recorded in MLflow where it is not yet. storage: as in the words.
     """
-    folder = Path(run)
-    if (folder / files.RESULT).is_file():
-        signature = str(files.read_json(folder / files.RESULT)["signature"])
-        return _run_of(mlflow, signature) or _recorded(mlflow, folder, signature, model)
-    if written := re.fullmatch(r"(?:runs:/)?([0-9a-f]{32})", run):
-        return written[1]
-    if run.startswith("models:/"):
-        return run_of_model(mlflow, run)
-    signature = run if re.fullmatch(r"[0-9a-f]{16}", run) else signature_of(run, storage)
+    if is_run(run):
+        return run_of(mlflow, run)
+    folder = folder_of(run, storage)
+    result, settings = (files.read_json(folder / name) for name in (files.RESULT, files.SETTINGS))
+    signature = result["signature"] if result else folder.name
     if found := _run_of(mlflow, signature):
         return found
-    if (files.trial_folder(signature) / files.RESULT).is_file():
-        return _recorded(mlflow, files.trial_folder(signature), signature, model)
+    if result and settings:
+        return _recorded(mlflow, folder, settings, result, model)
     raise SearchError(
         f"no run in MLflow and no folder of a trial that has ended has the signature {signature}"
     )
@@ -138,21 +134,30 @@ def _run_of(mlflow: "MlflowClient", signature: str) -> str | None:
     return str(found[0].info.run_id) if found else None
 
 
-def _recorded(mlflow: "MlflowClient", folder: Path, signature: str, model: str | None) -> str:
+def _recorded(
+    mlflow: "MlflowClient",
+    folder: Path,
+    settings: Mapping[str, Any],
+    result: dict[str, Any],
+    model: str | None,
+) -> str:
     """A new run for a trial that no search has recorded, as of another machine."""
+    from search.outcome import Outcome
+    from search.recording import delivering
     from search.recording.marks import SIGNATURE
+    from search.recording.search_run import flat
+    from search.recording.store import experiment
 
     if model is None:
         raise SearchError(
             "no run in MLflow is of this trial; to record it there, say its model's name: model=NAME"
         )
-    experiment = mlflow.get_experiment_by_name(model)
-    place = experiment.experiment_id if experiment else mlflow.create_experiment(model)
-    run = str(mlflow.create_run(place, tags={SIGNATURE: signature}, run_name=folder.name).info.run_id)
-    mlflow.log_artifacts(run, str(folder / files.CHECKPOINT), files.CHECKPOINT)
-    mlflow.log_artifact(run, str(folder / files.SCORES))
-    mlflow.set_terminated(run, "FINISHED")
-    return run
+    name = f"{settings['network']} seed {settings['seed']}"
+    made = mlflow.create_run(experiment(mlflow, model), tags={SIGNATURE: result["signature"]}, run_name=name)
+    run_id = str(made.info.run_id)
+    delivering.deliver(mlflow, run_id, flat(settings), files.read_json(folder / files.EPOCHS) or (), ())
+    delivering.settle(mlflow, run_id, folder, Outcome.DONE, "", result)
+    return run_id
 
 
 def _model_of(mlflow: "MlflowClient", run_id: str) -> str:

@@ -27,6 +27,7 @@ FORMS = (
     "a trial's signature (16 hexadecimal digits, or the first 6 or more) or folder, an MLflow run (32), "
     "models:/NAME@ALIAS, models:/NAME/VERSION, the name of a search, or SEARCH/NETWORK"
 )
+RUN = re.compile(r"(?:runs:/)?([0-9a-f]{32})")
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,27 +65,49 @@ def find(word: str, storage: str | None = None, tracking: str | None = None) -> 
 
     raises: SearchError if nothing is called that, or its scores can't be had.
     """
-    if (Path(word) / files.RESULT).is_file():
-        return _one(_of_folder(Path(word)))
-    if re.fullmatch(r"[0-9a-f]{16}", word):
-        return _one(_of_folder(files.trial_folder(word)))
-    if re.fullmatch(r"[0-9a-f]{6,15}", word) and (signature := _begun(word)):
-        return _one(_of_folder(files.trial_folder(signature)))
-    run = re.fullmatch(r"(?:runs:/)?([0-9a-f]{32})", word)
-    if run or word.startswith("models:/"):
+    if is_run(word):
         mlflow = _client(tracking)
-        return _of_run(mlflow, run[1] if run else run_of_model(mlflow, word), storage)
+        return _of_run(mlflow, run_of(mlflow, word), storage)
+    if folder := _folder(word):
+        return _one(_of_folder(folder))
     return _of_search(word, storage)
 
 
-def signature_of(word: str, storage: str | None = None) -> str:
-    """The trial that the first digits of a signature mean, or the best one of a search or of SEARCH/NETWORK.
+def folder_of(word: str, storage: str | None = None) -> Path:
+    """The folder of the trial that a word names, or of the best one of a search or of SEARCH/NETWORK.
 
-    raises: SearchError if nothing is called that.
+    It may not be there. raises: SearchError if nothing is called that.
     """
+    return _folder(word) or files.trial_folder(_row_of(word, storage)[0].signature)
+
+
+def is_run(word: str) -> bool:
+    """Whether it names a run of MLflow's, by itself or by a model that was made of it."""
+    return RUN.fullmatch(word) is not None or word.startswith("models:/")
+
+
+def run_of(mlflow: "MlflowClient", word: str) -> str:
+    """The id of the run that such a word names. raises: SearchError if it names a model that is not there."""
+    written = RUN.fullmatch(word)
+    return written[1] if written else _run_of_model(mlflow, word)
+
+
+def split(typed: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words that name something, and the `key=value` ones: a row of a search may have a = behind its /."""
+    named = [word for word in typed if "=" not in word or "/" in word.partition("=")[0]]
+    return named, [word for word in typed if word not in named]
+
+
+def _folder(word: str) -> Path | None:
+    """The folder of a trial that is named by itself, by its signature or by the first digits; None for other words."""
+    if (Path(word) / files.RESULT).is_file():
+        return Path(word)
+    if re.fullmatch(r"[0-9a-f]{16}", word):
+        files.read_result(word)  # which brings it from another machine, it may be
+        return files.trial_folder(word)
     if re.fullmatch(r"[0-9a-f]{6,15}", word) and (signature := _begun(word)):
-        return signature
-    return _row_of(word, storage)[0].signature
+        return files.trial_folder(signature)
+    return None
 
 
 def _begun(digits: str) -> str | None:
@@ -171,8 +194,7 @@ def _client(tracking: str | None) -> "MlflowClient":
     return reader(tracking_uri(tracking))
 
 
-def run_of_model(mlflow: "MlflowClient", word: str) -> str:
-    """The id of the run that models:/NAME@ALIAS or models:/NAME/VERSION is of. raises: SearchError if there is none."""
+def _run_of_model(mlflow: "MlflowClient", word: str) -> str:
     form = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/([0-9]+))", word)
     if form is None:
         raise SearchError(f"'{word}' is none of {FORMS}")
@@ -224,5 +246,7 @@ def _downloaded(mlflow: "MlflowClient", run: Any, signature: str) -> Trained:
 
 
 def _away(mlflow: "MlflowClient", word: str, error: Exception) -> SearchError:
+    from search.recording.store import in_a_line
+
     where = without_password(str(mlflow.tracking_uri))
-    return SearchError(f"{word} can't be had from MLflow at {where}: {' '.join(str(error).split())[:200]}")
+    return SearchError(f"{word} can't be had from MLflow at {where}: {in_a_line(error)}")
