@@ -6,6 +6,7 @@ Screenshots lie where the environment variable WAVEZOO_SCREENSHOTS points, where
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -92,14 +93,17 @@ def address(home: Path, checkpoint: Path) -> Iterator[str]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
     )
     try:
         assert process.stdout is not None
         (found,) = re.findall(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
         yield found
+        process.send_signal(signal.SIGINT)  # killed, it would leave the folder of its songs behind
+        process.wait(timeout=30)
     finally:
         said = end(process)
-    assert said == "", said
+    assert (said, process.returncode) == ("", 130)
 
 
 @pytest.fixture(scope="module")

@@ -81,9 +81,7 @@ def test_a_job_that_fails_says_why_in_one_line_and_the_next_one_runs(
     def broken(tell: Tell) -> None:
         raise RuntimeError("secret")
 
-    first, second = jobs.submit("a", refused), jobs.submit("b", broken)
-    while not (first.ended and second.ended):
-        threading.Event().wait(0.01)  # a poll, not a guess
+    first, second = (ended(jobs, jobs.submit(key, work)) for key, work in (("a", refused), ("b", broken)))
     assert (first.state, first.why) == ("failed", "no such layer")
     assert (second.state, second.why) == ("failed", FAULT)
     assert "secret" in capsys.readouterr().err
