@@ -11,7 +11,7 @@ from statistics import mean
 from datasets import words
 from datasets.errors import DatasetError, nearest
 from datasets.whole import written_whole
-from search.errors import SearchError
+from search.errors import SearchError, without_password
 from search.results.leaderboard import Ended, Row
 from search.scoring.protocol import describe
 
@@ -48,7 +48,7 @@ def main(typed: Sequence[str]) -> int:
         given = words.parse(typed[1:], ("format", "tags", "out", "storage"))
         _write(table(typed[0], given), given.get("out"))
     except (SearchError, DatasetError) as error:
-        print(error, file=sys.stderr)
+        print(without_password(str(error)), file=sys.stderr)
         return WRONG_WORDS
     return DONE
 
@@ -65,7 +65,7 @@ def table(name: str, given: Mapping[str, str]) -> str:
         raise SearchError(f"tags={by_tag}: give true or false")
     ended, board = _found(name, given.get("storage"))
     if by_tag == "true":
-        cells = _tag_cells(ended, board)
+        cells = _tag_cells(ended, board, str if form == "csv" else "{:.4f}".format)
     else:
         cells = [NUMBERS, *map(_numbers, board)] if form == "csv" else [PRINTED, *map(_printed, board)]
     return WRITERS[form](cells, describe(ended[0][0]["protocol"]))
@@ -117,14 +117,14 @@ def _printed(row: Row) -> tuple[str, ...]:
     )
 
 
-def _tag_cells(ended: Sequence[Ended], board: Sequence[Row]) -> Cells:
+def _tag_cells(ended: Sequence[Ended], board: Sequence[Row], written: Callable[[float], str]) -> Cells:
     """A row for each tag: its test clips, and each network's mean AUC over its seeds; empty where there is none."""
     results = {result["signature"]: result for result, _ in ended}
     columns = [[results[signature]["tags"] for signature in row.signatures] for row in board]
     cells: Cells = [("tag", "clips", *(row.name for row in board))]
     for at, tag in enumerate(columns[0][0]):
         aucs = [[seed[at]["roc_auc"] for seed in seeds] for seeds in columns]
-        means = ["" if None in values else f"{mean(values):.4f}" for values in aucs]
+        means = ["" if None in values else written(mean(values)) for values in aucs]
         cells.append((tag["tag"], str(tag["positives"]), *means))
     return cells
 

@@ -86,7 +86,15 @@ def test_of_each_tag_there_is_the_auc_of_each_network(
         for at, row in enumerate(rows):
             aucs = [result["tags"][at]["roc_auc"] for result in results]  # type: ignore[index]
             assert row["tag"] == results[0]["tags"][at]["tag"]  # type: ignore[index]
-            assert row[network] == ("" if None in aucs else f"{mean(aucs):.4f}")
+            assert row[network] == ("" if None in aucs else str(mean(aucs)))
+
+
+def test_of_each_tag_latex_and_markdown_have_four_digits(
+    search: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert table.main([search, "tags=true"]) == 0
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:] if line.startswith("|")]
+    assert {len(cell.strip(" |")) for row in rows for cell in row[2:]} == {len("0.1234")}
 
 
 @pytest.mark.parametrize(
@@ -95,6 +103,10 @@ def test_of_each_tag_there_is_the_auc_of_each_network(
         (["demo-table3"], "no search is called 'demo-table3'; did you mean demo-table3-1a2b3c?"),
         (["demo-table3-1a2b3c", "format=cvs"], "format=cvs: did you mean csv?"),
         (["demo-table3-1a2b3c", "tags=yes"], "tags=yes: give true or false"),
+        (
+            ["demo-table3-1a2b3c", "storge=postgresql://me:secret@db/x"],
+            "'storge=postgresql://...@db/x' is no word of this command; did you mean storage?",
+        ),
         (["demo-table3-1a2b3c", "out=/proc/nowhere/x"], "out=/proc/nowhere/x can't be written: "),
     ],
 )

@@ -1,6 +1,6 @@
 """One process's attempt at a trial, so that an epoch that never ends is ended, and a loss can be told from another.
 
-attempt.json   there while a process is at the trial, and after it was lost
+attempt        there while a process is at the trial, and after it was lost
 hang.txt       where every thread of it stood when an epoch took too long
 """
 
