@@ -5,6 +5,7 @@ Every record refuses at the door; the parts of the search take plain values from
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -87,6 +88,8 @@ class Training:
             raise ConfigError(f"budget.weight_decay={self.weight_decay}: give a number from 0 to below 1")
         if not 0 <= self.momentum < 1:
             raise ConfigError(f"budget.momentum={self.momentum}: give a number from 0 to below 1")
+        if not 0 <= self.lr_decay < math.inf:
+            raise ConfigError(f"budget.lr_decay={self.lr_decay}: give 0, or a number above")
         if not 0 < self.norm_momentum <= 1:
             raise ConfigError(f"budget.norm_momentum={self.norm_momentum}: give a number above 0, at most 1")
         if self.precision not in PRECISIONS:

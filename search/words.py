@@ -3,6 +3,7 @@
 Nothing heavy is imported here, so that a wrong word is answered at once.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -182,9 +183,11 @@ def _as_hydra(word: str, words: Sequence[str]) -> str:
     if word == f"budget={AUTO}":  # the paper's schedule where there is a GPU to follow it
         return f"budget={'paper' if _gpus(words) else 'small'}"
     key, _, value = word.partition("=")
-    # Commas and stars are Hydra's own, and mean something else there
-    if key == "networks" and value != "null":
-        return f"networks='{value}'"
+    # Commas, stars and brackets mean something else to Hydra than in patterns, addresses and paths
+    is_text = key == "space" or (key.rpartition(".")[2] in WORDS_OR_NULL and not key.startswith(FREE))
+    if (key == "networks" and value != "null") or (is_text and not HYDRAS.fullmatch(value)):
+        quoted = value.replace("'", r"\'")
+        return f"{key}='{quoted}'"
     return f"++{word}" if word.startswith(FREE) else word
 
 
@@ -203,6 +206,8 @@ def _gpus(words: Sequence[str]) -> float:
 
 
 WORDS_OR_NULL = ("networks", "convention", "study", "storage", "tracking", "prior", "device")
+# A name, a number or several; or what is written for Hydra, as a list, in quotes or with escapes
+HYDRAS = re.compile(r"[\w.,+-]*|[\[{'\"].*|.*\\.*", re.ASCII)
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 

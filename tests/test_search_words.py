@@ -81,6 +81,8 @@ def test_arguments_of_a_sampler_are_its_own() -> None:
         (["seeds=many"], "seeds=many: give a whole number"),
         (["publish=maybe"], "publish=maybe: give true or false"),
         (["seeds=0"], "seeds=0: give 1 or more"),
+        (["budget.lr_decay=-1"], "budget.lr_decay=-1: give 0, or a number above"),
+        (["budget.lr_decay=inf"], "budget.lr_decay=inf: give 0, or a number above"),
         (["budget.batch_size=1"], "budget.batch_size=1: batch norm needs 2 or more"),
         (
             ["cluster.gpus_per_trial=-1"],
@@ -107,6 +109,28 @@ def test_arguments_of_a_sampler_are_its_own() -> None:
 )
 def test_a_wrong_word_is_answered_with_the_right_one(words: list[str], said: str) -> None:
     assert refusal(*words).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "storage=postgresql+psycopg://me:a,b!@db/x?sslmode=require&application_name='zoo'",
+        "tracking=http://127.0.0.1:5000/a=(b)",
+        "space=/a/my space's (2).py",
+        "cluster.storage=/mnt/größe=2",
+        "study=paper-2.0_a",
+    ],
+)
+def test_an_address_or_a_path_is_taken_as_it_is_typed(word: str) -> None:
+    key, _, value = word.partition("=")
+    settings = read_words([word])
+    assert getattr(settings.cluster if "." in key else settings, key.rpartition(".")[2]) == value
+
+
+def test_quotes_escapes_and_null_are_read_as_hydra_reads_them() -> None:
+    for word in ("storage='sqlite:////a?b=c'", r"storage=sqlite:////a?b\=c"):
+        assert read_words([word]).storage == "sqlite:////a?b=c"
+    assert read_words(["storage=null", "networks=null"]).storage is None
 
 
 def test_all_wrong_words_are_told_at_once() -> None:
