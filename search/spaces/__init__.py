@@ -7,11 +7,13 @@ and the sampler chooses the rest: `trials=` is how many there are in all. With a
 the parameters at which `sample` makes the network of that name as the paper trained it (or None), `prior=table2` works.
 """
 
+import ast
 import fnmatch
 import importlib
 import importlib.util
 import inspect
 import json
+import linecache
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -146,8 +148,35 @@ def _identity(
 ) -> str:
     if grid is not None:
         return json.dumps(list(grid), sort_keys=True)
-    source = inspect.getsource(sample)
+    source = inspect.getsource(sample) + _beside(sample)
     return source + json.dumps(list(architectures), sort_keys=True) if architectures else source
+
+
+def _beside(sample: Callable[..., Any]) -> str:
+    """The code beside `sample` in a file of the user's own, which may read it: constants, functions.
+
+    Nothing of the package's spaces, which only a release changes: searches keep the names that they were begun under.
+    """
+    file = inspect.getfile(inspect.unwrap(sample))
+    if Path(file).parent == Path(__file__).parent:
+        return ""
+    module = ast.parse("".join(linecache.getlines(file)))
+    for each in ast.walk(module):
+        if isinstance(each, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(each) is not None:
+            each.body = each.body[1:] or [ast.Pass()]
+    return "\n".join(ast.unparse(each) for each in module.body if _makes_points(each))
+
+
+def _makes_points(statement: ast.stmt) -> bool:
+    """Whether it may change what points there are, and is not in the identity already."""
+    match statement:
+        case ast.Import() | ast.ImportFrom() | ast.Expr(value=ast.Constant()):
+            return False
+        case ast.If(test=ast.Name(id="TYPE_CHECKING")) | ast.FunctionDef(name="sample" | "prior"):
+            return False
+        case ast.Assign(targets=[ast.Name(id="ARCHITECTURES")]):
+            return False
+    return True
 
 
 def table_grid(table: str) -> list[dict[str, str]]:
