@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from dashboards import board as pictures
 from dashboards import duel
@@ -57,15 +56,15 @@ def _table_of(group: Group) -> str | None:
 
 
 def _ranked(reading: Reading, board: Sequence[Row]) -> tuple[list[Row], list[str]]:
-    """The rows with their ranks; those whose resamples are not there come last, without one, and cost a line."""
-    able = [row for row in board if all(reading.resampled(each) is not None for each in row.signatures)]
-    others = [row for row in board if row not in able]
+    """The rows with their ranks; those without one come last, and cost a line."""
+    ranked = leaderboard.ranked(board, reading.resampled)
+    others = [row for row in ranked if not row.rank]
     lines = [
-        f"{row.name} (trial {row.signature}) has no rank: the resamples of its clips are missing or damaged"
+        f"{row.name} (trial {row.signature}) has no rank: the resamples of its clips are missing, damaged or not those "
+        f"of the others"
         for row in others
     ]
-    ranked = leaderboard.ranked(able, reading.resampled) if able else []
-    return [*ranked, *(replace(row, rank=0) for row in others)], lines
+    return [*(row for row in ranked if row.rank), *others], lines
 
 
 def _head(groups: Sequence[Group], group: Group, whole: Sequence[Row], size: int) -> list[Block]:

@@ -54,7 +54,7 @@ HOMES = {
         "search/spaces",
         "dashboards/importance.py",
     },
-    "sqlalchemy": {"search/study/records.py", "search/study/driving.py"},
+    "sqlalchemy": {"search/study/records.py", "search/study/driving.py", "search/study/mirror.py"},
     "mlflow": {
         "search/recording/store.py",
         "search/recording/tracking.py",
