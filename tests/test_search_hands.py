@@ -219,17 +219,19 @@ def test_a_worker_hears_of_one_trial_without_being_halted(store: set[str]) -> No
     assert not halting.Look()()
 
 
-def test_trials_on_a_gpu_go_together_by_themselves(one: str) -> None:
+@pytest.mark.parametrize("places", [[0, 1, 2, 3], [2]])
+def test_trials_on_a_gpu_go_together_by_themselves(places: list[int], one: str) -> None:
+    """places: of those whose epoch is the first that was trained whole, as of one after the hand fell apart."""
     packer, room = Packer(None, gpus=1), room_of(Cluster(), [{"CPU": 16.0, "GPU": 1.0}])
     job = a_job(one)
     desk, _ = a_desk(job, room, packer)
     config = desk.assign("a")
     assert config is not None
     assert (len(config["beside"]), config["gpus"], config["threads"]) == (3, 1.0, 16)
-    use = {"device": "NVIDIA H200", "gpu_bytes": 141 * GB, "peak_bytes": GB}
+    use = {"device": "NVIDIA H200", "gpu_bytes": 141 * GB, "peak_bytes": GB, "places": places}
     for place in range(4):
         row = {"place": place, "epoch": 1, "valid_roc_auc": 0.5, "stage": 0, "gpu": use, "last": False}
         desk.tell("a", row)
     assert [(each.outcome, each.together) for each in Records().searches()[0].records] == [("running", 4)] * 4
     (seen,) = packer.seen
-    assert seen.predicted_bytes == together_bytes(job.grid()[:1] * 4)
+    assert seen.predicted_bytes == together_bytes(job.grid()[:1] * len(places))

@@ -186,8 +186,12 @@ class Desk:
             self.halt.leave_out(hand.trials[place].signature)
 
     def _saw(self, hand: Hand, use: Mapping[str, Any]) -> None:
-        """What a hand's first epoch took of its GPU decides how many share one after it."""
-        seen = Seen(hand.family, hand.memory_bytes, use["peak_bytes"], use["gpu_bytes"])
+        """What an epoch took of its GPU decides how many share one after it.
+
+        use: of the trials that were trained at once, by their "places".
+        """
+        predicted = together_bytes([hand.works[place] for place in use["places"]])
+        seen = Seen(hand.family, predicted, use["peak_bytes"], use["gpu_bytes"])
         self.packer.saw(seen)
         with suppress(OSError):  # a disk that takes no more notes does not undo a training
             throughput.note_memory(
