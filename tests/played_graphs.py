@@ -24,10 +24,15 @@ WAITS = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal
 
 
 class Played:
-    """Takes the place of torch.cuda.CUDAGraph. made, replays: of all of them."""
+    """Takes the place of torch.cuda.CUDAGraph. made, replays: of all of them.
+
+    pools: those that the allocator has of captures. underway: those of captures that it believes to run.
+    """
 
     made: ClassVar[list["Played"]] = []
     replays: ClassVar[int] = 0
+    pools: ClassVar[set[tuple[int, int]]] = set()
+    underway: ClassVar[set[tuple[int, int]]] = set()
     chance: ClassVar[Chance | None] = None  # by which is drawn now, if not from torch's own generator
 
     def __init__(self) -> None:
@@ -141,14 +146,23 @@ class _Stream:
 
 
 @contextmanager
-def _captured(graph: Played, **how: object) -> Iterator[None]:
+def _captured(graph: Played, pool: tuple[int, int] = (0, 0), **how: object) -> Iterator[None]:
     Played.made.append(graph)
+    Played.pools.add(pool)
+    Played.underway.add(pool)
     with _Capture(graph) as capture:
         _Capture.now = capture
         try:
             yield
         finally:
             _Capture.now = None
+    Played.underway.remove(pool)  # not after one that fails, as torch 2.11 does it
+
+
+def _end_allocation(device: int | None, pool: tuple[int, int]) -> None:
+    if pool not in Played.underway:
+        raise RuntimeError("not currently recording to mempool_id")
+    Played.underway.remove(pool)
 
 
 def play(monkeypatch: pytest.MonkeyPatch, kernels: tuple[ModuleType, ...] = ()) -> None:
@@ -163,11 +177,14 @@ def play(monkeypatch: pytest.MonkeyPatch, kernels: tuple[ModuleType, ...] = ()) 
         "stream": lambda stream: nullcontext(),
         "current_stream": _Stream,
         "device": lambda device: nullcontext(),
+        "graph_pool_handle": lambda: (0, len(Played.made) + 1),
         "get_rng_state": lambda device: torch.get_rng_state(),
         "set_rng_state": lambda state, device: torch.set_rng_state(state),
     }
     for name, it in places.items():
         monkeypatch.setattr(torch.cuda, name, it)
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", _end_allocation)
+    monkeypatch.setattr(torch._C, "_cuda_releasePool", lambda device, pool: Played.pools.remove(pool))
     monkeypatch.setattr(Chance, "own", _told(Chance.own))
     monkeypatch.setattr(Chance, "register", lambda chance, graph: graph.chances.append(chance))
     made = Stepper.__init__
@@ -178,3 +195,5 @@ def play(monkeypatch: pytest.MonkeyPatch, kernels: tuple[ModuleType, ...] = ()) 
     monkeypatch.setattr(Stepper, "__init__", captures)
     monkeypatch.setattr(Played, "made", [])
     monkeypatch.setattr(Played, "replays", 0)
+    monkeypatch.setattr(Played, "pools", set())
+    monkeypatch.setattr(Played, "underway", set())

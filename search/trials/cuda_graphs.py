@@ -5,6 +5,7 @@ graph of one training leaves most of it idle. So a graph may hold the steps of s
 by one way for all at once.
 """
 
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import partial
@@ -31,7 +32,7 @@ class Stepper:
               parameters and returns its mean loss.
     buffers:  gives what they move beside the optimizers' parameters, such as batch norm's statistics.
     captures: whether to try graphs at all; it becomes False where a network does what no graph can hold, as waiting for
-              the processor.
+              the processor; `why_plain` then tells what that was.
     chances:  of each training, from which its lane draws; none where all draw from torch's own generator.
     at_once:  takes the place of all lanes where there is such a way.
     """
@@ -47,6 +48,7 @@ class Stepper:
         self.lanes, self.buffers, self.captures = list(lanes), buffers, captures
         self.chances, self.at_once = list(chances), at_once
         self.graph: GraphedStep | None = None
+        self.why_plain = ""
 
     def step(
         self,
@@ -86,7 +88,7 @@ class Stepper:
             except RuntimeError as error:
                 if memory_kind(error):
                     raise
-                self.captures = False
+                self.captures, self.why_plain = False, traceback.format_exc()
         return self.graph
 
 
@@ -134,7 +136,7 @@ class GraphedStep:
     def _capture(self) -> None:
         for _ in range(WARM_UPS):
             self._all()
-        self._graph = torch.cuda.CUDAGraph()
+        self._graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         for chance in self.chances:
             chance.register(self._graph)
         try:
@@ -142,10 +144,11 @@ class GraphedStep:
             # threads, as the one that fetches batches, may use the GPU meanwhile.
             with (
                 torch.cuda.stream(torch.cuda.current_stream()),
-                torch.cuda.graph(self._graph, capture_error_mode="thread_local"),
+                torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"),
             ):
                 self._losses = self._all()
         except RuntimeError:
+            _end_allocation(self._device, pool)
             _end_captures(self._device, self.chances)
             raise
 
@@ -215,6 +218,16 @@ def _fill(numbers: list[Tensor], values: list[float]) -> None:
         return
     torch._foreach_zero_(numbers)
     torch._foreach_add_(numbers, values)
+
+
+def _end_allocation(device: torch.device, pool: tuple[int, int]) -> None:
+    """After a capture that failed torch's allocator believes that it still runs, and gives no memory back to the GPU.
+
+    pool: of the capture. One that had come as far as ending it by itself is left as it is.
+    """
+    with suppress(RuntimeError):
+        torch._C._cuda_endAllocateToPool(device.index, pool)
+        torch._C._cuda_releasePool(device.index, pool)
 
 
 def _end_captures(device: torch.device, chances: Sequence[Chance]) -> None:
