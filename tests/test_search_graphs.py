@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from processes import few_clips, settings  # noqa: F401  (a fixture)
 from torch import Tensor, nn
 
 from search.trials import cuda_graphs
 from search.trials.at_once import AtOnce
 from search.trials.cuda_graphs import Stepper
 from search.trials.optimizer import Optimizer, make
+from search.trials.trial import PLAIN, Trial
 from zoo.fast.noise import Chance
 
 Stepping = tuple[Stepper, list[Optimizer], list[nn.Linear], list[str]]
@@ -73,6 +75,30 @@ def test_what_no_graph_can_hold_is_stepped_through_and_not_tried_again(
     assert [optimizer.steps for optimizer in optimizers] == [2, 2]
     assert all((network.weight != old).any() for network, old in zip(networks, before, strict=True))
     assert all(second < first for first, second in zip(*losses, strict=True))
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_why_a_trial_is_stepped_through_stands_in_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_graphs, "GraphedStep", refuses(RuntimeError("it waits")))
+    with Trial(settings(), "cpu", {}) as trial:
+        trial.advance()
+        assert not (trial.folder / PLAIN).exists()
+        trial.fit.stepper.captures = True
+        trial.advance()
+    assert (trial.folder / PLAIN).read_text().rstrip().endswith("RuntimeError: it waits")
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_why_a_trial_gave_its_graph_up_for_memory_stands_there_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*given: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with Trial(settings(), "cpu", {}) as trial:
+        trial.fit.stepper.captures = True
+        monkeypatch.setattr(trial.fit.stepper, "_captured", too_large)
+        trial.fit.stepper.graph = object()  # type: ignore[assignment]
+        assert trial.advance()["micro_batch_size"] == settings().training.batch_size
+    assert (trial.folder / PLAIN).read_text().rstrip().endswith("OutOfMemoryError: CUDA out of memory.")
 
 
 @pytest.mark.parametrize("chained", [False, True])

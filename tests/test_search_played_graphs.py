@@ -120,3 +120,6 @@ def test_a_step_that_waits_for_a_value_is_taken_without_a_graph(monkeypatch: pyt
     assert losses(list(fit)) == pytest.approx(wanted, rel=SINGLE)
     assert (len(Played.made), Played.replays) == (1, 0)
     assert not fit.stepper.captures
+    assert fit.stepper.why_plain.rstrip().endswith("waits for a value while a graph is captured")
+    assert not Played.underway, "the allocator believes that the capture still runs"
+    assert not Played.pools, "the GPU does not get back what the capture had"

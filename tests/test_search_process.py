@@ -19,7 +19,7 @@ from processes import (  # noqa: F401
 
 from search.running import halting
 from search.running.process import TrialProcess
-from search.trials import usage, worker
+from search.trials import evaluation, usage, worker
 from search.trials.cuda_graphs import Stepper
 
 
@@ -106,6 +106,21 @@ def test_a_trial_that_had_ended_tells_nothing(card: Card) -> None:
     rows = rest(a_process(trials, gpus=1.0))
     assert [row["place"] for row in rows if "result" in row] == [1, 0, 2]
     assert {tuple(places) for *_, places in used(rows)} == {(0, 2)}
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_memory_that_ends_as_clips_are_heard_cuts_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many are heard at once does not follow from the batch."""
+    tried = []
+
+    def too_much(network: object) -> None:
+        tried.append(network)
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(evaluation, "folded", too_much)
+    (row,) = rest(a_process([settings()]))
+    assert row["failure"] == {"kind": "out of GPU memory", "why": "CUDA out of memory."}
+    assert len(tried) == 1, "the epoch was trained again"
 
 
 @pytest.mark.usefixtures("fresh_home")

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import json
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -31,6 +32,7 @@ from search.trials.training import Epoch
 
 # Inside an epoch a trial saves itself this often, and never for more than a hundredth of its time.
 MOMENT_SECONDS, MOMENT_SHARE = 300.0, 0.01
+PLAIN = "plain.txt"  # in the folder of a trial that a GPU steps through without a graph: why
 
 
 class Paused(Exception):
@@ -134,7 +136,7 @@ class Trial:
                 with self.in_time():
                     return self.keep(None if self.fit.progress.finished else next(self.epochs))
             except Exception as error:
-                if not failures.memory_kind(error) or not (self.fit.uncapture() or self.fit.shrink()):
+                if not failures.memory_kind(error) or not self._makes_room():
                     raise
             self._start_epoch_again()  # out here, where the error holds on to nothing any more
 
@@ -146,6 +148,9 @@ class Trial:
         if epoch is not None:
             self.history = [*self.history, asdict(epoch)]
             self._save()
+            if self.fit.stepper.why_plain:
+                self._note_plain(self.fit.stepper.why_plain)
+                self.fit.stepper.why_plain = ""
         row = self.history[-1]
         if not row["last"]:
             self._share_meanwhile()
@@ -170,6 +175,19 @@ class Trial:
     def patience_seconds(self) -> float:
         """How long its next epoch may take; 0 where nobody limits it."""
         return self.attempt.limit.seconds([row["seconds"] for row in self.history]) if self.attempt else 0.0
+
+    def _makes_room(self) -> bool:
+        """Whether the training can do with less memory than it just did."""
+        if self.fit.uncapture():
+            self._note_plain(traceback.format_exc())
+            return True
+        # Clips are looked at many at once however small the parts of a batch are.
+        return self.fit.network.training and self.fit.shrink()
+
+    def _note_plain(self, why: str) -> None:
+        """In the trial's folder, why its steps are no graphs; a disk that takes no more notes stops no training."""
+        with contextlib.suppress(OSError):
+            files.write_text(self.folder / PLAIN, why)
 
     def _start_epoch_again(self) -> None:
         """From the state at its beginning, in the way and the parts that the training has come down to."""
