@@ -33,6 +33,25 @@ def test_without_a_gpu_it_says_what_to_take_instead(
     )
 
 
+def test_where_the_plain_form_does_not_fit_the_others_are_compared_with_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def too_large(name: str) -> gpu.Step:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nMore of it.")
+
+    for name in ("reset_peak_memory_stats", "empty_cache"):
+        monkeypatch.setattr(torch.cuda, name, lambda: None)
+    for name in ("memory_allocated", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda: 0)
+    monkeypatch.setattr(gpu, "milliseconds", lambda step, count: 2.0)
+    monkeypatch.setattr(gpu, "forms", lambda wanted: {"plain": too_large, "bf16": lambda name: lambda: None})
+    name = "samplecnn_m3_n3_s9"
+    first, second = gpu.rows(name, gpu.settings(["batch=20"]))
+    assert first.startswith(f"| {name} | plain | CUDA out of memory. |")
+    assert second.startswith(f"| {name} | bf16 | 2.000 | 10,000 |")
+    assert second.endswith(" | - |")
+
+
 def test_the_help_lists_every_word(capsys: pytest.CaptureFixture) -> None:
     assert gpu.main(["--help"]) == 0
     said = capsys.readouterr().out

@@ -12,6 +12,7 @@ from benchmarks.crowd import Taken
 from benchmarks.mps import mps
 
 from datasets.errors import DatasetError
+from search.trials.cuda_graphs import Stepper
 
 SMALL = "samplecnn_m3_n3_s9"
 
@@ -42,6 +43,14 @@ def test_a_step_of_every_form_moves_every_replicate(form: str, monkeypatch: pyte
     assert taken.wall > 0
     assert taken.core > 0
     assert all((network.head.weight != old).any() for network, old in zip(networks, before, strict=True))
+
+
+def test_steps_that_no_graph_holds_are_not_measured_as_graphs() -> None:
+    stepper = Stepper([], lambda: [], captures=True)
+    stepper.why_plain = "RuntimeError: it waits"
+    crowd._check_is_graph(stepper, "cpu")
+    with pytest.raises(RuntimeError, match="no CUDA graph, so nothing was measured:\nRuntimeError: it waits"):
+        crowd._check_is_graph(stepper, "cuda")
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ def one_by_one(names: Sequence[str], batch: int, device: str, precision: str = F
     def step() -> None:
         for each, optimizer, wave, wanted in zip(steppers, optimizers, waves, tags, strict=True):
             each.step([optimizer], [LEARNING_RATE], [wave], [wanted])
+            _check_is_graph(each, device)
 
     return _measured(step, device)
 
@@ -80,8 +81,15 @@ def _together(names: Sequence[str], batch: int, device: str, precision: str, *, 
     def step() -> None:
         assert held  # the networks stay as they are for as long as the step is there
         stepper.step(optimizers, [LEARNING_RATE] * len(networks), waves, tags)
+        _check_is_graph(stepper, device)
 
     return _measured(step, device)
+
+
+def _check_is_graph(stepper: Stepper, device: str) -> None:
+    """raises: RuntimeError if a GPU takes the steps without one, which would be measured as one."""
+    if device == "cuda" and stepper.graph is None:
+        raise RuntimeError(f"the steps are no CUDA graph, so nothing was measured:\n{stepper.why_plain}")
 
 
 FORMS = {"one by one": one_by_one, "as one": as_one}

@@ -124,7 +124,7 @@ def rows(name: str, wanted: Settings) -> Iterator[str]:
     todo = operations(name) * wanted.batch
     for form, (_, peak) in made.items():
         ms = median(each[form] for each in taken)
-        times = median(each["plain"] / each[form] for each in taken)
+        times = f"{median(each['plain'] / each[form] for each in taken):.2f}" if "plain" in made else "-"
         cells = [
             name,
             form,
@@ -133,7 +133,7 @@ def rows(name: str, wanted: Settings) -> Iterator[str]:
             f"{todo / ms / 1e9:.1f}",
             f"{peak:,.0f}",
         ]
-        yield "| " + " | ".join([*cells, f"{times:.2f}"]) + " |"
+        yield "| " + " | ".join([*cells, times]) + " |"
     made.clear()
     torch.cuda.empty_cache()
 
