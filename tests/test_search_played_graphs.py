@@ -123,3 +123,13 @@ def test_a_step_that_waits_for_a_value_is_taken_without_a_graph(monkeypatch: pyt
     assert fit.stepper.why_plain.rstrip().endswith("waits for a value while a graph is captured")
     assert not Played.underway, "the allocator believes that the capture still runs"
     assert not Played.pools, "the GPU does not get back what the capture had"
+
+
+def test_each_of_several_knows_why_no_graph_holds_their_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    play(monkeypatch)
+    fits = in_single(a_fit(1, network=SMALLEST), a_fit(2, network=SMALLEST))
+    forward: Callable[[torch.Tensor], torch.Tensor] = fits[0].network.top.forward
+    fits[0].network.top.forward = lambda frames: forward(frames * (1.0 if frames.sum() > -1e9 else 0.0))
+    next(fit_together(fits))
+    for fit in fits:
+        assert fit.stepper.why_plain.rstrip().endswith("waits for a value while a graph is captured")

@@ -43,6 +43,10 @@ def fit_together(
             same = going
             while same == going:
                 said = _one_epoch(some, own, stepper)
+                if stepper.why_plain:
+                    for fit in some:
+                        fit.stepper.why_plain = stepper.why_plain
+                    stepper.why_plain = ""
                 ends = [(i, end) for i, end in zip(same, said, strict=True) if not isinstance(end, _Raised)]
                 yield from ends
                 for each in said:
