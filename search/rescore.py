@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets import words
 from datasets.errors import DatasetError
-from search.errors import SearchError
+from search.errors import SearchError, without_password
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -35,7 +35,7 @@ def main(typed: Sequence[str]) -> int:
     try:
         return _rescore(typed[0], words.parse(typed[1:], ("out", "storage", "tracking")))
     except (SearchError, DatasetError, OSError) as error:
-        print(error, file=sys.stderr)
+        print(without_password(str(error)), file=sys.stderr)
         return WRONG_WORDS
 
 

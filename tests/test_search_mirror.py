@@ -111,6 +111,17 @@ def test_another_driver_finds_all_of_it_and_goes_on(url: str) -> None:
     assert second._storage.get_all_studies()[ONLY].study_name == NAME
 
 
+def test_a_parameter_whose_choices_have_changed_is_told_in_a_line(url: str) -> None:
+    study = mirrored(url)
+    study._storage.enter(asked(study)._trial_id)
+    trial = mirrored(url).ask()
+    trial.suggest_categorical("kind", ["a", "b", "c"])
+    with pytest.raises(
+        SearchError, match=r"of another space than this one is by now \(.*; give this .* study=NAME$"
+    ):
+        trial.storage.enter(trial._trial_id)
+
+
 def test_a_second_driver_that_writes_meanwhile_is_noticed(url: str) -> None:
     study = mirrored(url)
     trial = asked(study)

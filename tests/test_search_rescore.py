@@ -276,3 +276,11 @@ def test_help_is_help(capsys: pytest.CaptureFixture[str]) -> None:
     for command in (compare, rescore):
         assert command.main(["--help"]) == 0
         assert "exit codes" in capsys.readouterr().out
+
+
+def test_a_wrong_word_with_an_address_is_told_without_its_password(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert rescore.main(["demo-one", "storag=postgresql://me:SECRET@host/db"]) == 2
+    said = capsys.readouterr().err
+    assert "'storag=postgresql://...@host/db' is no word of this command; did you mean storage" in said

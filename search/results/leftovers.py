@@ -17,7 +17,7 @@ from datasets.home import home
 from search import files
 from search.errors import SearchError, without_password
 from search.outcome import Outcome
-from search.recording.store import SQLITE, client, tracking_uri
+from search.recording.store import SQLITE, client, in_a_line, tracking_uri
 from search.recording.told import Told
 from search.study.records import Record, Records
 
@@ -91,9 +91,9 @@ def _runs(uri: str) -> frozenset[str]:
             told.learn(mlflow, experiment.experiment_id)
             found |= told.signatures
     except Exception as error:  # whatever a server can do
-        said = " ".join(str(error).split())[:200]
+        where = without_password(uri)
         raise SearchError(
-            without_password(f"MLflow at {uri} can't be asked which trials it names: {said}")
+            f"MLflow at {where} can't be asked which trials it names: {in_a_line(error)}"
         ) from error
     return frozenset(found)
 

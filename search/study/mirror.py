@@ -61,7 +61,15 @@ class Mirror(InMemoryStorage):
                     return self._database.get_trial_id_from_study_id_trial_number(self._study, trial.number)
             return self._database.create_new_trial(self._study, trial)
 
-        entered = self._patiently(enter)
+        try:
+            entered = self._patiently(enter)
+        except SearchError:
+            raise
+        except ValueError as error:  # Optuna's, of a parameter that earlier trials had with other choices
+            raise SearchError(
+                f"the study holds trials of another space than this one is by now ({error}); give this search another "
+                f"name by study=NAME"
+            ) from error
         if self._database.get_trial_number_from_id(entered) != trial.number:
             raise SearchError(
                 "another driver writes to this study; end one of them, or give one another name by study=NAME"
