@@ -24,7 +24,7 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -116,6 +116,8 @@ def build(
         with progress(f"building {name}", len(plan.clips)) as done:
             shards = make_all(todo, means, done)
         columns, labels, skipped = _collect(plan, todo, shards)
+        if not columns["clip_id"]:
+            raise DatasetError(_none_left(skipped))
         built = _finish(recipe, plan, folder, shards, columns, labels, skipped)
     for line in (*report(plan, before, built, folder), *doubts(plan, columns, labels)):
         say(line)
@@ -140,13 +142,21 @@ def _finish(
     with written_whole(folder / SKIPPED_FILE) as part:
         part.write_text(_skipped_csv(skipped), encoding="utf-8")
     built = _card(recipe, plan, shards, store.stored(index_file, folder), columns, skipped)
-    # The card is what makes a data set: until it is renamed, readers see the build before this one, whole.
+    # The card is what makes a data set: until it is renamed, readers see the build before this one, whole, or where
+    # that had the same clips, and so its index this one's name, are told that a build goes on.
     with written_whole(folder / CARD_FILE) as part:
         part.write_text(built.to_json(), encoding="utf-8")
     for old in folder.glob("shards-*"):
         if old.name != shard_folder(plan.id):
             shutil.rmtree(old)
     return built
+
+
+def _none_left(skipped: Sequence[Skipped]) -> str:
+    """What is said where no clip is left."""
+    one, why = skipped[0], Counter(each.reason for each in skipped)
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in why.most_common())
+    return f"none of the clips could be read ({kinds}), so nothing was built; the first is {one.path}: {one.detail}"
 
 
 def _collect(
@@ -238,7 +248,7 @@ def _earlier(folder: Path) -> Card | None:
     """The card of the last finished build; None if there is none, or one that nobody can read."""
     file = folder / CARD_FILE
     try:
-        return parse(file.read_text(encoding="utf-8"), file)
+        return parse(file.read_bytes(), file)
     except (FileNotFoundError, UnicodeDecodeError, DatasetError):
         return None  # then shards are judged by themselves
 

@@ -75,7 +75,7 @@ class Card:
         return json.dumps(asdict(self), indent=1) + "\n"
 
 
-def parse(text: str, file: Path) -> Card:
+def parse(text: str | bytes, file: Path) -> Card:
     """Card from the JSON text of `file`; DatasetError naming the file if it is not one."""
     try:
         fields = json.loads(text)
@@ -93,7 +93,7 @@ def is_built(name: str) -> bool:
     file = folder_of(name) / CARD_FILE
     if not file.is_file():
         return False
-    return _is_current(parse(file.read_text(encoding="utf-8"), file), recipe)
+    return _is_current(parse(file.read_bytes(), file), recipe)
 
 
 def card(name: str) -> Card:
@@ -106,7 +106,7 @@ def card(name: str) -> Card:
     file = folder_of(name) / CARD_FILE
     if not file.is_file():
         raise DatasetError(f"{name} has not been built in {file.parent}; type: {recipe.command}")
-    found = parse(file.read_text(encoding="utf-8"), file)
+    found = parse(file.read_bytes(), file)
     if not _is_current(found, recipe):
         raise DatasetError(f"{file.parent} was built by another release; build it again: {recipe.command}")
     return found

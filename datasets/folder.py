@@ -30,6 +30,7 @@ from datasets.audio import decode
 from datasets.errors import DatasetError, nearest
 from datasets.folder_files import Row, Table, read_table
 from datasets.folder_paths import look_for
+from datasets.folder_tags import spellings
 from datasets.recipe import SPLITS, Plan, PlannedClip, Recipe, Skipped, store_name
 
 SHARES = {"train": 12, "valid": 1, "test": 3}
@@ -69,6 +70,7 @@ def plan(
         raise DatasetError(f"{file}: no clip is in {' and '.join(empty)}; a split column has all three in it")
     notes += _split_notes(rows, splits, convention)
     kept = [row for row in rows if sizes[row.path]]
+    artists = spellings(row.artist for row in rows if row.artist)
     return Plan(
         name=DATASET.name,
         version=DATASET.version,
@@ -78,7 +80,16 @@ def plan(
         segmented_samples=None,
         tags=(tags := _vocabulary(rows, file)),
         labels=_labels(kept, tags),
-        clips=tuple(_clip(row, sizes[row.path], {convention: splits[row.path]}) for row in kept),
+        clips=tuple(
+            PlannedClip(
+                row.path,
+                row.path,
+                sizes[row.path] or 0,
+                {convention: splits[row.path]},
+                artists.get(row.artist),
+            )
+            for row in kept
+        ),
         conventions=(convention,),
         read=read_clip,
         listed={convention: {name: listed[name] for name in SPLITS}},
@@ -176,10 +187,6 @@ def _labels(rows: Sequence[Row], tags: Sequence[str]) -> np.ndarray:
     for number, row in enumerate(rows):
         labels[number, [column[tag] for tag in row.tags]] = 1
     return labels
-
-
-def _clip(row: Row, size: int | None, splits: dict[str, str]) -> PlannedClip:
-    return PlannedClip(row.path, row.path, size or 0, splits, row.artist or None)
 
 
 def _skipped(path: str, size: int | None) -> Skipped:

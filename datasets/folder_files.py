@@ -142,7 +142,10 @@ def _separator(text: str) -> str:
     """
     first = next((line for line in text.splitlines() if line.strip()), "")
     for separator in SEPARATORS:
-        names = next(csv.reader([first], delimiter=separator), [])
+        try:
+            names = next(csv.reader([first], delimiter=separator), [])
+        except csv.Error:  # a line that is longer than any of a CSV
+            continue
         if set(NEEDED) <= {name.strip().lower() for name in names}:
             return separator
     return ","

@@ -47,7 +47,13 @@ def find(name: str, split: str, convention: str | None) -> tuple[Card, str]:
 
 def read_index(about: Card, folder: Path, split: str, convention: str) -> Index:
     """The index of a split. raises: DatasetError for a damaged one, naming the file."""
-    columns, labels = store.read_index(folder / about.index.file, about.plan_id, about.index.bytes)
+    file = folder / about.index.file
+    columns, labels = store.read_index(file, about.plan_id, about.index.bytes)
+    if store.stored(file, folder).sha256 != about.index.sha256:
+        raise DatasetError(
+            f"{file} is not the index that its card tells of: a build goes on there, or was stopped at its end; build "
+            f"it again"
+        )
     splits = columns[f"split:{convention}"]
     kept = [row for row, name in enumerate(splits) if name == split]
     train = [row for row, name in enumerate(splits) if name == "train"]

@@ -71,7 +71,7 @@ def read_lists(folder: Path) -> Lists:
 def read_labels(file: Path, shape: tuple[int, int]) -> np.ndarray:
     """(clips, tags) uint8 from an .npz or .npy of 0 and 1; never runs anything that the file brings along."""
     try:
-        with file.open("rb") as stream:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
             loaded = np.load(stream, allow_pickle=False)
             if isinstance(loaded, np.lib.npyio.NpzFile):
                 name = "y" if "y" in loaded.files or len(loaded.files) != 1 else loaded.files[0]
@@ -79,7 +79,9 @@ def read_labels(file: Path, shape: tuple[int, int]) -> np.ndarray:
     except KeyError:
         raise DatasetError(f"{file} has no array called y") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
-        raise DatasetError(f"{file} can't be read as an array of labels: {problem}") from problem
+        # NumPy's own words on it advise to have them run
+        why = "it holds objects of Python, which are never read" if "pickle" in str(problem) else problem
+        raise DatasetError(f"{file} can't be read as an array of labels: {why}") from problem
     if loaded.shape != shape:
         raise DatasetError(f"{file} has labels of {loaded.shape}; the lists are for {shape}")
     if loaded.dtype.kind not in "biuf" or not np.isin(loaded, (0, 1)).all():

@@ -57,10 +57,7 @@ def stored_card(name: str, out: str | Path | None) -> tuple[Card, Path]:
     if not file.is_file():
         recipe = recipes.find(name)  # a wrong name is answered with its neighbours
         raise DatasetError(f"{name} has not been built in {folder}; type: {recipe.command}")
-    try:
-        return parse(file.read_text(encoding="utf-8"), file), folder
-    except UnicodeDecodeError as problem:
-        raise DatasetError(f"{file} is not the card of a data set ({problem}); build it again") from problem
+    return parse(file.read_bytes(), file), folder
 
 
 def rebuild_command(about: Card, out: str | None) -> str:

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -31,6 +32,7 @@ LOST_TRIES = 3
 # Nobody's decoder sends these: whoever kills a process from outside does, the kernel out of memory first.
 FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}
 PROGRAM_BYTES = 192 * 2**20  # Python, NumPy, Arrow and the decoders, with room to move
+KEPT_BYTES = 192 * 2**20  # freed memory that a worker keeps, which counts as its own; see keep_freed_memory
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -140,8 +142,14 @@ class Bench:
         self.pipe, theirs = SPAWN.Pipe()
         self.position = SPAWN.RawValue("q", IDLE)
         process = SPAWN.Process(target=_serve, args=(theirs, self.position), daemon=True)
+        resource_tracker.ensure_running()  # else it starts within, and lets Ctrl-C through again
         try:
-            process.start()
+            # A worker begins deaf to Ctrl-C: it would say so itself until it comes to ignoring it.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         except (
             BaseException
         ):  # as where a script has no `if __name__ == "__main__"`: then there is none to end
@@ -189,9 +197,9 @@ class Bench:
 
 
 def memory_bytes(todo: Sequence[Task]) -> int:
-    """The most memory that one worker takes for these shards: itself, one shard, one clip."""
+    """The most memory that one worker takes for these shards: itself, one shard, one clip, and what it keeps."""
     shard, clip = max(task.shard_bytes for task in todo), max(task.clip_bytes for task in todo)
-    return PROGRAM_BYTES + shard + clip
+    return PROGRAM_BYTES + shard + clip + KEPT_BYTES
 
 
 def _serve(pipe: Connection, position: ctypes.c_longlong) -> None:
@@ -214,7 +222,7 @@ def _serve(pipe: Connection, position: ctypes.c_longlong) -> None:
     with suppress(EOFError, OSError):
         while True:
             task, given_up, alone = pipe.recv()
-            _limit_memory(at_rest_bytes, task)
+            _limit_memory(at_rest_bytes, task, alone is not None)
             pipe.send(_answer_to(task, given_up, alone, position))
 
 
@@ -264,14 +272,18 @@ def _data_bytes() -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:")), None)
 
 
-def _limit_memory(at_rest_bytes: int | None, task: Task) -> None:
-    """Let the system refuse what goes beyond the shard's buffer and one clip: the clip then fails, alone."""
+def _limit_memory(at_rest_bytes: int | None, task: Task, alone: bool) -> None:
+    """Let the system refuse what goes beyond the shard's buffer and one clip: the clip then fails, alone.
+
+    alone: whether it is the clip alone that is to be read. It then has less room than it had in its shard, so that what
+           was too large there is too large here.
+    """
     if at_rest_bytes is None:
         return
     import resource
 
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    wanted = at_rest_bytes + task.shard_bytes + task.clip_bytes
+    wanted = at_rest_bytes + task.clip_bytes + (0 if alone else task.shard_bytes + KEPT_BYTES)
     resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard == -1 else min(wanted, hard), hard))
 
 

@@ -147,6 +147,13 @@ def test_an_artist_on_two_sides_of_a_given_split_is_said_with_counts(tmp_path: P
     assert anew.notes == ("split by artist: 4 artists (2 of them clips that name none), none on two sides",)
 
 
+def test_an_artist_is_one_whatever_case_it_is_written_in(tmp_path: Path) -> None:
+    names = ("a.wav", "b.wav", "c.wav", "d.wav")
+    rows = ("a.wav,x,train,Ann", "b.wav,x,test,ANN", "c.wav,x,valid,Bob", "d.wav,x,train,Ann")
+    table(tree(tmp_path, names), *rows)
+    assert [clip.artist for clip in plan(tmp_path, 22_050).clips] == ["Ann", "Ann", "Bob", "Ann"]
+
+
 def test_columns_that_nobody_reads_are_named(tmp_path: Path) -> None:
     table(tree(tmp_path), *(f"{row},1999," for row in ROWS), header=f"{HEADER},year,")
     assert plan(tmp_path, 22_050).notes == (f"{tmp_path}/tags.csv: not read: the column year",)

@@ -242,3 +242,9 @@ def test_a_table_that_is_not_utf_8_is_refused_by_its_line(tmp_path: Path) -> Non
     assert refusal(tmp_path) == f"{file} line 3: not UTF-8; save the file as CSV in UTF-8"
     file.unlink()
     assert refusal(tmp_path) == f"csv={file} can't be read: No such file or directory"
+
+
+def test_a_text_that_is_no_csv_at_all_is_refused_in_a_line(tmp_path: Path) -> None:
+    file = tree(tmp_path) / "tags.csv"
+    file.write_text("[" + "1, " * 100_000 + "1]")
+    assert refusal(tmp_path).startswith(f"{file} ")

@@ -39,10 +39,15 @@ def test_a_short_song_is_as_long_as_it_is(tmp_path: Path) -> None:
         (b"", "is empty: the file has no bytes"),
         (b"no music", "is undecodable: invalid data found when processing input"),
         (b"\0\0\0\x20ftypM4A ", "is undecodable: invalid data found when processing input"),
+        (
+            b"ffconcat version 1.0\nfile beside.m4a\n",
+            "is undecodable: invalid argument",
+        ),
     ],
 )
 def test_what_is_no_music_is_refused_in_words(content: bytes | None, said: str, tmp_path: Path) -> None:
     file = tmp_path / "a.m4a"
+    encoded(tmp_path / "beside.m4a", tones(), "aac")
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(AudioError) as refused:

@@ -229,6 +229,11 @@ def test_a_clip_info_without_artists_is_refused(tmp_path: Path) -> None:
 
 
 def test_lists_that_are_no_text_or_no_gzip_are_refused(tmp_path: Path) -> None:
+    damaged = bytearray(gzip.compress(b"clip" * 1_000))
+    damaged[12] ^= 0xFF
+    (tmp_path / "annotations_final.csv.gz").write_bytes(damaged)
+    with pytest.raises(DatasetError, match=r"annotations_final\.csv\.gz can't be read: Error -3 while"):
+        read_annotations(tmp_path)
     (tmp_path / "annotations_final.csv.gz").write_bytes(b"not packed")
     with pytest.raises(DatasetError, match=r"annotations_final\.csv\.gz can't be read: Not a gzipped file"):
         read_annotations(tmp_path)

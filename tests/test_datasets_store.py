@@ -93,11 +93,25 @@ def test_building_again_mends_a_damaged_store(home: Path) -> None:
 
 def test_a_damaged_card_is_refused_by_name(home: Path) -> None:
     file = file_of(home, "card.json")
-    file.write_text('{"name": "mtat"')
-    with pytest.raises(
-        datasets.DatasetError, match=r"card\.json is not the card of a data set \(.*\); build it"
-    ):
-        datasets.card("mtat")
+    for content in (b'{"name": "mtat"', b'{"name": "mt\xffat"}'):
+        file.write_bytes(content)
+        with pytest.raises(
+            datasets.DatasetError, match=r"card\.json is not the card of a data set \(.*\); build it"
+        ):
+            datasets.card("mtat")
+
+
+def test_an_index_whose_card_is_of_another_build_is_refused(home: Path) -> None:
+    """As where a build of the same clips with other tags was killed between the two."""
+    file = file_of(home, "index.arrow")
+    content = bytearray(file.read_bytes())
+    at = content.index(datasets.card("mtat").tags[0].encode())
+    content[at] ^= 1
+    file.write_bytes(content)
+    assert refusal_of_opening() == (
+        f"{file} is not the index that its card tells of: a build goes on there, or was stopped at its "
+        "end; build it again"
+    )
 
 
 def test_a_store_of_another_release_is_not_taken_for_built(home: Path) -> None:
