@@ -64,6 +64,8 @@ def test_band_passes_set_by_hand_answer_at_their_middle_frequencies() -> None:
     half_a_lobe_hz = 2 * RATE_HZ / width  # so far a Hann window as long as the filter lets neighbours through
     assert np.abs(found.peaks_hz - middles_hz).max() < half_a_lobe_hz
     assert found.order.tolist() == list(range(filters))
+    # Of an odd number of samples no bin lies at half the rate
+    np.testing.assert_allclose(found.frequencies_hz, np.fft.rfftfreq(5 * 729, 1 / found.sample_rate_hz))
 
 
 def test_a_spectrum_is_that_of_librosas_one_centred_frame() -> None:

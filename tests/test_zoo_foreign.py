@@ -26,6 +26,10 @@ import zoo
 from zoo.__main__ import main
 from zoo.trained.foreign import adopt, read_tags
 
+PADDING = (
+    "even filters: the odd zero taken left, as in Theano; if theirs is right, as in TensorFlow, padding=torch"
+)
+
 
 @pytest.fixture(scope="module")
 def network():
@@ -71,6 +75,9 @@ def test_a_keras_list_gives_the_same_logits(tmp_path, name):
     adopted = adopt(name, tmp_path / "theirs.npz", TAGS)
     assert_same(adopted, network)
     assert "read as Keras on TensorFlow; if it ran on Theano, layout=theano" in adopted.notes
+    assert (PADDING in adopted.notes) == (name == EVEN)
+    if name == EVEN:  # said once which, nothing is left to be told
+        assert PADDING not in adopt(name, tmp_path / "theirs.npz", TAGS, padding="theano").notes
 
 
 @pytest.mark.parametrize("name", [NAME, EVEN])

@@ -120,6 +120,7 @@ def test_files_and_tables_are_taken_too(model, wave, folder):
             [{"samples": np.zeros(3_601_000, np.float32), "rate": 1000}],
             "clip 1: 3601000 samples at 1000 Hz are more than 3600 s; send them in parts",
         ),
+        ("x" * 300, f"clip 1: {'x' * 200!r} can't be read: File name too long"),
         ("../secret.wav", "clip 1: '../secret.wav' leads out of the folder that is served"),
         ("/etc/passwd", "clip 1: '/etc/passwd' leads out of the folder that is served"),
         ("link.wav", "clip 1: 'link.wav' leads out of the folder that is served"),

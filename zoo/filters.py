@@ -45,7 +45,7 @@ class Answers:
     @property
     def frequencies_hz(self) -> NDArray[np.float64]:
         """(bins,) the middle of each bin."""
-        return np.linspace(0, self.sample_rate_hz / 2, self.spectra.shape[1])
+        return np.arange(self.spectra.shape[1]) * (self.sample_rate_hz / self.waves.shape[1])
 
     @property
     def peaks_hz(self) -> NDArray[np.float64]:

@@ -103,6 +103,8 @@ class Served:
             return self.tagger(path)
         except ValueError as error:
             raise ZooError(str(error).replace(f"{folder}{os.sep}", "")) from error
+        except OSError as error:  # its own words name the place of the folder
+            raise ZooError(f"{given[:200]!r} can't be read: {error.strerror}") from error
 
 
 def _clips(model_input: Any) -> Sequence[Mapping[str, Any]]:

@@ -115,6 +115,10 @@ def adopt(
     lineage = {"imported_from": file.name, "sha256": _sha256(file), "layout": layout, "epsilon": epsilon}
     card = Card.of(network, tags, lineage={key: value for key, value in lineage.items() if value is not None})
     notes += more + _keras_notes(layout, epsilon)
+    if layout != "theano" and "padding" not in options and _is_even(wanted):
+        notes.append(
+            "even filters: the odd zero taken left, as in Theano; if theirs is right, as in TensorFlow, padding=torch"
+        )
     return Adopted(network.eval(), card, tuple(pairs), tuple(notes))
 
 
@@ -275,6 +279,11 @@ def _like(own: Tensor, tensor: Tensor, name: str) -> Tensor:
     if name.endswith("running_var") and (converted < 0).any():
         raise ZooError(f"what is there for {name} holds variances below 0")
     return converted
+
+
+def _is_even(wanted: Entry) -> bool:
+    """Whether its filters are, so that the sides of their padding differ."""
+    return "padding" in wanted.options and int(wanted.options["m"]) % 2 == 0
 
 
 def _change_epsilon(network: nn.Module, epsilon: float) -> None:
