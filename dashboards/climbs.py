@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MOST_WAITING, MOST_KEPT = 4, 50
 MOST_BINS = 200  # of a spectrum that is kept, for a panel of some 250 pixels
 SEED = 0  # of the noise that the waves begin with
-PROCEDURE = 1  # to be raised when `zoo.filters` comes to find other waves, or other things are kept
+PROCEDURE = 2  # to be raised when `zoo.filters` comes to find other waves, or other things are kept
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,7 +43,8 @@ class Filters:
         take = self.networks.begin if self.serving else self.networks.take
         looked = take(reading, asked.of, asked.network)
         if isinstance(looked, Job):
-            return Page(NAME, TITLE, [Text(_ABOUT), *chosen, self._coming(looked)], live=not looked.ended)
+            failed = looked.state == "failed"  # asked once, as it may end meanwhile
+            return Page(NAME, TITLE, [Text(_ABOUT), *chosen, self._coming(looked, failed)], live=not failed)
         layers, choice = _layers(looked, asked)
         blocks = [Text(_ABOUT), *chosen, *([choice] if self.serving else [])]
         if not layers:
@@ -62,9 +63,9 @@ class Filters:
         live = job is not None and not job.ended
         return Page(NAME, TITLE, [*blocks, *self._missing(job, asked)], live or not settled)
 
-    def _coming(self, job: Job) -> Block:
+    def _coming(self, job: Job, failed: bool) -> Block:
         """What is said while the network is not there."""
-        if job.ended:
+        if failed:
             return Text(job.why, alarming=True)
         before = self.networks.jobs.before(job)
         label = f"waiting: {before} before it" if before else "The network is being loaded."

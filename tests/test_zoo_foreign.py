@@ -26,10 +26,6 @@ import zoo
 from zoo.__main__ import main
 from zoo.trained.foreign import adopt, read_tags
 
-PADDING = (
-    "even filters: the odd zero taken left, as in Theano; if theirs is right, as in TensorFlow, padding=torch"
-)
-
 
 @pytest.fixture(scope="module")
 def network():
@@ -70,14 +66,11 @@ def test_a_wrapper_around_the_weights_is_taken_off(network, tmp_path, wrap):
 
 @pytest.mark.parametrize("name", [NAME, EVEN])
 def test_a_keras_list_gives_the_same_logits(tmp_path, name):
-    network = trained(name)
+    network = trained(name, padding="torch")  # where TensorFlow has it, too
     np.savez(tmp_path / "theirs.npz", *keras_list(network))
     adopted = adopt(name, tmp_path / "theirs.npz", TAGS)
     assert_same(adopted, network)
     assert "read as Keras on TensorFlow; if it ran on Theano, layout=theano" in adopted.notes
-    assert (PADDING in adopted.notes) == (name == EVEN)
-    if name == EVEN:  # said once which, nothing is left to be told
-        assert PADDING not in adopt(name, tmp_path / "theirs.npz", TAGS, padding="theano").notes
 
 
 @pytest.mark.parametrize("name", [NAME, EVEN])
@@ -87,6 +80,49 @@ def test_a_theano_list_runs_backwards_in_time(tmp_path, name):
     assert_same(adopt(name, tmp_path / "theirs.npz", TAGS, layout="theano"), network)
     with pytest.raises(AssertionError):
         assert_same(adopt(name, tmp_path / "theirs.npz", TAGS), network, exact=False)
+
+
+@pytest.mark.parametrize(
+    ("layout", "side", "note"),
+    [
+        (
+            "torch",
+            "theano",
+            "even filters: the odd zero is taken left, as in Theano; if theirs was right, padding=torch",
+        ),
+        (
+            "keras",
+            "torch",
+            "even filters: the odd zero is taken right, as in TensorFlow; if theirs was left, padding=theano",
+        ),
+        ("theano", "theano", None),
+    ],
+)
+def test_the_odd_zero_of_even_filters_is_where_theirs_was_or_a_note_asks(tmp_path, layout, side, note):
+    for padding in ("theano", "torch"):
+        network = trained(EVEN, padding=padding)
+        path = saved(tmp_path, renamed(network, flat))
+        if layout != "torch":
+            path = tmp_path / "theirs.npz"
+            np.savez(path, *keras_list(network, theano=layout == "theano"))
+        told = adopt(EVEN, path, TAGS, layout=layout, padding=padding)
+        assert_same(told, network)
+        assert not [line for line in told.notes if line.startswith("even filters")]
+    adopted = adopt(EVEN, path, TAGS, layout=layout)
+    assert adopted.network.entry.options["padding"] == side
+    assert adopted.card.options == ({} if side == "theano" else {"padding": side})
+    assert [line for line in adopted.notes if line.startswith("even filters")] == ([note] if note else [])
+
+
+@pytest.mark.parametrize("layout", ["torch", "keras"])
+def test_odd_filters_have_no_odd_zero_to_ask_about(tmp_path, layout):
+    path = saved(tmp_path, renamed(trained(), flat))
+    if layout == "keras":
+        path = tmp_path / "theirs.npz"
+        np.savez(path, *keras_list(trained()))
+    adopted = adopt(NAME, path, TAGS)
+    assert adopted.card.options == {}
+    assert not [line for line in adopted.notes if line.startswith("even filters")]
 
 
 def test_two_dimensional_kernels_are_turned_as_well(tmp_path):

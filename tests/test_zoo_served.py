@@ -128,10 +128,12 @@ def test_files_and_tables_are_taken_too(model, wave, folder):
         ("gone.wav", "clip 1: gone.wav is missing: there is no such file"),
         (".", "clip 1: '.' leads out of the folder that is served"),
         ("a\0b", "clip 1: embedded null byte"),
+        ("circle.wav", "clip 1: 'circle.wav' is a link that leads back to itself"),
     ],
 )
 def test_what_cannot_be_tagged_is_answered_in_a_line(model, folder, given, words):
     (folder / "link.wav").symlink_to(folder.parent / "secret.wav")
+    (folder / "circle.wav").symlink_to("circle.wav")
     with pytest.raises(MlflowException) as caught:
         model.predict(given)
     assert caught.value.get_http_status_code() == 400

@@ -96,7 +96,10 @@ class Served:
                 f"paths are not taken here: set {FOLDER} to the folder with the audio, or send samples"
             )
         folder = Path(name).resolve()
-        path = (folder / given).resolve()  # with all links followed
+        try:
+            path = (folder / given).resolve()  # with all links followed
+        except RuntimeError as error:  # pathlib's, with the whole path
+            raise ZooError(f"{given[:200]!r} is a link that leads back to itself") from error
         if folder not in path.parents:
             raise ZooError(f"{given[:200]!r} leads out of the folder that is served")
         try:

@@ -44,6 +44,11 @@ WRAPPERS = (
 PREFIXES = ("module.", "model.", "net.")  # of weights that were saved inside another module
 SPECTROGRAMS = ("spectrogram.window", "mel_scale.fb")  # torchaudio's constants; our options say the same
 SCALES = ("mean", "std")  # of a LogMel
+# Where the odd zero of even filters is taken to be, by layout; that Theano's is left needs no check.
+SIDES = {
+    "torch": "even filters: the odd zero is taken left, as in Theano; if theirs was right, padding=torch",
+    "keras": "even filters: the odd zero is taken right, as in TensorFlow; if theirs was left, padding=theano",
+}
 MOST_TAG_BYTES = 1 << 20
 # A file in double precision, with two moments of an optimizer for each weight, is six times as long as our weights.
 ROOM, SPARE_BYTES = 8, 64 << 20
@@ -83,7 +88,8 @@ def adopt(
     """Build a network of the zoo with the weights of a foreign file.
 
     Layers correspond in their order, so check a clip: two layers of one shape are told apart by nothing else.
-    name:    as in `zoo.entry`, and options as in `zoo.create`.
+    name:    as in `zoo.entry`, and options as in `zoo.create`. Where even filters have an odd zero, and `padding` does
+             not say on which side, it is right for Keras on TensorFlow, else left; notes tell which.
     path:    .safetensors; .pt, .pth, .bin or .ckpt with a state dict, bare or wrapped in a training state; or .npz
              as `numpy.savez(file, *model.get_weights())` writes it in Keras.
     tags:    in the order of the file's last layer.
@@ -102,10 +108,14 @@ def adopt(
     if not tags:
         raise ZooError("a network needs one tag or more, in the order of the file's last layer")
     wanted, file = entry(name).with_options(**options), Path(path)
-    with torch.random.fork_rng(devices=[]):
-        network = wanted.build(len(tags))
+    network = _built(wanted, tags)
     tensors, notes = _read(file, network)
     layout = guess_layout(tensors) if layout == "auto" else layout
+    # The weights fit on either side of the odd zero, so nothing else would tell.
+    side_open = "padding" not in options and _has_odd_zero(wanted)
+    if side_open and layout == "keras":
+        wanted = wanted.with_options(padding="torch")
+        network = _built(wanted, tags)
     try:
         pairs, more = _fill(network, tensors, layout)
     except ZooError as error:
@@ -115,10 +125,8 @@ def adopt(
     lineage = {"imported_from": file.name, "sha256": _sha256(file), "layout": layout, "epsilon": epsilon}
     card = Card.of(network, tags, lineage={key: value for key, value in lineage.items() if value is not None})
     notes += more + _keras_notes(layout, epsilon)
-    if layout != "theano" and "padding" not in options and _is_even(wanted):
-        notes.append(
-            "even filters: the odd zero taken left, as in Theano; if theirs is right, as in TensorFlow, padding=torch"
-        )
+    if side_open and layout in SIDES:
+        notes.append(SIDES[layout])
     return Adopted(network.eval(), card, tuple(pairs), tuple(notes))
 
 
@@ -141,6 +149,17 @@ def read_tags(path: str | Path) -> list[str]:
     if not found:
         raise ZooError(f"{file} is no list of tags: it is empty")
     return found
+
+
+def _built(wanted: Entry, tags: Sequence[str]) -> nn.Module:
+    """The network with weights of its own; the random state stays as it is."""
+    with torch.random.fork_rng(devices=[]):
+        return wanted.build(len(tags))
+
+
+def _has_odd_zero(wanted: Entry) -> bool:
+    """Whether its `padding` makes a difference: on filters of even length."""
+    return "padding" in wanted.options and int(wanted.options["m"]) % 2 == 0
 
 
 def _words(wanted: Entry, tags: Sequence[str]) -> str:
@@ -279,11 +298,6 @@ def _like(own: Tensor, tensor: Tensor, name: str) -> Tensor:
     if name.endswith("running_var") and (converted < 0).any():
         raise ZooError(f"what is there for {name} holds variances below 0")
     return converted
-
-
-def _is_even(wanted: Entry) -> bool:
-    """Whether its filters are, so that the sides of their padding differ."""
-    return "padding" in wanted.options and int(wanted.options["m"]) % 2 == 0
 
 
 def _change_epsilon(network: nn.Module, epsilon: float) -> None:
