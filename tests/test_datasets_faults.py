@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -273,3 +274,18 @@ def test_a_worker_that_cannot_start_says_why_and_leaves_nothing_to_end(
         bench.begin(Job(None))  # type: ignore[arg-type]
     assert bench.pipe.closed
     bench.end()
+
+
+def test_a_worker_is_deaf_to_ctrl_c_from_its_first_moment() -> None:
+    """Else it tells its own trace where Ctrl-C comes before it has come to ignoring it."""
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    bench = Bench(60.0)
+    bench._start()
+    try:
+        assert bench.process is not None
+        status = Path(f"/proc/{bench.process.pid}/status").read_text().splitlines()
+    finally:
+        bench.end()
+    blocked = next(int(line.split()[1], 16) for line in status if line.startswith("SigBlk:"))
+    assert blocked >> (signal.SIGINT - 1) & 1
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == heard, "the driver hears it as before"

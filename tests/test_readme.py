@@ -55,7 +55,7 @@ ELSEWHERE = {
         "tests/test_zoo_tagging.py",
         '"timeline=true"',
     ),
-    "uv run python -m search.publish RUN": ("tests/test_search_publishing.py", "assert main([word,"),
+    "uv run python -m search.publish RUN": ("tests/test_search_publish.py", "assert main([word,"),
     'uv run python -m search.publish RUN force=true reason="the old one was trained on wrong labels"': (
         "tests/test_search_publishing.py",
         '"force=true"',

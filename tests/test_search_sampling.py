@@ -1,4 +1,4 @@
-"""What a sampler proposes: any of Optuna's, no point twice, architectures alike, and what was known before."""
+"""What a sampler proposes: any of Optuna's, no point twice, and architectures alike."""
 
 import io
 import math
@@ -10,49 +10,16 @@ from typing import Any
 import optuna
 import pytest
 from hands import a_job
+from proposals import MEMORY, NESTED, a_decider, a_space, run
 from rich.console import Console
 
 import zoo
-from search import files
 from search.errors import ConfigError
 from search.planning.job import Job
 from search.spaces import Point, Space, joint, tuned
 from search.study import ledger, objectives, sampling
-from search.study.assignment import Assignment
 from search.study.deciding import Decider
 from search.words import read_words
-
-MEMORY = "storage=sqlite:///:memory:"  # for tests that start one driver only
-
-
-def a_decider(*words: str) -> Decider:
-    job = a_job(*words)
-    return Decider(ledger.open_study(job), job)
-
-
-def run(decider: Decider, score: Any = lambda assignment: 0.5) -> list[Assignment]:
-    """Let every trial end well, one after the other."""
-    ran = []
-    while assignment := decider.next():
-        end(decider, assignment, score(assignment))
-        ran.append(assignment)
-    return ran
-
-
-def end(decider: Decider, assignment: Assignment, score: float) -> None:
-    result = {
-        "signature": assignment.signature,
-        "valid": {"roc_auc": score, "pr_auc": score / 2, "loss": 1 - score},
-        "seconds": 2.0,
-    }
-    files.write_json(files.trial_folder(assignment.signature) / files.RESULT, result)
-    decider.finish(assignment.number, result)
-
-
-def a_space(folder: Path, text: str) -> str:
-    file = folder / "mine.py"
-    file.write_text(f'"""Mine."""\nfrom search.spaces import Point\n{text}')
-    return f"space={file}"
 
 
 @pytest.mark.usefixtures("fresh_home")
@@ -146,15 +113,6 @@ def test_a_space_is_a_grid_or_has_architectures(fresh_home: Path) -> None:
         a_job(a_space(fresh_home, "GRID = ARCHITECTURES = [{}]\ndef sample(trial): ..."))
 
 
-NESTED = """
-def sample(trial):
-    n = trial.suggest_int("n", 3, 5)
-    options = {"first": trial.suggest_int("first", 16, 32, step=16)} if n > 3 else {}
-    options["dropout"] = trial.suggest_float("dropout", 0, 0.2, step=0.1)
-    return Point(f"samplecnn_m3_n{n}_s81", options=options)
-"""
-
-
 def test_every_point_of_a_space_is_gone_through_once(fresh_home: Path) -> None:
     space = a_job(a_space(fresh_home, NESTED)).space
     points = list(sampling.every_point(space, {}))
@@ -189,103 +147,6 @@ def test_the_joint_space_holds_what_the_paper_varied_and_what_it_did_not() -> No
         *("m", "input", "log2_stride", "filters", "first_filters", "dropout", "init"),
         *("learning_rate", "batch_size"),
     }
-
-
-@pytest.mark.parametrize("space", [joint, tuned])
-def test_a_prior_lies_where_the_space_has_its_network(space: Any) -> None:
-    reached = {name: space.prior(name) for name in zoo.names(table="table2")}
-    for name, params in reached.items():
-        if params:
-            assert space.sample(optuna.trial.FixedTrial(params)).network == name
-    assert sum(params is not None for params in reached.values()) == (42 if space is joint else 4)
-
-
-@pytest.mark.usefixtures("fresh_home")
-def test_the_papers_rows_inform_the_sampler_and_are_nothing_else() -> None:
-    decider = a_decider("space=joint", "trials=3", "prior=table2", MEMORY)
-    prior = [trial for trial in decider.study.get_trials() if "prior" in trial.user_attrs]
-    assert len(prior) == 42
-    assert max(trial.value for trial in prior) == 0.9055
-    assert (decider.settled(), decider.ended(), decider.missing()) == ([], [], 3)
-    assert len(run(decider)) == 3
-    assert len(decider.ended()) == 3
-
-
-@pytest.mark.usefixtures("fresh_home")
-def test_a_prior_enters_once_and_leaves_the_search_the_same() -> None:
-    run(a_decider("space=tuned", "trials=4"))
-    words = ("space=tuned", "trials=5", "prior=table2")
-    run(a_decider(*words))
-    decider = a_decider(*words)
-    assert sum("prior" in trial.user_attrs for trial in decider.study.get_trials()) == 4
-    assert (len(decider.ended()), decider.has_all()) == (5, True)
-
-
-@pytest.mark.usefixtures("fresh_home")
-def test_a_prior_that_was_interrupted_is_entered_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ("space=joint", "trials=3", "prior=table2")
-    entered = []
-
-    def interrupted(study: optuna.Study, trial: Any) -> None:
-        if len(entered) == 5:
-            raise KeyboardInterrupt
-        entered.append(trial.params)
-        add(study, trial)
-
-    add = optuna.Study.add_trial
-    with monkeypatch.context() as patched:
-        patched.setattr(optuna.Study, "add_trial", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            a_decider(*words)
-    prior = [trial.params for trial in a_decider(*words).study.get_trials() if "prior" in trial.user_attrs]
-    assert len(prior) == 42
-    assert all(prior.count(params) == 1 for params in prior)
-
-
-@pytest.mark.usefixtures("fresh_home")
-def test_an_earlier_study_of_the_space_informs_the_sampler() -> None:
-    run(a_decider("space=tuned", "trials=4", "study=early"))
-    decider = a_decider("space=tuned", "trials=4", "study=late", "seed=3", "prior=early")
-    assert [trial.user_attrs["prior"] for trial in decider.study.get_trials()] == ["early"] * 4
-    assert decider.missing() == 4
-
-
-@pytest.mark.usefixtures("fresh_home")
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (
-            ["space=table3", "prior=table2"],
-            "prior=table2: space=table3 trains all of its grid; leave prior out",
-        ),
-        (
-            ["space=joint", "prior=erly"],
-            "prior=erly: the ledger has no such study; did you mean prior=early?",
-        ),
-        (["space=joint", "study=me", "prior=me"], "prior=me is this very search; give an earlier one"),
-        (["space=joint", "prior=early"], "prior=early was a search of another space than joint: "),
-        (
-            ["space=tuned", "objectives=[macs:min]", "prior=early"],
-            "prior=early was a search for other objectives than macs:min",
-        ),
-        (
-            ["space=joint", "objectives=[pr_auc]", "prior=table2"],
-            "objectives: the result of samplecnn_m2_n6_s256 has no 'pr_auc'",
-        ),
-    ],
-)
-def test_a_prior_that_is_none_is_refused(words: list[str], said: str) -> None:
-    run(a_decider("space=tuned", "trials=4", "study=early"))
-    with pytest.raises(ConfigError) as refused:
-        a_decider("trials=4", *words)
-    assert str(refused.value).startswith(said)
-
-
-def test_a_space_that_does_not_know_its_networks_takes_no_table(fresh_home: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"space mine does not say where its networks lie; give it a function"
-    ):
-        a_decider(a_space(fresh_home, NESTED), "prior=table2", MEMORY)
 
 
 @pytest.mark.usefixtures("fresh_home")
