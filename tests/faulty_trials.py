@@ -5,6 +5,7 @@ python tests/faulty_trials.py FAULT key=value ...
 
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ class StuckOnce(TrialProcess):
             threading.Event().wait()
 
 
-class Telling(TrialProcess):
-    """Nothing goes wrong, but it tells when a first batch has been trained."""
+class Waiting(TrialProcess):
+    """Tells when a first batch has been trained, and trains no second one before it is halted."""
 
     between = trials.Trial._between
 
@@ -50,10 +51,12 @@ class Telling(TrialProcess):
     @staticmethod
     def _between_told(trial: trials.Trial) -> None:
         (home() / "begun").touch()
-        Telling.between(trial)
+        while not trial.halted():
+            time.sleep(0.05)  # a poll, not a guess
+        Waiting.between(trial)
 
 
-FAULTS = {"stuck": Stuck, "stuck once": StuckOnce, "telling": Telling}
+FAULTS = {"stuck": Stuck, "stuck once": StuckOnce, "waiting": Waiting}
 
 if __name__ == "__main__":
     import faulty_trials

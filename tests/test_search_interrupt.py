@@ -26,7 +26,7 @@ def words(fresh_home: Path, mlflow_db: Path, tmp_path: Path) -> list[str]:
 def test_ctrl_c_saves_in_the_middle_of_an_epoch_and_the_same_command_goes_on(
     fresh_home: Path, words: list[str]
 ) -> None:
-    process = start(fresh_home, *words, fault="telling")
+    process = start(fresh_home, *words, fault="waiting")
     try:
         until((fresh_home / "begun").exists, process)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it: to all of its processes
