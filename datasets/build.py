@@ -88,7 +88,7 @@ def build(
     raises:  DatasetError for anything about the name, the source or the target that can't be; OSError of the
              target's disk.
     """
-    recipe = recipes.own(name)
+    recipe = _recipe(name)
     words = recipe.known(words or {})
     rate_hz = recipe.rate_hz if rate_hz is None else rate_hz
     if not LOWEST_HZ <= rate_hz <= HIGHEST_HZ:
@@ -122,6 +122,13 @@ def build(
     for line in (*report(plan, before, built, folder), *doubts(plan, columns, labels)):
         say(line)
     return built
+
+
+def _recipe(name: str) -> Recipe:
+    """The recipe that is called `name`; DatasetError if there is none, with the command if a store is called so."""
+    if name not in recipes.recipe_names() and name in recipes.names():
+        raise DatasetError(f"{name} is what a store is called; to build it again: {card(name).command}")
+    return recipes.own(name)
 
 
 def _finish(
@@ -220,6 +227,7 @@ def _card(
         clips=len(columns["clip_id"]),
         clipped_clips=sum(count > 0 for count in columns["clipped_samples"]),
         skipped=dict(sorted(Counter(clip.reason for clip in skipped).items())),
+        words=dict(plan.words),
     )
 
 
@@ -260,7 +268,7 @@ def parse_words(words: list[str]) -> dict[str, str]:
     if not name:
         typed.parse(words, (*WORDS, *belongs))
         raise DatasetError(f"which data set? write name=...; {nearest('', recipes.recipe_names())}")
-    known = (*WORDS, *recipes.own(name).words)
+    known = (*WORDS, *_recipe(name).words)
     for key in (word.partition("=")[0] for word in words):
         if key in belongs and key not in known:
             raise DatasetError(f"{key}= is a word of name={belongs[key]}, not of name={name}")

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from datasets import recipe as recipes
@@ -46,6 +47,7 @@ class Card:
     skipped:           how many listed clips are not in the store, by reason.
     recipe:            name of the recipe that built it; another than `name` where the store has a name of its own.
     clipped_clips:     clips with at least one sample beyond full scale, which was clipped to it.
+    words:             of the recipe's own words, those that it took to store just this; none says where files were.
     """
 
     name: str
@@ -69,6 +71,20 @@ class Card:
     clipped_clips: int
     skipped: dict[str, int]
     recipe: str = ""
+    words: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def command(self) -> str:
+        """What to type to build the same again; DatasetError if the recipe is none of this release."""
+        recipe = recipes.own(self.recipe or self.name)
+        words = dict(self.words)
+        if self.name != recipe.name:
+            words["called"] = self.name
+        if self.sample_rate_hz != recipe.rate_hz:
+            words["rate"] = str(self.sample_rate_hz)
+        return " ".join(
+            [recipe.command, *(f"{key}={shlex.quote(str(value))}" for key, value in words.items())]
+        )
 
     def to_json(self) -> str:
         """The same words for the same content: nothing in it depends on when or where it was built."""
@@ -82,6 +98,7 @@ def parse(text: str | bytes, file: Path) -> Card:
         fields["tags"] = tuple(fields["tags"])
         fields["shards"] = tuple(StoredFile(**shard) for shard in fields["shards"])
         fields["index"] = StoredFile(**fields["index"])
+        fields["words"] = dict(fields.get("words", {}))
         return Card(**fields)
     except (ValueError, TypeError, KeyError) as problem:
         raise DatasetError(f"{file} is not the card of a data set ({problem}); build it again") from problem
@@ -108,7 +125,7 @@ def card(name: str) -> Card:
         raise DatasetError(f"{name} has not been built in {file.parent}; type: {recipe.command}")
     found = parse(file.read_bytes(), file)
     if not _is_current(found, recipe):
-        raise DatasetError(f"{file.parent} was built by another release; build it again: {recipe.command}")
+        raise DatasetError(f"{file.parent} was built by another release; build it again: {found.command}")
     return found
 
 

@@ -35,6 +35,7 @@ from datasets.recipe import SPLITS, Plan, PlannedClip, Recipe, Skipped, store_na
 
 SHARES = {"train": 12, "valid": 1, "test": 3}
 WAYS, MISSING = ("auto", "given", "artist"), ("refuse", "skip")
+USUAL = {"split": "auto", "seconds": "30", "missing": "refuse"}
 LONGEST_SECONDS = 3600
 # Longer clips make shards of fewer of them: a worker holds one shard, up to 128 MB of int16.
 SHARD_SAMPLES = 64_000_000
@@ -45,9 +46,9 @@ def plan(
     rate_hz: int,
     csv: str = "",
     called: str = "folder",
-    split: str = "auto",
-    seconds: str = "30",
-    missing: str = "refuse",
+    split: str = USUAL["split"],
+    seconds: str = USUAL["seconds"],
+    missing: str = USUAL["missing"],
 ) -> Plan:
     """Which clips there are, how they are tagged and split; see the head of this file.
 
@@ -56,7 +57,9 @@ def plan(
     for key, value, known in (("split", split, WAYS), ("missing", missing, MISSING)):
         if value not in known:
             raise DatasetError(f"{key}={value}: {nearest(value, known)}")
-    called, clip_samples = store_name(called, DATASET.name), round(_seconds(seconds) * rate_hz)
+    called, clip_seconds = store_name(called, DATASET.name), _seconds(seconds)
+    clip_samples = round(clip_seconds * rate_hz)
+    chosen = {"split": split, "seconds": f"{clip_seconds:.12g}", "missing": missing}
     source = _source(source)
     file = Path(csv).expanduser().absolute() if csv else source / "tags.csv"
     table = read_table(file, source)
@@ -97,6 +100,7 @@ def plan(
         notes=tuple(notes),
         clips_per_shard=min(64, max(1, SHARD_SAMPLES // clip_samples)),
         called="" if called == DATASET.name else called,
+        words={key: value for key, value in chosen.items() if value != USUAL[key]},
     )
 
 

@@ -73,6 +73,7 @@ class Plan:
     listed:            clips of each convention and split before any file was looked for.
     notes:             lines for the person who builds.
     called:            name of the store where it is not the recipe's; no part of the plan's identity.
+    words:             of the recipe's own words, those that it takes to store the same again from the same files.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     clips_per_shard: int = 64
     called: str = ""
+    words: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         wanted = (len(self.clips), len(self.tags))
@@ -189,16 +191,11 @@ def names() -> list[str]:
 
 
 def own(name: str) -> Recipe:
-    """The recipe that is called `name` itself.
-
-    raises: DatasetError with its neighbours if there is none, or with the command if a store is called so.
-    """
+    """The recipe that is called `name` itself; DatasetError with its neighbours if there is none."""
     if name in recipe_names():
         recipe = importlib.import_module(f"datasets.{name}").DATASET
         assert isinstance(recipe, Recipe)
         return recipe
-    if name in names():
-        raise DatasetError(f"{name} is what a store is called; to build it again: {find(name).command}")
     raise DatasetError(f"no data set is called {name!r}; {nearest(name, names())} ({OF_YOUR_OWN})")
 
 

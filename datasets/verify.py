@@ -62,15 +62,7 @@ def stored_card(name: str, out: str | Path | None) -> tuple[Card, Path]:
 
 def rebuild_command(about: Card, out: str | None) -> str:
     """What to type to make what is damaged again, and nothing else."""
-    recipe = recipes.own(about.recipe or about.name)
-    words = [recipe.command]
-    if about.name != recipe.name:
-        words.append(f"called={about.name}")
-    if about.sample_rate_hz != recipe.rate_hz:
-        words.append(f"rate={about.sample_rate_hz}")
-    if out is not None:
-        words.append(f"out={shlex.quote(out)}")
-    return " ".join(words)
+    return about.command if out is None else f"{about.command} out={shlex.quote(out)}"
 
 
 def _fault(folder: Path, file: StoredFile) -> str | None:

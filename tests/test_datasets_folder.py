@@ -53,14 +53,15 @@ def test_an_unknown_name_has_the_stores_among_its_neighbours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path))
-    build("folder", table(tree(tmp_path), *ROWS).parent, workers=1, words={"called": "mymusic"})
+    source = table(tree(tmp_path), *ROWS).parent
+    build("folder", source, workers=1, words={"called": "mymusic", "split": "artist"})
     with pytest.raises(DatasetError, match=r"no data set is called 'mymusc'; did you mean mymusic\?"):
         datasets.open("mymusc")
     with pytest.raises(DatasetError) as refused:
         build("mymusic", tmp_path)
     assert str(refused.value) == (
         "mymusic is what a store is called; to build it again: "
-        "python -m datasets.build name=folder called=mymusic source=FOLDER csv=FILE"
+        "python -m datasets.build name=folder source=FOLDER csv=FILE split=artist called=mymusic"
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from mtat_tree import Clip, music, write_tree
+from own_music import ROWS, table, tree
 
 from datasets import build as building
 from datasets import mtat
@@ -107,6 +108,29 @@ def test_the_command_names_a_rate_that_is_not_the_usual_one(
     assert main(["name=mtat", f"out={tmp_path}"]) == 1
     command = capsys.readouterr().out.splitlines()[-1].strip()
     assert command == f"python -m datasets.build name=mtat source=FOLDER rate=16000 out={tmp_path}"
+
+
+def test_the_command_has_the_words_that_the_store_was_built_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    source, home = tree(tmp_path / "music"), tmp_path / "my home"
+    file = table(tmp_path, *ROWS, "gone.wav,rock,train,Dan")
+    chosen = {"called": "mine", "csv": str(file), "split": "artist", "seconds": "0.10", "missing": "skip"}
+    card = build("folder", source, workers=1, out=home, words=chosen)
+    folder = home / "datasets" / "mine"
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    flip_a_bit(shards(folder)[0])
+    assert main(["name=mine", f"out={home}"]) == 1
+    command = capsys.readouterr().out.splitlines()[-1].strip()
+    assert command == (
+        "python -m datasets.build name=folder source=FOLDER csv=FILE "
+        f"split=artist seconds=0.1 missing=skip called=mine out='{home}'"
+    )
+    words = shlex.split(command.replace("FOLDER", str(source)).replace("FILE", str(file)))[3:]
+    assert building.main([*words, "workers=1"]) == 0
+    assert before == {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    assert verify("mine", home) == []
+    assert str(tmp_path) not in card.to_json()
 
 
 @pytest.mark.parametrize(
