@@ -9,8 +9,11 @@ from pathlib import Path
 
 
 @contextmanager
-def written_whole(file: Path) -> Iterator[Path]:
-    """A path to write to; it takes the name `file` only when the block ends well, so nobody reads half."""
+def written_whole(file: Path, first: bool = False) -> Iterator[Path]:
+    """A path to write to; it takes the name `file` only when the block ends well, so nobody reads half.
+
+    first: where a file has that name by then, that one stays, and what was written goes.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     # Two writers never share one, be they threads of one process
     part = file.with_name(f"{file.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
@@ -18,9 +21,21 @@ def written_whole(file: Path) -> Iterator[Path]:
         yield part
         with part.open("rb") as written:
             os.fsync(written.fileno())
-        part.replace(file)
+        _name(part, file, first)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _name(part: Path, file: Path, first: bool) -> None:
+    if not first:
+        part.replace(file)
+        return
+    try:
+        os.link(part, file)  # which NFS refuses, too, where there is one
+    except FileExistsError:
+        pass
+    except OSError:  # a disk that knows no links
+        part.replace(file)
 
 
 def remove_parts(folder: Path) -> None:

@@ -166,3 +166,21 @@ def test_two_writers_of_one_process_never_share_what_is_half_written(tmp_path: P
         second.write_text("second")
     assert file.read_text() == "first"
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_another_wrote_meanwhile_stays_where_the_first_one_counts(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*given: object) -> None:
+        raise PermissionError("Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
+    file, alone = tmp_path / "file", tmp_path / "alone"
+    with written_whole(file, first=True) as late, written_whole(alone, first=True) as part:
+        late.write_text("late")
+        part.write_text("alone")
+        file.write_text("first")
+    assert (file.read_text(), alone.read_text()) == ("first" if links else "late", "alone")
+    assert sorted(tmp_path.iterdir()) == [alone, file]

@@ -1,9 +1,11 @@
-"""A ledger on a server, asked from several homes: what was trained in another one is told before it is trained anew."""
+"""A ledger of several commands and homes: what was trained in another one is told before it is trained anew."""
 
 import os
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.storages import RDBStorage
 from test_search_deciding import a_decider, a_job, run
 
 from search import files
@@ -78,3 +80,36 @@ def test_a_search_of_an_earlier_release_did_not_note_where_it_began(
     ledger.open_study(job).set_user_attr(ledger.BEGUN, None)
     another_home(tmp_path / "other", monkeypatch, fresh_home)
     assert "; where that was is not noted; this command goes on" in told(words)
+
+
+def test_of_two_commands_that_make_one_ledger_at_once_neither_loses_anything(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one has ended by the time the first one's tables are made."""
+    made, job = ledger.optuna.storages.RDBStorage, a_job(*words)
+    others = a_job(*words, "study=others")
+
+    def slowly(url: str, **given: object) -> RDBStorage:
+        tables = made(url, **given)
+        monkeypatch.setattr(ledger.optuna.storages, "RDBStorage", made)
+        ledger.open_study(others)
+        return tables
+
+    monkeypatch.setattr(ledger.optuna.storages, "RDBStorage", slowly)
+    ledger.open_study(job)
+    known = optuna.get_all_study_names(f"sqlite:///{tmp_path / 'ledger.db'}")
+    assert sorted(known) == ["others", "ours"]
+    assert sorted(file.name for file in tmp_path.glob("ledger*")) == ["ledger.db"]
+
+
+def test_a_kill_while_a_ledger_is_made_leaves_none(words: list[str], tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+
+        def dies(*given: object, **named: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr("optuna.storages._rdb.storage._VersionManager", dies)
+        with pytest.raises(KeyboardInterrupt):
+            ledger.open_study(a_job(*words))
+    assert not (tmp_path / "ledger.db").exists()
+    ledger.open_study(a_job(*words))

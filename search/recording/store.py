@@ -2,11 +2,11 @@
 
 import logging
 import os
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.home import home
+from datasets.whole import written_whole
 from search.errors import SearchError, without_password
 
 if TYPE_CHECKING:
@@ -55,24 +55,10 @@ def _make(file: Path) -> None:
     """Make a store's tables. Of two that do so at once the first one's stay: there may be runs in them already."""
     from mlflow import MlflowClient
 
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # Tables that a kill left half-made could never be used again: the file gets its name when it is whole.
-    part = file.with_name(f"{file.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
-    try:
+    with written_whole(
+        file, first=True
+    ) as part:  # tables that a kill left half-made could never be used again
         MlflowClient(f"{SQLITE}{part}").search_experiments()
-        _name(part, file)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _name(part: Path, file: Path) -> None:
-    """Give a file its name unless another has it."""
-    try:
-        os.link(part, file)  # which NFS refuses, too, where there is one
-    except FileExistsError:
-        pass
-    except OSError:  # a disk that knows no links
-        part.replace(file)
 
 
 def experiment(mlflow: "MlflowClient", name: str) -> str:

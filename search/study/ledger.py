@@ -8,12 +8,15 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import make_url
 
 from datasets.home import home, made_home
+from datasets.whole import written_whole
 from search import files
 from search.errors import ConfigError, SearchError, without_password
 from search.planning.job import Job
@@ -37,6 +40,7 @@ def open_study(job: Job) -> optuna.Study:
     ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
     directions = [ways[each.direction] for each in settings.looked_for]
     try:
+        _make(url)
         # A connection that was cut while nothing was written is opened anew
         database = optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
         optuna.create_study(
@@ -60,6 +64,24 @@ def open_study(job: Job) -> optuna.Study:
     study.set_user_attr("identity", job.identity)
     study.set_user_attr("about", asdict(About.of(job)))
     return study
+
+
+def _make(url: str) -> None:
+    """Make the tables of a SQLite file that is not there, whole: Optuna makes one after the other.
+
+    Of two that do so at once the first one's stay.
+    """
+    address = make_url(url)
+    file = Path(address.database or "")
+    if (
+        address.get_backend_name() != "sqlite"
+        or not file.is_absolute()
+        or file.exists()
+        or not file.parent.is_dir()
+    ):
+        return
+    with written_whole(file, first=True) as part:
+        optuna.storages.RDBStorage(address.set(database=str(part)).render_as_string(False)).engine.dispose()
 
 
 def _sampler(choice: Choice, seed: int, directions: list[StudyDirection]) -> optuna.samplers.BaseSampler:
