@@ -7,7 +7,9 @@ import pytest
 from clip_scores import a_network
 from plain_intervals import paired
 
-from search.scoring.comparing import compare_scores, compare_seeds
+from search.scoring.comparing import TagDifference, compare_scores, compare_seeds, tag_differences
+from search.scoring.intervals import TIE
+from search.scoring.score_table import ClipScores, SplitScores
 
 
 def test_a_better_network_is_better_and_seen_from_the_other_side_worse() -> None:
@@ -64,3 +66,40 @@ def test_the_same_protocol_over_other_clips_is_refused() -> None:
     test = replace(other.splits["test"], clip_ids=tuple(reversed(other.splits["test"].clip_ids)))
     found = compare_scores(a_network(), replace(other, splits={**other.splits, "test": test}))
     assert found.refusal == "the test clips or their labels are not the same, though their protocols agree"
+
+
+def a_pair(
+    rng: np.random.Generator, shares: np.ndarray, clips: int, gains: float = 0.0, artists: int = 0
+) -> list[TagDifference]:
+    """Two networks of noise of their own; the first hears every tag `gains` deviations better."""
+    names = tuple(f"a{number % artists}" if artists else "" for number in range(clips))
+    labels = (rng.random((clips, len(shares))) < shares).astype(np.uint8)
+    if artists:  # who has a tag at all has it on every other clip
+        held = rng.random((artists, len(shares))) < shares
+        labels = held[np.arange(clips) % artists] & (rng.random(labels.shape) < 0.5)
+
+    def a_side(ear: float) -> ClipScores:
+        heard = 1 / (1 + np.exp(-(ear * labels + rng.normal(size=labels.shape))))
+        split = SplitScores(tuple(map(str, range(clips))), names, labels.astype(np.uint8), heard, {})
+        return ClipScores(tuple(f"t{tag}" for tag in range(len(shares))), {}, {"test": split}, {"test": 0.0})
+
+    return tag_differences([a_side(1.0 + gains)], [a_side(1.0)])
+
+
+@pytest.mark.parametrize(("clips", "artists"), [(54, 0), (300, 20)])
+def test_rare_tags_of_equal_networks_raise_no_more_false_alarms_than_they_say(
+    clips: int, artists: int
+) -> None:
+    rng, shares = np.random.default_rng(1), np.geomspace(0.3, 0.02, 40)
+    alarms = [
+        any(each.verdict != TIE for each in a_pair(rng, shares, clips, artists=artists)) for _ in range(30)
+    ]
+    assert sum(alarms) <= 4  # 5 % of 30 are 1.5; more than 4 come in one of fifty such tests
+
+
+def test_a_tag_that_few_clips_have_or_lack_is_not_judged_and_the_others_are() -> None:
+    shares = np.array([0.003, 0.5, 0.997])
+    found = {each.tag: each for each in a_pair(np.random.default_rng(0), shares, 1_000, gains=2.0)}
+    assert {tag: each.verdict for tag, each in found.items()} == {"t0": TIE, "t1": "better", "t2": TIE}
+    assert 0 < found["t0"].positives < 5
+    assert 0 < 1_000 - found["t2"].positives < 5

@@ -6,10 +6,11 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from search.scoring import intervals, protocol
 from search.scoring.intervals import BETTER, TIE, WORSE, Difference, Interval
-from search.scoring.metrics import METRICS, Floats, both_classes
+from search.scoring.metrics import METRICS, Floats, Labels, both_classes
 from search.scoring.resamples import ARTIST, CLIP, Resampled
 from search.scoring.score_table import ClipScores, SplitScores
 
@@ -177,7 +178,8 @@ def _means(side: Side, split: str, draws: Floats) -> intervals.Replicates:
 class TagDifference:
     """A tag's ROC-AUC in both, means over the seeds. positives: clips that carry it.
 
-    verdict: of the first; better or worse only where that holds with 5 % risk for all tags together.
+    verdict: of the first; better or worse only where that holds with 5 % risk for all tags together, and never where
+             fewer than `intervals.FEWEST_GROUPS` clips or artists have the tag, or lack it.
     """
 
     tag: str
@@ -199,13 +201,16 @@ def tag_differences(a: Side, b: Side, split: str = "test") -> list[TagDifference
     draws, once = intervals.draw(numbers), np.ones((len(numbers), 1))
     first, second = (_tag_means(side, split, tags, once)[:, 0] for side in (a, b))
     swings = _tag_means(a, split, tags, draws) - _tag_means(b, split, tags, draws)
+    known = _fewer(numbers, clips.labels[:, tags])
+    able = np.flatnonzero(known >= intervals.FEWEST_GROUPS)
     # Each difference is compared with one more row, which is zero and never swings.
-    apart = intervals.told_apart(
+    apart = np.zeros(len(tags), dtype=bool)
+    apart[able] = intervals.told_apart(
         np.append(first - second, 0.0),
         np.vstack([swings, np.zeros(swings.shape[1])]),
-        np.arange(len(tags)),
-        np.full(len(tags), len(tags)),
-        intervals.count(numbers),
+        able,
+        np.full(len(able), len(tags)),
+        known[able],
     )
     found = [
         TagDifference(a[0].tags[tag], int(clips.labels[:, tag].sum()), float(one), float(two), TIE)
@@ -213,6 +218,16 @@ def tag_differences(a: Side, b: Side, split: str = "test") -> list[TagDifference
     ]
     told = [_with_verdict(each) if differs else each for each, differs in zip(found, apart, strict=True)]
     return sorted(told, key=lambda each: -abs(each.difference))
+
+
+def _fewer(numbers: NDArray[np.intp], labels: Labels) -> NDArray[np.intp]:
+    """Of each tag: how many groups have a clip with it, or one without it where those are fewer; (tags,).
+
+    A tag of three clips among a thousand is known from three things. The bootstrap takes them for the world, and sees
+    little more than how the others swing.
+    """
+    sides = [(numbers[has], numbers[~has]) for has in labels.T.astype(bool)]
+    return np.array([min(len(np.unique(side)) for side in both) for both in sides], dtype=np.intp)
 
 
 def _with_verdict(each: TagDifference) -> TagDifference:

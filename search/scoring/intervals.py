@@ -10,6 +10,7 @@ out the same tags, as both are scored on the same draws.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,17 +116,17 @@ def of_replicates(values: Floats, groups: int, seen: float) -> Interval:
     return Interval(float(low), float(high))
 
 
-def _mended(deviations: float, groups: int) -> float:
+def _mended(deviations: float, groups: Any) -> Any:
     """How many of the bootstrap's deviations hold what so many of a normal curve would.
 
     The bootstrap knows `groups` things and not the world: its spread is too small by sqrt((n - 1) / n), and it takes
     the normal curve for Student's. Both are mended as Hesterberg (2015) has it. From a hundred groups on it matters
     little; with twenty artists a verdict without it is a false alarm half as often again as it says.
     """
-    return float(np.sqrt(groups / (groups - 1))) * student(deviations, groups - 1)
+    return np.sqrt(groups / (groups - 1)) * student(deviations, groups - 1)
 
 
-def student(normal: float, freedom: int) -> float:
+def student(normal: float, freedom: Any) -> Any:
     """Student's quantile where the normal curve's is `normal`, by Fisher's series: to 0.3 % at 1.96 and 4 degrees."""
     z = normal
     terms = (
@@ -137,12 +138,16 @@ def student(normal: float, freedom: int) -> float:
 
 
 def told_apart(
-    values: Floats, replicates: Floats, left: NDArray[np.intp], right: NDArray[np.intp], groups: int
+    values: Floats,
+    replicates: Floats,
+    left: NDArray[np.intp],
+    right: NDArray[np.intp],
+    groups: int | NDArray[np.intp],
 ) -> NDArray[np.bool_]:
     """Which of many pairs differ, with at most 5 % risk of a single false alarm among all of them.
 
     values: (rows,). replicates: (rows, resamples), of the same draws. left, right: (pairs,) rows that are compared.
-    groups: how many clips or artists were drawn from.
+    groups: how many clips or artists were drawn from; of each pair, where that is not the same for all.
     returns: (pairs,). Romano and Wolf's step-down (2005): a pair differs where its studentised difference passes what
              the largest of all pairs not yet told apart reaches in 95 % of the resamples. Unlike Holm's it needs no
              tiny p-values, which a thousand resamples can't show, and wastes nothing on rows that move together.
