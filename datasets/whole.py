@@ -35,7 +35,8 @@ def _name(part: Path, file: Path, first: bool) -> None:
     except FileExistsError:
         pass
     except OSError:  # a disk that knows no links
-        part.replace(file)
+        if not file.exists():
+            part.replace(file)
 
 
 def remove_parts(folder: Path) -> None:

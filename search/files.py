@@ -9,9 +9,12 @@
     resamples.safetensors  what it scores on each resample of them, so that intervals take no second computation
     system.jsonl       what each epoch used of the machine
     lock               held by the process that trains it
+    attempt            there while a process is at it, and after it was lost; see trials/attempts.py
+    hang.txt, error.txt, apart.txt, plain.txt  for a person: why it hung, failed, fell apart, went without a graph
     result.json        the scores; written last, so it is there exactly when the trial is done
 
-Every file is written beside and renamed: a reader sees all of it or none, whenever the power fails.
+What a trial goes on from, or is judged by, is written beside and renamed: a reader sees all of it or none, whenever
+the power fails.
 
 Where machines share no disk, WAVEZOO_TRIALS names a storage that all of them reach (the word `cluster.storage`, see
 storage.py): the folders are copied into it as they grow, and brought from it where it is further than what lies here.

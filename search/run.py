@@ -137,8 +137,8 @@ def _search(job: Job, console: "Console", began: float) -> int:
     password.check(tracking_uri(job.settings.tracking))
     if line := environment.warning():
         console.print(line, soft_wrap=True)
-    with only_driver(job.study, job.settings.storage):
-        study = ledger.open_study(job)
+    with only_driver(job.study, job.settings.storage) as hold:
+        study = ledger.open_study(job, hold.check)
         decider = Decider(study, job)
         if line := ledger.left_elsewhere(study, [each.settings for each in decider.ended()]):
             console.print(line, soft_wrap=True)

@@ -346,6 +346,24 @@ def test_two_drivers_of_one_search_are_refused() -> None:
         pass
 
 
+def test_two_homes_with_one_file_for_their_ledger_have_one_driver_for_a_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path / "one"))
+    with only_driver("a", url):
+        monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path / "two"))
+        with (
+            pytest.raises(SearchError, match=r"the search a is running already \(process \d+\)"),
+            only_driver("a", url),
+        ):
+            pass
+        with only_driver("b", url), only_driver("a"):  # another study, and the ledger of this home
+            pass
+    with only_driver("a", url):
+        pass
+
+
 @pytest.mark.usefixtures("fresh_home")
 def test_a_ledger_out_of_reach_is_told_without_its_password() -> None:
     job = a_job("space=smoke", "storage=postgresql://me:secret@127.0.0.1:1/none")

@@ -128,6 +128,8 @@ def test_a_second_driver_that_writes_meanwhile_is_noticed(url: str) -> None:
     optuna.load_study(study_name=NAME, storage=url).ask()
     with pytest.raises(SearchError, match="another driver writes to this study; end one of them, or give"):
         study._storage.enter(trial._trial_id)
+    # Nobody takes it for a trial that was interrupted
+    assert [each.state for each in written(url)] == [TrialState.RUNNING, TrialState.FAIL]
 
 
 WRITES = {name for name in vars(RDBStorage) if name.startswith(("set_", "create_new_trial"))}

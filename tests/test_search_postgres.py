@@ -96,6 +96,41 @@ def test_two_machines_with_one_ledger_have_one_driver_for_a_search(
     assert PASSWORD not in str(refused.value)
 
 
+def cut_all(url: str) -> None:
+    """End all connections, as a server does that is started again."""
+    server = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        others = "pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        cut = f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {others}"
+        assert connection.execute(text(cut)).scalar()
+
+
+@pytest.mark.slow
+def test_a_driver_whose_lock_went_with_its_connection_takes_it_again_or_writes_nothing(
+    fresh_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with postgres() as url, only_driver("ours", url) as hold:
+        job = a_job("space=smoke", f"storage={url}", "study=ours")
+        decider = Decider(ledger.open_study(job, hold.check), job)
+        assignment = decider.next()
+        assert assignment is not None
+        cut_all(url)
+        decider.record(assignment.number, 1, 0.5, 0)
+        monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path / "another machine"))
+        with pytest.raises(SearchError, match="is running already"), only_driver("ours", url):
+            pass
+        cut_all(url)
+        with (
+            only_driver("ours", url),
+            pytest.raises(SearchError, match=r"^the search ours is running already \(on another machine"),
+        ):
+            decider.record(assignment.number, 2, 0.6, 0)
+        decider.record(assignment.number, 2, 0.6, 0)  # the other one has ended
+        (trial,) = decider.study.trials
+        assert trial.intermediate_values == {1: 0.5, 2: 0.6}
+        decider.study._storage._database.engine.dispose()
+
+
 @pytest.mark.slow
 def test_a_connection_that_was_cut_meanwhile_costs_no_epoch() -> None:
     with postgres() as url:
@@ -105,11 +140,7 @@ def test_a_connection_that_was_cut_meanwhile_costs_no_epoch() -> None:
         assignment = decider.next()
         assert assignment is not None
         decider.record(assignment.number, 1, 0.5, 0)
-        server = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-        with server.connect() as connection:
-            others = "pid <> pg_backend_pid() AND backend_type = 'client backend'"
-            cut = f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {others}"
-            assert connection.execute(text(cut)).scalar()
+        cut_all(url)
         decider.record(assignment.number, 2, 0.6, 0)
         study._storage._database.engine.dispose()
         database = optuna.storages.RDBStorage(url)

@@ -78,7 +78,8 @@ class Decider:
             if assignment := self._ask():
                 return assignment
             known += 1
-            if self._wanted is None and known % REPEATED_ASKS == 0 and not self._queue_unseen():
+            looks = self._wanted is None and len(self._spent) < len(self._rows)
+            if looks and known % REPEATED_ASKS == 0 and not self._queue_unseen():
                 self._spent.add(self._row())
                 self.exhausted = len(self._spent) == len(self._rows)
         return None
@@ -162,7 +163,9 @@ class Decider:
         found: dict[str, Ended] = {}
         for trial, settings in settings_of(self.study, ENDED):
             assignment = Assignment(trial.number, settings)
-            failure = trial.user_attrs.get("failure", {"kind": "", "why": ""})
+            # A driver that was killed may have written why a trial failed, and not that it did
+            told = trial.user_attrs if trial.state == TrialState.FAIL else {}
+            failure = told.get("failure", {"kind": "", "why": ""})
             ended = Ended(assignment, OF_STATE[trial.state.name], failure["kind"], failure["why"])
             if self._is_of_this_search(settings) and failure["kind"] != UNWANTED:
                 found[assignment.signature] = ended
@@ -220,7 +223,7 @@ class Decider:
         return trial.state == TrialState.COMPLETE and files.read_result(signature) is not None
 
     def _give_up_waiting(self) -> None:
-        """A driver that was killed between queueing a trial and asking for it leaves one behind."""
+        """What someone queued by Optuna's own means would come in place of what is asked for next."""
         for _ in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             self.study.tell(self.study.ask(), state=TrialState.FAIL)
 
@@ -247,14 +250,20 @@ class Decider:
             self.fail(number, UNWANTED, "this command does not ask for it; its folder keeps what was trained")
             return []
         self._numbers[signature] = number
+        return [left] if (left := self._taken_up(number, settings)) else []
+
+    def _taken_up(self, number: int, settings: TrialSettings) -> Assignment | None:
+        """A trial with all that its folder has of it; None if nothing of it is left to do."""
         self._catch_up(number)
-        if result := files.read_result(signature):
+        if result := files.read_result(settings.signature()):
             self.finish(number, result)
-            return []
-        if self.should_stop(number):  # decided, but not yet told when the driver went
+            return None
+        rows = files.read_epochs(settings.signature())
+        is_trained = bool(rows) and rows[-1].get("last", False)  # then its test clips alone are left
+        if self.should_stop(number) and not is_trained:
             self.prune(number)
-            return []
-        return [Assignment(number, settings)]
+            return None
+        return Assignment(number, settings)
 
     def _tried_points(self) -> dict[str, int]:
         """The row of each point of a sampled space that has been tried, failed ones included, by its signature."""
@@ -336,12 +345,9 @@ class Decider:
         if self._wanted is None and seed == self._seeds[0] and signature not in self._tried:
             self._tried[signature] = self._row_of(trial.params)
             self._queue_replicates(trial.params, settings)
-        self._catch_up(trial.number)
-        if result := files.read_result(signature):  # trained by another search
+        if files.read_result(signature):  # trained by another search
             trial.set_user_attr(ELSEWHERE, True)
-            self.finish(trial.number, result)
-            return None
-        return Assignment(trial.number, settings)
+        return self._taken_up(trial.number, settings)
 
     def _reject(self, trial: optuna.Trial, why: str) -> None:
         """End a proposal that is no network, so that the sampler moves on. A grid has none: they were sorted out."""

@@ -1,16 +1,18 @@
-"""One driver at a time for a search: on this machine by a file, on all machines by their ledger's server.
+"""One driver at a time for a search: on this machine by files, on all machines by their ledger's server.
 
-Both locks go with the process that holds them, however it ends.
+The locks go with the process that holds them, however it ends. A server's goes with its connection, too, so that the
+driver makes sure of it before it writes anything.
 """
 
 import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
-from sqlalchemy import create_engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from search.errors import SearchError, without_password
@@ -20,19 +22,79 @@ from search.study.records import lock_file, storage_url
 SERVERS = {"postgresql": "SELECT pg_try_advisory_lock(:key)"}
 
 
+class Hold:
+    """The lock of a study at its ledger's server; a file as a ledger is for one machine, and needs none.
+
+    name: of the study. url: of the ledger.
+    """
+
+    def __init__(self, name: str, url: str) -> None:
+        self._name = name
+        self._engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        self._asking = SERVERS.get(self._engine.dialect.name)
+        self._connection: Connection | None = None
+        self.check()
+
+    def check(self) -> None:
+        """Make sure that this process has the lock, which is lost where the server was started again meanwhile.
+
+        raises: SearchError if another driver has it, SQLAlchemy's errors if the server is away.
+        """
+        if self._asking is None or self._is_alive():
+            return
+        self.release()
+        self._connection = self._engine.connect()
+        if not self._connection.execute(text(self._asking), {"key": _key(self._name)}).scalar():
+            self.release()
+            raise _taken(self._name, "on another machine with the same ledger")
+
+    def _is_alive(self) -> bool:
+        try:
+            return self._connection is not None and bool(self._connection.execute(text("SELECT 1")).scalar())
+        except DBAPIError:
+            return False
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._connection is not None:
+            with suppress(SQLAlchemyError):  # the server may be gone, and the lock with it
+                self._connection.close()
+            self._connection = None
+
+
 @contextmanager
-def only_driver(name: str, storage: str | None = None) -> Iterator[None]:
+def only_driver(name: str, storage: str | None = None) -> Iterator[Hold]:
     """Hold the study of that name for this process. storage: as in the words.
 
     raises: SearchError if another driver runs this very search.
     """
-    with _on_this_machine(name), _at_the_server(name, storage_url(storage)):
-        yield
+    url = storage_url(storage)
+    with ExitStack() as held:
+        for file in sorted(_files(name, url)):  # of all commands in one order
+            held.enter_context(_locked(file, name))
+        try:
+            hold = Hold(name, url)
+        except SearchError:
+            raise
+        except Exception as error:  # drivers of databases raise what they like
+            raise SearchError(without_password(f"can't open the ledger {url}: {error}")) from error
+        held.callback(hold.release)
+        yield hold
+
+
+def _files(name: str, url: str) -> set[Path]:
+    """This home's, and the one beside a ledger that is a file elsewhere, which commands of other homes write to."""
+    files = {lock_file(name).resolve()}
+    with suppress(SQLAlchemyError):  # no address; whoever opens it says so
+        address = make_url(url)
+        folder = Path(address.database or "").parent
+        if address.get_backend_name() == "sqlite" and folder.is_absolute() and os.access(folder, os.W_OK):
+            files.add((folder / "locks" / lock_file(name).name).resolve())
+    return files
 
 
 @contextmanager
-def _on_this_machine(name: str) -> Iterator[None]:
-    path = lock_file(name)
+def _locked(path: Path, name: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
         try:
@@ -44,25 +106,6 @@ def _on_this_machine(name: str) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
-
-
-@contextmanager
-def _at_the_server(name: str, url: str) -> Iterator[None]:
-    """By a connection that is open all the while; a file as a ledger is for one machine, and needs none."""
-    try:
-        engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-        connection = engine.connect() if (asking := SERVERS.get(engine.dialect.name)) else None
-        free = not (connection and asking) or connection.execute(text(asking), {"key": _key(name)}).scalar()
-    except Exception as error:  # drivers of databases raise what they like
-        raise SearchError(without_password(f"can't open the ledger {url}: {error}")) from error
-    try:
-        if not free:
-            raise _taken(name, "on another machine with the same ledger")
-        yield
-    finally:
-        if connection is not None:
-            with suppress(SQLAlchemyError):  # the server may be gone, and the lock with it
-                connection.close()
 
 
 def _key(name: str) -> int:

@@ -6,7 +6,7 @@ The study remembers what was asked for, what runs, what each epoch scored and ho
 import copy
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -29,9 +29,10 @@ from search.study.records import ELSEWHERE, GPUS, About, storage_url
 BEGUN = "begun"  # the attribute of a study that says where its first command kept its trials
 
 
-def open_study(job: Job) -> optuna.Study:
+def open_study(job: Job, check: Callable[[], None] = lambda: None) -> optuna.Study:
     """The study of the job's name, made where there is none, with what a reader must know of it.
 
+    check: asked before each write whether no one else writes to it; see Mirror.
     raises: ConfigError if the sampler can't be made, SearchError if the storage can't be reached.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -46,7 +47,7 @@ def open_study(job: Job) -> optuna.Study:
         optuna.create_study(
             storage=database, study_name=job.study, directions=directions, load_if_exists=True
         )
-        study = optuna.load_study(study_name=job.study, storage=Mirror(database, job.study))
+        study = optuna.load_study(study_name=job.study, storage=Mirror(database, job.study, check))
         known = len(study.get_trials(deepcopy=False))
     except Exception as error:  # drivers of databases raise what they like
         raise SearchError(without_password(f"can't open the ledger {url}: {error}")) from error

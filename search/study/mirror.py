@@ -21,6 +21,8 @@ from search.failures import LedgerAway, is_storage_full, why
 ONLY = 0  # the one study that is held in memory, by its number there
 PATIENCE_SECONDS, PAUSE_SECONDS = 30.0, 1.0  # how long a database may be away, and how often it is tried
 
+AWAY = InterfaceError, OperationalError
+
 Answer = TypeVar("Answer")
 
 
@@ -31,12 +33,13 @@ class Mirror(InMemoryStorage):
 
     database: holds the study of that name; no one else may write to the study meanwhile. Where it is away for a while
               what is written waits. raises: LedgerAway if it stays away.
+    check:    asked before each write whether no one else does; raises SearchError where one does.
     """
 
-    def __init__(self, database: BaseStorage, name: str) -> None:
+    def __init__(self, database: BaseStorage, name: str, check: Callable[[], None] = lambda: None) -> None:
         super().__init__()
         self._database, self._study = database, database.get_study_id_from_name(name)
-        self._is_away = False
+        self._check, self._is_away = check, False
         self._entered: dict[int, int] = {}  # the database's ids of the trials in it that have not ended
         super().create_new_study(database.get_study_directions(self._study), name)
         for key, value in database.get_study_user_attrs(self._study).items():
@@ -70,7 +73,9 @@ class Mirror(InMemoryStorage):
                 f"the study holds trials of another space than this one is by now ({error}); give this search another "
                 f"name by study=NAME"
             ) from error
-        if self._database.get_trial_number_from_id(entered) != trial.number:
+        if self._patiently(lambda again: self._database.get_trial_number_from_id(entered)) != trial.number:
+            # Else the other driver would take it over as one of its own
+            self._patiently(lambda again: self._database.set_trial_state_values(entered, TrialState.FAIL))
             raise SearchError(
                 "another driver writes to this study; end one of them, or give one another name by study=NAME"
             )
@@ -146,17 +151,16 @@ class Mirror(InMemoryStorage):
         deadline, again = time.monotonic() + (0 if self._is_away else PATIENCE_SECONDS), False
         while True:
             try:
+                self._check()
                 answer = write(again)
-            except StorageInternalError as error:
-                if not isinstance(error.__cause__, InterfaceError | OperationalError) or is_storage_full(
-                    error
-                ):
+            except (StorageInternalError, *AWAY) as error:
+                cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+                if not isinstance(cause, AWAY) or is_storage_full(error):
                     raise
                 if time.monotonic() >= deadline:
                     self._is_away = True  # whatever else is to be written does not wait as long again
-                    said = why(error.__cause__)
                     raise LedgerAway(
-                        f"the ledger can't be written ({said}); once it can, the same command goes on"
+                        f"the ledger can't be written ({why(cause)}); once it can, the same command goes on"
                     ) from error
             else:
                 self._is_away = False

@@ -105,10 +105,10 @@ class Stopper:
         for step, value in steps_of(epochs, self.rungs)[self._seen[number] :]:
             trial.report(value, step)
             self._seen[number] += 1
-            self._stops[number] = bool(trial.should_prune())
+            self._stops[number] |= bool(trial.should_prune())
 
     def should_stop(self, number: int) -> bool:
-        """Whether the pruner would end the trial by its latest step."""
+        """Whether the pruner would have ended the trial by now; what it says of a trial once counts from then on."""
         return self._stops[number]
 
     def decided(self, number: int, stops: bool) -> None:

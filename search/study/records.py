@@ -263,7 +263,7 @@ def _record(
         settings = TrialSettings.from_json(flat)
     except (ValueError, TypeError, KeyError) as error:
         return f"the settings of trial {number} can't be read: {error}"
-    failure = told.get("failure", {"kind": "", "why": ""})
+    failure = (told if state == "FAIL" else {}).get("failure", {"kind": "", "why": ""})
     return Record(
         number=number,
         outcome=OF_STATE[state],
