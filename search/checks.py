@@ -6,10 +6,21 @@ from typing import TypeGuard
 from datasets.head import host_and_port
 from search.errors import ConfigError, without_password
 
-__all__ = ["AUTO", "A_NAME", "LOCAL", "check_address", "check_storage", "is_name", "is_number"]
+__all__ = [
+    "AUTO",
+    "A_NAME",
+    "LOCAL",
+    "check_address",
+    "check_ledger",
+    "check_storage",
+    "check_tracking",
+    "is_name",
+    "is_number",
+]
 
 AUTO = "auto"
 LOCAL = "local"  # the address of a cluster of this machine alone
+TRACKING = r"https?://[^/?#]+.*|(sqlite|postgresql|mysql|mssql)(\+\w+)?://.+|databricks(-uc)?(://.*)?"
 A_NAME = "give up to 100 letters, digits, '.', '_' and '-', a letter or digit first"
 
 
@@ -24,6 +35,27 @@ def check_address(address: str) -> None:
         raise ConfigError(
             f"cluster.address={address}: give HOST:PORT of the cluster's head, as 10.0.0.1:6379, 'auto' for the "
             f"cluster that this machine belongs to, or 'local'"
+        )
+
+
+def check_ledger(address: str) -> None:
+    """raises: ConfigError unless it has the form of a database's address."""
+    if not re.fullmatch(r"\w[\w+]*://.*", address, re.DOTALL):
+        raise ConfigError(
+            f"storage={without_password(address)}: give an address, such as sqlite:////folder/studies.db or "
+            f"postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+        )
+
+
+def check_tracking(address: str, word: str = "tracking") -> None:
+    """raises: ConfigError unless MLflow may listen there. word: that gives the address.
+
+    What MLflow takes for a folder of files it no longer writes to; it would be told so for ever.
+    """
+    if not re.fullmatch(TRACKING, address):
+        raise ConfigError(
+            f"{word}={without_password(address)}: give MLflow's server or its database, such as http://HOST:5000 or "
+            f"sqlite:////folder/mlflow.db"
         )
 
 

@@ -11,7 +11,7 @@ Its weights are read from the store and score the test clips again, which must g
 first model of a name becomes its champion. A later one does so if, on the same protocol, tag list and data set, it is
 better by more than chance: the 95 % interval of the paired difference leaves zero out. Else it becomes the challenger.
 
-alias=NAME      give it this alias instead, without a comparison
+alias=NAME      give it this alias instead (any but champion), without a comparison
 force=true      make it the champion whatever the comparison says; needs reason=, which is recorded
 model=NAME      the model's name; by default that of the run's experiment, <dataset>-<space>
 tracking=URI    MLflow's store or server; by default MLFLOW_TRACKING_URI, else the file in WAVEZOO_HOME

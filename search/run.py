@@ -5,11 +5,13 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from search import files, spaces, words
+from search.checks import check_tracking
 from search.errors import ConfigError, SearchError, without_password
 from search.failures import EndNow, is_storage_full, storage_full
 from search.planning import plan
@@ -50,10 +52,11 @@ def main(typed: Sequence[str]) -> int:
         print(f"\n{reached}", file=sys.stderr)
         return INTERRUPTED
     except KeyboardInterrupt:
-        print(
-            f"\ninterrupted; nothing that was finished is lost. To go on: {command(typed)}{_left_out(typed)}",
-            file=sys.stderr,
-        )
+        with suppress(KeyboardInterrupt):  # whoever types it once more
+            print(
+                f"\ninterrupted; nothing that was finished is lost. To go on: {command(typed)}{_left_out(typed)}",
+                file=sys.stderr,
+            )
         return INTERRUPTED
     except Exception as error:
         return _no_room(error)
@@ -107,6 +110,7 @@ def _run(typed: Sequence[str]) -> int:
         )
     job = Job.of(settings, space, data.find(settings), typed, on.trial_bytes)
     planned = plan.Plan.of(job, on)
+    planned.check()
     console.print(plan.show(planned))
     if settings.plan:
         check(settings.limits, planned.outlook, on)
@@ -134,6 +138,8 @@ def _search(job: Job, console: "Console", began: float) -> int:
 
     if (storage := files.storage()) is not None:
         storage.check()
+    if job.settings.tracking is None:
+        check_tracking(tracking_uri(None), "MLFLOW_TRACKING_URI")
     password.check(tracking_uri(job.settings.tracking))
     if line := environment.warning():
         console.print(line, soft_wrap=True)

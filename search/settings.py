@@ -11,7 +11,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from datasets.errors import nearest
-from search.checks import A_NAME, AUTO, LOCAL, check_address, check_storage, is_name, is_number
+from search.checks import (
+    A_NAME,
+    AUTO,
+    LOCAL,
+    check_address,
+    check_ledger,
+    check_storage,
+    check_tracking,
+    is_name,
+    is_number,
+)
 from search.errors import ConfigError
 
 OPTIMIZERS = ("nesterov", "sgd", "adam", "adagrad")
@@ -29,6 +39,7 @@ OBJECTIVES = {
     "seconds": "min",
 }
 MOST_TOGETHER = 16
+MOST_SEED, MOST_SEEDS = 2**31 - 1, 1_000  # samplers count on from the first one, in 32 bits
 
 
 @dataclass(frozen=True)
@@ -159,6 +170,8 @@ class Cluster:
         cpus = self.cpus_per_trial
         if cpus != AUTO and not (type(cpus) is int and cpus >= 1):
             raise ConfigError(f"cluster.cpus_per_trial={cpus}: give 'auto', or 1 or more")
+        if self.device is not None and self.gpus is None:
+            raise ConfigError(f"cluster.device={self.device}: say how many of them by cluster.gpus=N")
         if self.gpus is not None and not (type(self.gpus) is int and self.gpus >= 0):
             raise ConfigError(f"cluster.gpus={self.gpus}: give 0 or more GPUs, for which the plan is made")
         gpus, at_once = self.gpus_per_trial, self.trials_at_once
@@ -285,8 +298,19 @@ class Settings:
                 raise ConfigError(f"{name}={getattr(self, name)}: give 1 or more")
         if self.study is not None and not is_name(self.study):
             raise ConfigError(f"study={self.study}: {A_NAME}")
-        if self.seed < 0:
-            raise ConfigError(f"seed={self.seed}: give 0 or more")
+        if not 0 <= self.seed <= MOST_SEED:
+            raise ConfigError(f"seed={self.seed}: give 0 to {MOST_SEED}")
+        if self.seeds > MOST_SEEDS:
+            raise ConfigError(f"seeds={self.seeds}: give 1 to {MOST_SEEDS}")
+        if self.storage is not None:
+            check_ledger(self.storage)
+        if self.tracking is not None:
+            check_tracking(self.tracking)
+        if self.cluster.address == LOCAL and self.cluster.gpus is not None and not self.plan:
+            raise ConfigError(
+                f"cluster.gpus={self.cluster.gpus}: a search takes the GPUs that it finds here; add plan=true for the "
+                f"plan of another machine, or leave the word out"
+            )
         self._check_objectives()
 
     def _check_objectives(self) -> None:

@@ -10,7 +10,17 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from test_search_metrics import TAGS, example
 
 from search.scoring import intervals
-from search.scoring.intervals import BETTER, TIE, WORSE, draw, numbered, student, told_apart
+from search.scoring.intervals import (
+    BETTER,
+    TIE,
+    WORSE,
+    difference,
+    draw,
+    numbered,
+    of_replicates,
+    student,
+    told_apart,
+)
 from search.scoring.metrics import score
 
 NORMAL = float(stats.norm.ppf(0.975))
@@ -112,6 +122,15 @@ def test_the_precision_of_rare_tags_on_few_clips_lies_in_its_interval() -> None:
     alone = intervals.replicates(labels, said, draw(numbered(None, 54)))["pr_auc"]
     assert np.nanquantile(alone, 0.025) > seen
     assert seen in interval(labels, said, metric="pr_auc")
+
+
+def test_no_interval_leaves_what_a_score_or_a_difference_can_be() -> None:
+    few = np.array([0.1, 0.4, 0.6, 0.9])
+    assert of_replicates(few, 5, 0.9).high == 1.0
+    assert of_replicates(few, 5, 0.1).low == 0.0
+    apart = difference(-0.9, np.array([-1.0, -0.9, -0.2, 0.1]), 5)
+    assert apart.low == -1.0
+    assert apart.low < apart.high < 1.0
 
 
 def test_the_interval_covers_the_truth_about_19_times_in_20() -> None:

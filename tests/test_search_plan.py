@@ -77,6 +77,22 @@ def test_a_search_trains_what_is_left_when_points_are_rejected(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("fresh_home")
+@pytest.mark.parametrize("plan", ["true", "false"])
+def test_a_sampled_space_of_which_nothing_drawn_is_a_network_is_refused_before_anything_starts(
+    plan: str, fresh_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.py").write_text("def sample(trial):\n    return trial.suggest_float('x', 0, 1)\n")
+    assert main([f"space={tmp_path / 'bad.py'}", "dataset=demo", "trials=2", f"plan={plan}"]) == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(
+        r"space bad: none of \d+ points drawn can be trained: space bad: sample gives a float; it has to give a "
+        r"Point\n",
+        said,
+    )
+    assert not (fresh_home / "studies.db").exists()
+
+
+@pytest.mark.usefixtures("fresh_home")
 def test_a_space_of_which_nothing_can_be_trained_is_refused(tmp_path: Path) -> None:
     space = tmp_path / "none.py"
     space.write_text(MIXED.replace("samplecnn_m3_n3_s729", "nothing"))

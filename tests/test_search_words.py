@@ -49,7 +49,10 @@ def test_auto_budget_of_a_plan_follows_the_cluster_that_is_named(monkeypatch: py
     assert read_words(["plan=true", "cluster.gpus=8"]).budget == "paper"
     assert read_words(["plan=true", "cluster.gpus=0"]).budget == "small"
     assert read_words(["plan=true", "cluster.address=10.0.0.1:6379"]).budget == "small"  # nobody is asked
-    assert read_words(["cluster.gpus=8"]).budget == "small"  # a search takes what it finds
+    here = refusal("cluster.gpus=8")  # where dropping plan=true would have trained something else
+    assert here.startswith(
+        "cluster.gpus=8: a search takes the GPUs that it finds here; add plan=true for the plan"
+    )
 
 
 def test_a_limit_changes_no_result() -> None:
@@ -101,6 +104,17 @@ def test_arguments_of_a_sampler_are_its_own() -> None:
         (["cluster.cpus_per_trial=0.5"], "cluster.cpus_per_trial=0.5: give 'auto', or 1 or more"),
         (["cluster.gpus=-1"], "cluster.gpus=-1: give 0 or more GPUs, for which the plan is made"),
         (["cluster.gpus=some"], "cluster.gpus=some: give 0 or more GPUs, for which the plan is made"),
+        (["cluster.device=H200"], "cluster.device=H200: say how many of them by cluster.gpus=N"),
+        (["seed=-1"], "seed=-1: give 0 to 2147483647"),
+        (["seed=99999999999999999999"], "seed=99999999999999999999: give 0 to 2147483647"),
+        (["seeds=1001"], "seeds=1001: give 1 to 1000"),
+        (
+            ["storage=foo"],
+            "storage=foo: give an address, such as sqlite:////folder/studies.db or postgresql+",
+        ),
+        (["tracking=foo"], "tracking=foo: give MLflow's server or its database, such as http://HOST:5000 or"),
+        (["tracking=file:///tmp/x"], "tracking=file:///tmp/x: give MLflow's server or its database"),
+        (["tracking=http://"], "tracking=http://: give MLflow's server or its database"),
         (["budget.gpu_hours=0"], "budget.gpu_hours=0: give hours above 0, or null for no limit"),
         (["budget.wall_hours=soon"], "budget.wall_hours=soon: give hours above 0, or null for no limit"),
         (["space=table2,table3"], "can't read the words: "),
@@ -172,6 +186,17 @@ def test_a_file_that_is_no_space_is_told_in_a_line(tmp_path: Path) -> None:
         ConfigError, match=r"has no function sample\(trial\); search/spaces/joint\.py shows one"
     ):
         spaces.load(str(empty))
+
+
+@pytest.mark.parametrize("rows", ["{'network': ['crnn']}", "['crnn']", "'crnn'", "3"])
+@pytest.mark.parametrize("word", ["GRID", "ARCHITECTURES"])
+def test_a_space_whose_rows_are_no_dicts_is_told_in_a_line(word: str, rows: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(f"{word} = {rows}\ndef sample(trial): ...\n")
+    with pytest.raises(
+        ConfigError, match=rf"mine\.py: {word} has to be a list of dicts, as \[\{{'network': 'crnn'"
+    ):
+        spaces.load(str(file))
 
 
 def test_every_space_of_the_package_is_a_lab_note() -> None:

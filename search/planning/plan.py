@@ -12,6 +12,7 @@ from rich.table import Table
 
 import zoo
 from search import files
+from search.errors import ConfigError
 from search.planning import estimates
 from search.planning.estimates import Outlook, outlook
 from search.planning.hardware import Machines
@@ -51,6 +52,13 @@ class Plan:
         rejected = tuple(each for each in drawn if isinstance(each, Rejected))
         trainings = job.settings.trials * job.settings.seeds
         return cls(job, machines, tuple(works), rejected, outlook(job, works, trainings, machines))
+
+    def check(self) -> None:
+        """raises: ConfigError if none of the points drawn of a sampled space can be trained."""
+        if not self.works and self.rejected and self.job.space.grid is None:
+            ((why, _),) = Counter(each.why for each in self.rejected).most_common(1)
+            count, space = len(self.rejected), self.job.space.name
+            raise ConfigError(f"space {space}: none of {count} points drawn can be trained: {why}")
 
     def with_left(self, trainings: int) -> "Plan":
         """The same where so many trainings of a sampled space are left, as its ledger knows."""

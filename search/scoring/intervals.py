@@ -59,7 +59,7 @@ class Difference:
 
 def difference(mean: float, gains: Floats, groups: int) -> Difference:
     """The difference that was seen, with the interval of its replicates `gains` (resamples,)."""
-    sure = of_replicates(gains, groups, mean)
+    sure = of_replicates(gains, groups, mean, least=-1.0)
     return Difference(sure.low, sure.high, mean)
 
 
@@ -105,15 +105,16 @@ def by_tag(labels: Labels, probabilities: Floats, draws: Floats) -> NDArray[np.f
     return np.array(each, dtype=np.float64).transpose(1, 0, 2)
 
 
-def of_replicates(values: Floats, groups: int, seen: float) -> Interval:
+def of_replicates(values: Floats, groups: int, seen: float, least: float = 0.0) -> Interval:
     """The interval between two quantiles of the replicates, NaN left out, moved so that their mean is what was seen.
 
-    groups: how many were drawn from. seen: the value on the clips as they are. A resample holds some clips twice, which
+    groups: how many were drawn from. seen: the value on the clips as they are. least: what no such value is below; none
+    is above 1, and so the interval ends there. A resample holds some clips twice, which
     lifts the precision of rare tags, and loses others; on few clips the replicates would lie beside the value itself.
     """
     outside = NormalDist().cdf(-_mended(NormalDist().inv_cdf((1 + SURE) / 2), groups))
     low, high = np.nanquantile(values, [outside, 1 - outside]) - (np.nanmean(values) - seen)
-    return Interval(float(low), float(high))
+    return Interval(max(float(low), least), min(float(high), 1.0))
 
 
 def _mended(deviations: float, groups: Any) -> Any:

@@ -127,6 +127,11 @@ def load(name: str) -> Space:
     grid, each = getattr(module, "GRID", None), getattr(module, "ARCHITECTURES", ())
     if grid is not None and each:
         raise ConfigError(f"{name} has both GRID and ARCHITECTURES; a space is one or the other")
+    for word, rows in (("GRID", grid), ("ARCHITECTURES", each)):
+        if rows is not None and not (
+            isinstance(rows, list | tuple) and all(isinstance(row, Mapping) for row in rows)
+        ):
+            raise ConfigError(f"{name}: {word} has to be a list of dicts, as [{{'network': 'crnn'}}]")
     if not is_name(Path(name).stem):
         raise ConfigError(f"{name} can't name a search: {A_NAME}")
     return Space(
