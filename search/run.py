@@ -20,7 +20,7 @@ from search.planning.hardware import machines
 from search.planning.job import Job, command
 from search.planning.limits import check
 from search.running.meter import Meter, Reached
-from search.settings import OBJECTIVES
+from search.settings import OBJECTIVES, Settings
 from search.study.records import STORAGE
 
 if TYPE_CHECKING:
@@ -111,6 +111,8 @@ def _run(typed: Sequence[str]) -> int:
     job = Job.of(settings, space, data.find(settings), typed, on.trial_bytes)
     planned = plan.Plan.of(job, on)
     planned.check()
+    if any(word.startswith(("sampler.", "pruner.")) for word in typed):
+        _try_classes(settings)
     console.print(plan.show(planned))
     if settings.plan:
         check(settings.limits, planned.outlook, on)
@@ -122,6 +124,14 @@ def _run(typed: Sequence[str]) -> int:
         build(job.data.name)
         job = Job.of(settings, job.space, data.find(settings), typed, on.trial_bytes)
     return _search(job, console, began)
+
+
+def _try_classes(settings: Settings) -> None:
+    """Find out about a sampler or pruner of a person's own choice while nothing has begun; Optuna takes a second."""
+    from search.study import ledger, pruning
+
+    ledger.sampler_of(settings)
+    pruning.pruner_of(settings)
 
 
 def _search(job: Job, console: "Console", began: float) -> int:

@@ -77,6 +77,25 @@ def test_a_search_trains_what_is_left_when_points_are_rejected(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("fresh_home")
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("sampler.name=Foo", "Foo"),
+        ("sampler.arguments.n_startup_trials=none", "n_startup_trials"),
+        ("pruner.name=Bar", "Bar"),
+    ],
+)
+def test_a_plan_refuses_classes_that_its_search_would(
+    word: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan=true", "space=joint", "dataset=demo", "trials=2", word]) == 2
+    refused = capsys.readouterr()
+    assert said in refused.err
+    assert refused.err.count("\n") == 1
+    assert refused.out == ""
+
+
+@pytest.mark.usefixtures("fresh_home")
 @pytest.mark.parametrize("plan", ["true", "false"])
 def test_a_sampled_space_of_which_nothing_drawn_is_a_network_is_refused_before_anything_starts(
     plan: str, fresh_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

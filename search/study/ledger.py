@@ -20,7 +20,7 @@ from datasets.whole import written_whole
 from search import files
 from search.errors import ConfigError, SearchError, without_password
 from search.planning.job import Job
-from search.settings import Choice, TrialSettings
+from search.settings import Settings, TrialSettings
 from search.study.chosen import make
 from search.study.mirror import Mirror
 from search.study.recall import bounded
@@ -38,8 +38,7 @@ def open_study(job: Job, check: Callable[[], None] = lambda: None) -> optuna.Stu
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     made_home()
     settings, url = job.settings, storage_url(job.settings.storage)
-    ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
-    directions = [ways[each.direction] for each in settings.looked_for]
+    directions = _directions(settings)
     try:
         _make(url)
         # A connection that was cut while nothing was written is opened anew
@@ -57,7 +56,7 @@ def open_study(job: Job, check: Callable[[], None] = lambda: None) -> optuna.Stu
             f"give this one another name"
         )
     # Started again from the same seed, a sampler would draw the points again that it drew first.
-    study.sampler = bounded(_sampler(settings.sampler, settings.seed + known, directions), study)
+    study.sampler = bounded(sampler_of(settings, known), study)
     # A sampler that has run out of points stops the study, which Optuna allows its own loop only; the decider goes on.
     study.stop = lambda: None  # type: ignore[method-assign]
     if not known:
@@ -85,10 +84,19 @@ def _make(url: str) -> None:
         optuna.storages.RDBStorage(address.set(database=str(part)).render_as_string(False)).engine.dispose()
 
 
-def _sampler(choice: Choice, seed: int, directions: list[StudyDirection]) -> optuna.samplers.BaseSampler:
-    """raises: ConfigError if it can't be made, or has taken an argument that it can't work with."""
-    made: optuna.samplers.BaseSampler = make(choice, optuna.samplers, seed=seed)
-    tried = optuna.create_study(sampler=copy.deepcopy(made), directions=directions)
+def _directions(settings: Settings) -> list[StudyDirection]:
+    ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
+    return [ways[each.direction] for each in settings.looked_for]
+
+
+def sampler_of(settings: Settings, known: int = 0) -> optuna.samplers.BaseSampler:
+    """The sampler that the words ask for, as it goes on after so many known trials.
+
+    raises: ConfigError if it can't be made, or has taken an argument that it can't work with.
+    """
+    choice = settings.sampler
+    made: optuna.samplers.BaseSampler = make(choice, optuna.samplers, seed=settings.seed + known)
+    tried = optuna.create_study(sampler=copy.deepcopy(made), directions=_directions(settings))
     try:
         tried.ask().suggest_float("any", 0.0, 1.0)
     except TypeError as error:
