@@ -126,7 +126,8 @@ TRACKING = Kind(
     "tracking away",
     "MLflow's server does not answer",
     GO_ON,
-    "nothing waits for it; what it missed is delivered when it is back, or by the same command later",
+    "nothing waits for it but the end of a search, for two minutes, or for 20 seconds where it never answered; what it "
+    "missed is delivered when it is back, or by the same command later",
 )
 ERROR = Kind(
     "error",

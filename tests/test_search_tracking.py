@@ -13,6 +13,7 @@ import pytest
 from clip_scores import a_network, leave_trial
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from ports import free_port
 
 from search import environment, files
 from search.outcome import Outcome
@@ -148,6 +149,17 @@ def test_a_failure_is_told_at_once_for_its_last_row_may_be_lost_with_its_machine
     tracker.ended(trial, Outcome.FAILED, "lost: its node")
     assert settled.wait(120), tracker.trouble
     assert tracker.close(complete=True, patience_seconds=120) == 0
+
+
+def test_the_end_of_a_search_waits_little_for_a_server_that_never_answered(
+    fresh_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.recording.tracking.MEETING_SECONDS", 0.0)
+    tracker = Tracker(f"http://127.0.0.1:{free_port()}", a_search())
+    tracker.started(a_trial(0, ONE, 4.0))
+    assert tracker.close(complete=True, patience_seconds=3600) == 1  # an hour, if it were waited for
+    tracker._thread.join()
+    assert "MLflow at http://127.0.0.1:" in str(tracker.trouble)
 
 
 def test_an_epoch_whose_row_never_comes_keeps_no_run_open_beyond_the_search(store: MlflowClient) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 NOTE = "mlflow.note.content"
 RETRY_SECONDS = 5.0
 HEAD_START_SECONDS = 15.0  # of Ray and its workers before MLflow, whose import takes a core for three seconds
+MEETING_SECONDS = 20.0  # how long the end of a search waits for a server that no one has met
 PROGRESS_SECONDS = 3.0  # between two looks at how far the copying has come
 NOTE_SECONDS = 10.0  # how old the note on the search's run may be
 
@@ -75,7 +76,7 @@ class Tracker:
         self._told = Told()
         self._children: dict[str, notes.Child] = {}
         self._noted: tuple[float, int] = (-NOTE_SECONDS, -1)
-        self._wake, self._closing = threading.Event(), threading.Event()
+        self._wake, self._closing, self._left_alone = (threading.Event() for _ in range(3))
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
 
@@ -105,13 +106,19 @@ class Tracker:
     ) -> int:
         """Wait for the thread to finish its copies. Returns how many runs are still not up to date.
 
-        tell: is told every PROGRESS_SECONDS how far that is.
+        patience_seconds: at most; of a server that was asked and never answered, MEETING_SECONDS.
+        tell:             is told every PROGRESS_SECONDS how far that is.
         """
-        deadline = time.monotonic() + patience_seconds
+        began = time.monotonic()
         self._complete = complete
         self._closing.set()
         self._wake.set()
-        while self._thread.is_alive() and (left := deadline - time.monotonic()) > 0:
+        while self._thread.is_alive():
+            is_stranger = self.trouble is not None and self.parent_id is None
+            patience = min(patience_seconds, MEETING_SECONDS) if is_stranger else patience_seconds
+            if (left := began + patience - time.monotonic()) <= 0:
+                self._left_alone.set()
+                break
             self._thread.join(min(PROGRESS_SECONDS, left))
             if self._thread.is_alive():
                 tell(self._progress())
@@ -151,7 +158,8 @@ class Tracker:
             ) as error:  # whatever a server or a network can do: the search goes on, this tries again
                 self.trouble = f"MLflow at {without_password(self.uri)}: {in_a_line(error)}"
                 if closing:
-                    time.sleep(RETRY_SECONDS)
+                    if self._left_alone.wait(RETRY_SECONDS):
+                        return
                     self._wake.set()
 
     def _connect(self) -> "MlflowClient":
