@@ -26,6 +26,7 @@ from search.study.records import STORAGE
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from search.planning.data import Data
     from search.recording.tracking import Tracker
     from search.results.leaderboard import Row
     from search.study.deciding import Decider
@@ -123,7 +124,17 @@ def _run(typed: Sequence[str]) -> int:
 
         build(job.data.name)
         job = Job.of(settings, job.space, data.find(settings), typed, on.trial_bytes)
+    _check_clips(job.data)
     return _search(job, console, began)
+
+
+def _check_clips(data: "Data") -> None:
+    """raises: NoScore if no tag of a split that is scored has both classes."""
+    import datasets
+    from search.scoring.metrics import check_scorable
+
+    for split in ("valid", "test"):
+        check_scorable(datasets.labels(data.name, split, data.convention), f"{split} clips of {data.name}")
 
 
 def _try_classes(settings: Settings) -> None:
@@ -198,17 +209,11 @@ def _reached(job: Job, decider: "Decider", meter: Meter, reached: Reached) -> Re
 
 
 def _train(job: Job, decider: "Decider", tracker: "Tracker", meter: Meter, console: "Console") -> None:
-    import datasets
     from search.environment import commit
     from search.running.board import Board
     from search.running.cluster import cluster
-    from search.scoring.metrics import check_scorable
 
     _import_meanwhile("search.running.placing")
-    for split in ("valid", "test"):
-        labels = datasets.labels(job.data.name, split, job.data.convention)
-        check_scorable(labels, f"{split} clips of {job.data.name}")
-
     to_do = [work for work in job.grid() if not work.done]
     guess = sum(rough_seconds(work) for work in to_do) if job.space.grid is not None else None
     with cluster(job.settings.cluster, console.print) as room:

@@ -1,11 +1,16 @@
 """Scores against scikit-learn, on random and on degenerate cases."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from own_music import table, tree
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from datasets.build import build
+from search.run import main
 from search.scoring.metrics import score, weighted
 
 TAGS = tuple(f"tag{i}" for i in range(5))
@@ -97,3 +102,17 @@ def test_a_resample_scores_as_scikit_learn_does_with_its_counts_as_weights(seed:
                 assert aucs[at] == pytest.approx(wanted, abs=allowed)
                 wanted = average_precision_score(carried, said, sample_weight=weights)
                 assert precisions[at] == pytest.approx(wanted, abs=allowed)
+
+
+def test_a_search_of_clips_that_cannot_be_scored_is_refused_in_a_line(
+    bare_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "a.wav,rock,train,Ann", "b.wav,rock,valid,Bob", "sub/c.wav,,test,Cid"
+    source = table(tree(tmp_path / "music", seconds=1.0), *rows).parent
+    build("folder", source, workers=1, words={"called": "mine"})
+    capsys.readouterr()
+    assert main(["dataset=mine", "space=smoke"]) == 2
+    assert capsys.readouterr().err == (
+        "none of the 1 tags has both classes in the 1 valid clips of mine: no AUC exists\n"
+    )
+    assert not (bare_home / "mlflow.db").exists()
