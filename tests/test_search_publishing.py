@@ -11,10 +11,12 @@ import datasets
 from search import files
 from search.errors import SearchError
 from search.publish import main
+from search.recording import gate
 from search.recording.publishing import Published, publish
 from search.recording.store import client
 from search.scoring import score_table
 from search.scoring.score_table import ClipScores
+from search.trials import restored
 
 
 @pytest.fixture
@@ -76,6 +78,46 @@ def test_only_a_difference_beyond_chance_replaces_the_champion(mlflow_uri: str, 
     assert better.champion
     assert "(95% interval +0." in better.why
     assert aliases(mlflow_uri) == {"champion": "4", "challenger": "3"}
+
+
+@pytest.mark.usefixtures("same_bits")
+@pytest.mark.parametrize("place", [(restored, "check"), (gate, "decide")])
+def test_what_is_published_while_another_is_judged_is_compared_with_it(
+    mlflow_uri: str, a_model, monkeypatch: pytest.MonkeyPatch, place: tuple[object, str]
+) -> None:
+    """Two searches of one name that end together: neither knows of the other at its beginning."""
+    judge, others = getattr(*place), list[Published]()
+
+    def meanwhile(*given: object) -> object:
+        monkeypatch.setattr(*place, judge)
+        others.append(a_model(scores(2.0, seed=1)))
+        return judge(*given)
+
+    monkeypatch.setattr(*place, meanwhile)
+    worse = a_model(scores(0.1))
+    assert [each.why for each in others] == ["the first of its name"]
+    number = others[0].version
+    assert worse.alias == "challenger"
+    assert worse.why.startswith(f"its test AUC minus that of version {number} is -")
+    assert aliases(mlflow_uri) == {"champion": number, "challenger": worse.version}
+    tags = client(mlflow_uri).get_model_version("demo-x", worse.version).tags
+    assert tags["wavezoo.why"] == worse.why
+
+
+@pytest.mark.usefixtures("same_bits")
+def test_of_two_that_publish_one_run_at_once_none_calls_it_a_challenger(
+    mlflow_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, check = a_run(mlflow_uri, a_folder(tmp_path / "trial", scores(0.5))), restored.check
+
+    def meanwhile(*given: object) -> object:
+        monkeypatch.setattr(restored, "check", check)
+        publish(mlflow_uri, "demo-x", run)
+        return check(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(restored, "check", meanwhile)
+    assert publish(mlflow_uri, "demo-x", run).why == "the champion already"
+    assert aliases(mlflow_uri) == {"champion": "1"}
 
 
 @pytest.mark.usefixtures("same_bits")

@@ -52,17 +52,25 @@ def publish(uri: str, model: str, run_id: str, alias: str = CHAMPION, reason: st
     raises: SearchError or ZooError if the run has no model that may be registered; MLflow's errors as they come.
     """
     mlflow = client(uri)
-    holder = _champion(mlflow, model)
-    if holder is not None and holder.run_id == run_id and alias == CHAMPION:
-        return _published(holder, CHAMPION, "the champion already")
+    if alias == CHAMPION and (already := _already(_champion(mlflow, model), run_id)):
+        return already
     with _stored(mlflow, run_id) as folder:
         found = gate.candidate(folder)
         unchecked = restored.check(found.checkpoint, found.card.lineage, found.scores.splits["test"])
+    # Another search may publish while weights are scored, or scores compared: the champion that is replaced must be
+    # the one that the gate has seen. MLflow sets an alias without a condition, so a moment between the last look and
+    # that remains.
+    while True:
+        holder = _champion(mlflow, model)
+        if alias == CHAMPION and (already := _already(holder, run_id)):
+            return already
         before = _scores(mlflow, holder) if holder is not None and not unchecked else None
         decision = gate.decide(found.scores, unchecked, _named(holder), before)
-    called, why = _called(decision, alias, reason)
-    tags = _tags(found, decision, unchecked, reason, why)
-    version = _version(mlflow, model, run_id, found, tags)
+        called, why = _called(decision, alias, reason)
+        tags = _tags(found, decision, unchecked, reason, why)
+        version = _version(mlflow, model, run_id, found, tags)
+        if _named(_champion(mlflow, model)) == _named(holder):
+            break
     mlflow.set_registered_model_alias(model, called, version.version)
     if called == CHAMPION and CHALLENGER in version.aliases:
         mlflow.delete_registered_model_alias(model, CHALLENGER)
@@ -83,6 +91,13 @@ def _champion(mlflow: "MlflowClient", model: str) -> "ModelVersion | None":
     found = mlflow.search_registered_models(f"name = '{model}'")
     number = found[0].aliases.get(CHAMPION) if found else None
     return mlflow.get_model_version(model, number) if number else None
+
+
+def _already(holder: "ModelVersion | None", run_id: str) -> Published | None:
+    """What there is to say of a run that is the champion; None of any other."""
+    if holder is None or holder.run_id != run_id:
+        return None
+    return _published(holder, CHAMPION, "the champion already")
 
 
 def _named(version: "ModelVersion | None") -> str | None:
