@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from datasets.errors import DatasetError
+from datasets.sqlite import UNFIT
 
 
 def home() -> Path:
@@ -11,9 +12,15 @@ def home() -> Path:
 
     The folder need not exist yet. It is read from the environment at each call, so that a worker process
     with the driver's environment finds the driver's data.
-    raises: DatasetError if the place is taken by something that is not a folder.
+    raises: DatasetError if the place is taken by something that is not a folder, or its path is one that MLflow
+            can't use.
     """
     place = Path(os.environ.get("WAVEZOO_HOME") or "wavezoo-data").expanduser().absolute()
+    if unfit := UNFIT.search(str(place)):  # quoted, MLflow makes a folder of the quoted name besides
+        raise DatasetError(
+            f"{place}: MLflow can't keep a database in a folder with '{unfit[0]}' in its path; set WAVEZOO_HOME to one "
+            f"without it"
+        )
     if place.exists() and not place.is_dir():
         raise DatasetError(f"{place} is not a folder; set WAVEZOO_HOME to one that data may be written to")
     return place

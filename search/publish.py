@@ -26,6 +26,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datasets.errors import DatasetError
 from datasets.words import parse
 from search import files
 from search.checks import A_NAME, is_name
@@ -41,8 +42,6 @@ DONE, REFUSED, WRONG_WORDS, INTERRUPTED = 0, 1, 2, 130
 
 def main(typed: Sequence[str]) -> int:
     """Run the words; returns the exit code."""
-    from datasets import DatasetError
-
     if {"-h", "--help", "help"} & set(typed):
         print(__doc__, end="")
         return DONE
@@ -88,7 +87,7 @@ def _publish(run: str, given: dict[str, str]) -> int:
         run_id = find_run(mlflow, run, given.get("model"), given.get("storage"))
         model = given.get("model") or _model_of(mlflow, run_id)
         made = publish(uri, model, run_id, given.get("alias", CHAMPION), given.get("reason"))
-    except (SearchError, ZooError) as error:
+    except (SearchError, DatasetError, ZooError) as error:
         print(f"{run} is not registered: {without_password(str(error))}", file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:

@@ -6,20 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.home import home
+from datasets.sqlite import address_of, file_of, is_missing
 from datasets.whole import written_whole
 from search.errors import SearchError, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["SQLITE", "client", "experiment", "in_a_line", "reader", "tracking_uri"]
-
-SQLITE = "sqlite:///"
+__all__ = ["client", "experiment", "in_a_line", "reader", "tracking_uri"]
 
 
 def tracking_uri(given: str | None) -> str:
     """The words' address, else MLFLOW_TRACKING_URI, else a SQLite file under home()."""
-    return given or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{home() / 'mlflow.db'}"
+    return given or os.environ.get("MLFLOW_TRACKING_URI") or address_of(home() / "mlflow.db")
 
 
 def client(uri: str) -> "MlflowClient":
@@ -36,8 +35,9 @@ def client(uri: str) -> "MlflowClient":
     for logger in ("alembic", "mlflow"):  # after the import, which sets levels of its own
         logging.getLogger(logger).setLevel(logging.ERROR)
     try:
-        if _is_missing(uri):
-            _make(Path(uri.removeprefix(SQLITE)))
+        file = file_of(uri)
+        if file is not None and not file.is_file():
+            _make(file)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
     except Exception as error:  # whatever a store can do
         raise SearchError(
@@ -58,7 +58,7 @@ def _make(file: Path) -> None:
     with written_whole(
         file, first=True
     ) as part:  # tables that a kill left half-made could never be used again
-        MlflowClient(f"{SQLITE}{part}").search_experiments()
+        MlflowClient(address_of(part)).search_experiments()
 
 
 def experiment(mlflow: "MlflowClient", name: str) -> str:
@@ -74,12 +74,8 @@ def experiment(mlflow: "MlflowClient", name: str) -> str:
     )
 
 
-def _is_missing(uri: str) -> bool:
-    return uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file()
-
-
 def reader(uri: str) -> "MlflowClient":
     """The client of a store that holds something. raises: SearchError where it is a file that is not there."""
-    if _is_missing(uri):
+    if is_missing(uri):
         raise SearchError(f"there is no MLflow store at {uri}; run a search first, or give tracking=URL")
     return client(uri)

@@ -14,10 +14,11 @@ from pathlib import Path
 from datasets.build import BUILDING
 from datasets.errors import nearest
 from datasets.home import home
+from datasets.sqlite import is_missing
 from search import files
 from search.errors import SearchError, without_password
 from search.outcome import Outcome
-from search.recording.store import SQLITE, client, in_a_line, tracking_uri
+from search.recording.store import client, in_a_line, tracking_uri
 from search.recording.told import Told
 from search.study.records import Record, Records
 
@@ -81,7 +82,7 @@ def references(storage: str | None, tracking: str | None) -> References:
 
 def _runs(uri: str) -> frozenset[str]:
     """Signatures of the trials that MLflow holds; the registry's models are of its runs."""
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
+    if is_missing(uri):
         return frozenset()
     found: set[str] = set()
     try:

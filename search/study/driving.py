@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from datasets.sqlite import file_of
 from search.errors import SearchError, without_password
 from search.study.records import lock_file, storage_url
 
@@ -85,11 +86,9 @@ def only_driver(name: str, storage: str | None = None) -> Iterator[Hold]:
 def _files(name: str, url: str) -> set[Path]:
     """This home's, and the one beside a ledger that is a file elsewhere, which commands of other homes write to."""
     files = {lock_file(name).resolve()}
-    with suppress(SQLAlchemyError):  # no address; whoever opens it says so
-        address = make_url(url)
-        folder = Path(address.database or "").parent
-        if address.get_backend_name() == "sqlite" and folder.is_absolute() and os.access(folder, os.W_OK):
-            files.add((folder / "locks" / lock_file(name).name).resolve())
+    ledger = file_of(url)
+    if ledger is not None and ledger.is_absolute() and os.access(ledger.parent, os.W_OK):
+        files.add((ledger.parent / "locks" / lock_file(name).name).resolve())
     return files
 
 

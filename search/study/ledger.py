@@ -8,14 +8,13 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import make_url
 
 from datasets.home import home, made_home
+from datasets.sqlite import address_of, file_of
 from datasets.whole import written_whole
 from search import files
 from search.errors import ConfigError, SearchError, without_password
@@ -71,17 +70,11 @@ def _make(url: str) -> None:
 
     Of two that do so at once the first one's stay.
     """
-    address = make_url(url)
-    file = Path(address.database or "")
-    if (
-        address.get_backend_name() != "sqlite"
-        or not file.is_absolute()
-        or file.exists()
-        or not file.parent.is_dir()
-    ):
+    file = file_of(url)
+    if file is None or not file.is_absolute() or file.exists() or not file.parent.is_dir():
         return
     with written_whole(file, first=True) as part:
-        optuna.storages.RDBStorage(address.set(database=str(part)).render_as_string(False)).engine.dispose()
+        optuna.storages.RDBStorage(address_of(part)).engine.dispose()
 
 
 def _directions(settings: Settings) -> list[StudyDirection]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from datasets.home import home
+from datasets.sqlite import address_of
 from search.errors import SearchError, without_password
 from search.outcome import ENDS, OF_STATE, Outcome
 from search.planning.job import Job
@@ -117,12 +118,12 @@ def ledger_file() -> Path:
 
 def storage_url(given: str | None) -> str:
     """The words' storage, else what the environment's WAVEZOO_STORAGE says, else the file under home()."""
-    return given or os.environ.get(STORAGE) or f"sqlite:///{ledger_file()}"
+    return given or os.environ.get(STORAGE) or address_of(ledger_file())
 
 
 def no_ledger_yet(given: str | None) -> bool:
     """Whether the ledger is the file under home(), and nothing has been searched there so far."""
-    return storage_url(given) == f"sqlite:///{ledger_file()}" and not ledger_file().is_file()
+    return storage_url(given) == address_of(ledger_file()) and not ledger_file().is_file()
 
 
 def lock_file(name: str) -> Path:

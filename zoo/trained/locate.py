@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.errors import without_password
+from datasets.sqlite import address_of, is_missing
 from zoo.errors import ZooError, did_you_mean
 from zoo.trained.here import checkpoint_here
 
@@ -34,7 +35,7 @@ def tracking_uri() -> str:
     """The MLflow store: MLFLOW_TRACKING_URI, else the SQLite file that searches write in `datasets.home`."""
     from datasets.home import home
 
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home()}/mlflow.db"
+    return os.environ.get("MLFLOW_TRACKING_URI") or address_of(home() / "mlflow.db")
 
 
 def is_address(word: str) -> bool:
@@ -92,7 +93,7 @@ def registered(most: int = 200) -> list[Registered]:
     raises: ZooError, in one line, if the registry can't be asked.
     """
     store = tracking_uri()
-    if _has_no_file(store):
+    if is_missing(store):
         return []
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "1")
     from mlflow import MlflowClient
@@ -210,7 +211,7 @@ def _version(client: MlflowClient, address: str) -> ModelVersion:
 
 def _check_store(store: str, address: str) -> None:
     """Raise ZooError if the store is an SQLite file that is not there; MLflow would make an empty one."""
-    if _has_no_file(store):
+    if is_missing(store):
         raise ZooError(
             f"{address} needs an MLflow store, and there is none at {store}; run a search first or set "
             f"MLFLOW_TRACKING_URI"
@@ -220,7 +221,3 @@ def _check_store(store: str, address: str) -> None:
 def _line(said: str) -> str:
     """The first line of what went wrong. MLflow says the whole address that it asked."""
     return without_password(said.splitlines()[0])
-
-
-def _has_no_file(store: str) -> bool:
-    return store.startswith("sqlite:///") and not Path(store.removeprefix("sqlite:///")).is_file()
