@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from datasets import words
 from datasets.errors import DatasetError
-from search.errors import SearchError
+from search.errors import SearchError, without_password
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,8 +72,9 @@ def _clean(given: Mapping[str, str]) -> None:
     doomed = [each for each in found if each.kind in chosen]
     if not chosen:
         kinds = ",".join(dict.fromkeys(each.kind for each in found))
-        again = words.command("search.clean", [f"delete={kinds}"])
-        console.print(f"nothing has been deleted; to delete: {again}")
+        others = [without_password(f"{key}={value}") for key, value in given.items()]
+        again = words.command("search.clean", [f"delete={kinds}", *others])
+        console.print(f"nothing has been deleted; to delete: {again}", soft_wrap=True)
         return
     _remove(doomed, console)
 

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import IO
@@ -55,6 +56,17 @@ def test_without_delete_nothing_is_deleted(fresh_home: Path, capsys: pytest.Capt
     assert "trials 1 0.00" in said
     assert "nothing has been deleted; to delete: python -m search.clean delete=trials" in said
     assert folder_of(lost).is_dir()
+
+
+def test_the_command_that_deletes_looks_where_this_one_did(
+    fresh_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_trial(0)
+    a_search(fresh_home, "mine", [])
+    storage = f"storage=sqlite:///{shutil.copy(fresh_home / 'studies.db', tmp_path / 'our ledger.db')}"
+    assert f"to delete: python -m search.clean delete=trials days=2 '{storage}'" in told(
+        capsys, "days=2", storage
+    )
 
 
 def test_a_trial_that_a_search_names_stays_and_one_that_nobody_names_goes(

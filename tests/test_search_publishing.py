@@ -1,5 +1,6 @@
 """The registry and its gate: what may be registered, what becomes the champion, and that publishing twice is once."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -267,3 +268,39 @@ def test_a_search_says_what_became_of_its_winner(monkeypatch: pytest.MonkeyPatch
     assert made is not None
     assert made.uri == "models:/demo-x@challenger"
     assert said == ["fcn4 is version 3 of demo-x and is not its champion: it is worse"]
+
+
+def test_the_commands_to_type_next_hold_in_a_shell_whatever_is_in_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from search.results import conclusion
+
+    monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path / "home one"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("UV", "uv")
+    said: list[str] = []
+    console = SimpleNamespace(print=lambda text, **more: said.append(text))
+    board = [SimpleNamespace(signature=signature) for signature in ("a", "b")]
+
+    def typed(published: Published | None, **words: str | None) -> list[list[str]]:
+        job = SimpleNamespace(settings=SimpleNamespace(**{"tracking": None, "storage": None} | words))
+        conclusion._next_steps(job, board, published, console)  # type: ignore[arg-type]
+        head, *lines = said.pop().strip().splitlines()
+        assert head == "next:"
+        return [shlex.split(line, comments=True) for line in lines]
+
+    server = ["uv", "run", "mlflow", "server", "--host", "127.0.0.1", "--backend-store-uri"]
+    python = ["uv", "run", "python", "-m"]
+    assert typed(None) == [
+        [*server, f"sqlite:///{tmp_path}/home one/mlflow.db"],
+        [*python, "search.compare", "a", "b"],
+        [*python, "dashboards"],
+        [*python, "zoo", "tag", "song.mp3", f"model={tmp_path}/home one/trials/a/checkpoint"],
+    ]
+    made = Published("demo-x", "3", "champion", "the first of its name", "abc")
+    there = "sqlite:////a #1/mlflow.db"
+    served, _, shown, tag = typed(made, tracking=there, storage="postgresql://me:secret@db/x?a=1&b=2")
+    assert served == [*server, there]
+    assert shown == [*python, "dashboards", "storage=postgresql://...@db/x?a=1&b=2"]
+    tagged = [*python, "zoo", "tag", "song.mp3", "model=models:/demo-x@champion"]
+    assert tag == [f"MLFLOW_TRACKING_URI={there}", *tagged]

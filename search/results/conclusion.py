@@ -1,9 +1,10 @@
 """The end of a search: its leaderboard, its winner in the registry, what failed, and what to type next."""
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from datasets.words import begun_with
+from datasets.words import begun_with, command
 from search import files
 from search.errors import without_password
 from search.planning import plan
@@ -107,20 +108,15 @@ def _next_steps(
     job: Job, board: list[leaderboard.Row], published: Published | None, console: "Console"
 ) -> None:
     """The commands to type next, as they work in this shell and with these addresses."""
-    winner = board[0]
-    uri = tracking_uri(job.settings.tracking)
-    shown = without_password(uri)
-    run = begun_with()
-    served = f"{run}mlflow server --host 127.0.0.1 --backend-store-uri {shown}"
-    elsewhere = f"MLFLOW_TRACKING_URI={shown} " if job.settings.tracking else ""
-    storage = f" storage={without_password(job.settings.storage)}" if job.settings.storage else ""
-    folder = files.trial_folder(winner.signature) / files.CHECKPOINT
-    model = published.uri if published else folder
-    two = [row.signature for row in board[:2]]
-    compared = f"\n  {run}python -m search.compare {' '.join(two)}" if len(two) == 2 else ""
-    console.print(
-        f"\nnext:\n  {f'open {shown}' if uri.startswith('http') else served}{compared}"
-        f"\n  {run}python -m dashboards{storage}"
-        f"\n  {elsewhere if published else ''}{run}python -m zoo tag song.mp3 model={model}",
-        soft_wrap=True,
-    )
+    uri = without_password(tracking_uri(job.settings.tracking))
+    shown = ["mlflow", "server", "--host", "127.0.0.1", "--backend-store-uri", uri]
+    lines = [f"open {uri}" if uri.startswith("http") else begun_with() + shlex.join(shown)]
+    if len(board) > 1:
+        lines.append(command("search.compare", [row.signature for row in board[:2]]))
+    storage = job.settings.storage
+    lines.append(command("dashboards", [f"storage={without_password(storage)}"] if storage else []))
+    folder = files.trial_folder(board[0].signature) / files.CHECKPOINT
+    tag = command("zoo", ["tag", "song.mp3", f"model={published.uri if published else folder}"])
+    elsewhere = published and job.settings.tracking
+    lines.append(f"MLFLOW_TRACKING_URI={shlex.quote(uri)} {tag}" if elsewhere else tag)
+    console.print("\n  ".join(["\nnext:", *lines]), soft_wrap=True)

@@ -6,6 +6,7 @@ The study remembers what was asked for, what runs, what each epoch scored and ho
 import copy
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 
@@ -131,8 +132,8 @@ def left_elsewhere(study: optuna.Study, wanted: Iterable[TrialSettings]) -> str:
 def _said(place: Mapping[str, str]) -> str:
     """A place in the words that lead to it."""
     if place["storage"]:
-        return f"cluster.storage={place['storage']}"
-    return f"WAVEZOO_HOME={place['home']} on {place['host']}"
+        return f"cluster.storage={shlex.quote(place['storage'])}"
+    return f"WAVEZOO_HOME={shlex.quote(place['home'])} on {place['host']}"
 
 
 def enter(trial: optuna.Trial, settings: TrialSettings) -> None:
