@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from datasets import DatasetError
 from datasets.errors import nearest, reason
+from datasets.words import command
 from search.errors import SearchError
 from zoo import ZooError
 
@@ -92,7 +93,7 @@ def _serve(given: Mapping[str, str]) -> int:
 
 def _export(given: Mapping[str, str]) -> int:
     if not given.get("out"):
-        raise SearchError("say where to: python -m dashboards export out=DIR")
+        raise SearchError(f"say where to: {command('dashboards', ['export', 'out=DIR'])}")
     from dashboards.running import exported
 
     done = exported(given)

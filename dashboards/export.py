@@ -15,6 +15,7 @@ from dashboards.pages import Listed
 from dashboards.reading import Reading
 from dashboards.rendering import Shell, whole
 from dashboards.serving import Pages
+from datasets.words import command
 from search.files import write_text
 
 MOST_PAGES = 300  # each holds the script that draws, some 5 MB
@@ -42,7 +43,7 @@ def export(listed: Sequence[Listed], reading: Reading, out: Path) -> Exported:
     def address(link: Link) -> str | None:
         return names.get(_key(link))
 
-    note = f"Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by python -m dashboards export."
+    note = f"Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by {command('dashboards', ['export'])}."
     entries = [(each.title, Link(each.name)) for each in listed]
     shell = Shell(entries, address, served=False, note=note)
     written = {name: key for key, name in reversed(names.items())}

@@ -17,6 +17,7 @@ from dashboards.climbs import Asked, Climbs, Found, noted
 from dashboards.jobs import ONE_LINE, BusyError, Job
 from dashboards.networks import PAPERS_BEST, ZOO, Looked, Networks
 from dashboards.reading import Reading
+from datasets.words import command
 
 NAME, TITLE = "filters", "Filters"
 ALL, FIRST = "all", 6  # the paper's six: the wave of 729 samples is too short for a seventh
@@ -143,7 +144,7 @@ def _kept(
     told: list[Block] = [Text(f"Left out, as it can't be had: {gone}")] if gone else []
     if not known:
         none = "No filters have been looked at yet. The dashboards do that where they are served:"
-        return None, [*told, Text(none), Text("python -m dashboards", code=True)]
+        return None, [*told, Text(none), Text(command("dashboards"), code=True)]
     wanted = Asked(*(choices.get(word, "") for word in ("of", "network", "layers")))
     chosen = next((label for label, each in known.items() if each == wanted), next(iter(known)))
     options = [(label, Link(NAME, vars(each))) for label, each in known.items()]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.errors import AudioError
+from datasets.words import command
 from zoo import ZooError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def hear(
         raise ZooError(f"{name} is {error.reason}: {error.detail}") from error
     except _TooLong as error:
         raise ZooError(
-            f"{name} is longer than {most_seconds / 3600:.3g} h; give a shorter one, or use python -m zoo tag"
+            f"{name} is longer than {most_seconds / 3600:.3g} h; give a shorter one, or use {command('zoo', ['tag'])}"
         ) from error
     except (MemoryError, RuntimeError) as error:  # torch's, where memory runs out
         why = (str(error).splitlines() or ["out of memory"])[0]

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from dashboards.blocks import Block, Page, Text, Widget
 from dashboards.songs import Songs
 from datasets.audio import SUFFIXES
+from datasets.words import command
 
 NAME, TITLE = "listen", "Listen"
-SERVER = "python -m dashboards"
 
 
 def page(songs: Songs | None, reading: object, choices: Mapping[str, str]) -> Page:
     """songs: None where there is no server, which an export says."""
     if songs is None:
         told = "This page hears songs, which takes a server on your machine. This starts it; then open this page there:"
-        return Page(NAME, TITLE, [Text(told), Text(SERVER, code=True)])
+        return Page(NAME, TITLE, [Text(told), Text(command("dashboards"), code=True)])
     models = songs.models
     known, listed = models.known, models.listed()  # in this order, as the registry may answer in between
     return Page(
@@ -52,6 +52,6 @@ def _about(trouble: str, known: bool, any_listed: bool) -> list[Block]:
     if not any_listed:
         return [
             Text("No model is registered yet. A search registers its winner:"),
-            Text("python -m search.run", code=True),
+            Text(command("search.run"), code=True),
         ]
     return []

@@ -11,6 +11,7 @@ from dashboards.depth import figure
 from dashboards.measured import Group, by_budget, chosen, entry_of, labels, measured
 from dashboards.reading import Reading
 from dashboards.tables import Half, Line, System
+from datasets.words import command
 from search.results import leaderboard
 from search.results.leaderboard import Row
 from search.scoring import literature
@@ -107,7 +108,7 @@ def _head(groups: Sequence[Group], group: Group | None) -> list[Block]:
     if group is None:
         return [
             Text("Nothing has been trained yet. This trains the networks of Table 2:"),
-            Text("python -m search.run space=table2", code=True),
+            Text(command("search.run", ["space=table2"]), code=True),
         ]
     named = labels(groups)
     options = [(label, Link(NAME, {"measured": key})) for key, label in named.items()]

@@ -9,6 +9,7 @@ from dashboards import duel
 from dashboards.blocks import Block, Cell, Choice, Facts, Heading, Link, Page, Table, Text
 from dashboards.measured import Group, by_protocol, chosen, labels, measured
 from dashboards.reading import Reading
+from datasets.words import command
 from search.results import leaderboard
 from search.results.leaderboard import Row
 from search.scoring.protocol import describe
@@ -24,7 +25,7 @@ def page(reading: Reading, choices: Mapping[str, str]) -> Page:
     groups = by_protocol(found)
     group = chosen(groups, choices.get("protocol", ""))
     if group is None:
-        blocks: list[Block] = [Text("No training has ended yet: python -m search.run starts one.")]
+        blocks: list[Block] = [Text(f"No training has ended yet: {command('search.run')} starts one.")]
         return Page(NAME, TITLE, [*blocks, *_alarms(trouble)])
     whole = leaderboard.unranked([each.ended for each in group.members], _table_of(group))
     size = SIZES[-1] if choices.get("rows") == str(SIZES[-1]) else SIZES[0]

@@ -11,6 +11,7 @@ from dashboards.blocks import Block, Cell, Choice, Facts, Heading, Link, Page, T
 from dashboards.columns import columns, names
 from dashboards.measured import told_apart, unknown
 from dashboards.reading import Reading, Trial
+from datasets.words import command
 from search.failures import KINDS
 from search.outcome import Outcome
 from search.planning.plan import duration
@@ -86,7 +87,11 @@ def page(reading: Reading, choices: Mapping[str, str]) -> Page:
         each for each in searches if not protocol or protocol in {_key(one.settings) for one in each.records}
     ]
     if not fitting:
-        return Page(NAME, TITLE, [Text("There is no search yet. This starts one:"), Text(START, code=True)])
+        return Page(
+            NAME,
+            TITLE,
+            [Text("There is no search yet. This starts one:"), Text(command("search.run"), code=True)],
+        )
     search = next((each for each in fitting if each.name == choices.get("study")), fitting[0])
     shown, trouble = _shown(reading, search, protocol)
     menus = _menus(protocols, protocol, fitting, search)
@@ -94,9 +99,6 @@ def page(reading: Reading, choices: Mapping[str, str]) -> Page:
     which, unfinished = importances.blocks(reading, search.name, shown.done, shown.protocol)
     body += [*which, *_front(shown), *_failures(shown), *_table(shown, choices)]
     return Page(NAME, TITLE, [*menus, *body, *trouble], unfinished or reading.is_live(search))
-
-
-START = "python -m search.run"
 
 
 def _key(settings: TrialSettings) -> str:

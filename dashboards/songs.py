@@ -16,6 +16,7 @@ from starlette.routing import Route
 from dashboards.hearing import MOST_SECONDS, Heard, hear
 from dashboards.jobs import BusyError, Jobs, Tell
 from dashboards.models import Models
+from datasets.words import command
 from zoo import ZooError
 
 MOST_BYTES = 200 * 1024**2
@@ -106,7 +107,7 @@ class Songs:
         if size > self.most_bytes:
             raise TooLargeError(
                 f"the file is larger than {self.most_bytes / 1024**2:.3g} MiB; give a smaller one, or use "
-                "python -m zoo tag"
+                f"{command('zoo', ['tag'])}"
             )
 
     def _hear(self, file: Path, name: str, model: str, tell: Tell) -> Heard:

@@ -68,7 +68,8 @@ def _not_downloaded(name: str, known: dict[str, dict]) -> str:
     reasons = {
         "demo": "demo is rendered, not downloaded; it is there when it is first opened",
         "folder": "folder is your own music; there is nothing to download",
-        "msd": "msd: nobody gives out the clips any more; build from those you have (python -m datasets.build --help)",
+        "msd": "msd: nobody gives out the clips any more; build from those you have "
+        f"({typed.command('datasets.build', ['--help'])})",
     }
     return reasons.get(name, f"no data set called {name!r} can be downloaded; {nearest(name, known)}")
 

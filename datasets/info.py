@@ -130,7 +130,8 @@ def _show(*parts: "str | Table") -> None:
 
 def _show_built(lines: list[dict[str, Any]], out: str | None) -> None:
     if not lines:
-        _show(f"nothing is built in {out or home()}; begin with: python -m datasets.build name=demo")
+        begin = typed.command("datasets.build", ["name=demo"])
+        _show(f"nothing is built in {out or home()}; begin with: {begin}")
         return
     rows = [
         (

@@ -16,14 +16,11 @@ import numpy as np
 
 from datasets.errors import DatasetError, nearest
 from datasets.home import home
+from datasets.words import command
 
 STORE_FORMAT = 1
 SPLITS = ("train", "valid", "test")
 MARK = re.compile(r"^DATASET\b.*=", re.MULTILINE)
-OF_YOUR_OWN = (
-    "your own clips make one: python -m datasets.build name=folder source=FOLDER called=NAME; "
-    "those of another WAVEZOO_HOME are not seen"
-)
 STORE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -163,9 +160,8 @@ class Recipe:
     @property
     def command(self) -> str:
         """What to type to build it."""
-        parts = [f"name={self.name}", f"called={self.called}" if self.called else ""]
-        parts += ["" if self.automatic else self.example]
-        return " ".join(["python -m datasets.build", *filter(None, parts)])
+        words = [f"name={self.name}", *([f"called={self.called}"] if self.called else [])]
+        return command("datasets.build", [*words, *([] if self.automatic else self.example.split())])
 
     def known(self, words: Mapping[str, str]) -> dict[str, str]:
         """The words, all of which the recipe has; DatasetError with the nearest for another."""
@@ -196,7 +192,13 @@ def own(name: str) -> Recipe:
         recipe = importlib.import_module(f"datasets.{name}").DATASET
         assert isinstance(recipe, Recipe)
         return recipe
-    raise DatasetError(f"no data set is called {name!r}; {nearest(name, names())} ({OF_YOUR_OWN})")
+    raise DatasetError(f"no data set is called {name!r}; {nearest(name, names())} ({of_your_own()})")
+
+
+def of_your_own() -> str:
+    """What is said to a name that no data set has: how one's own gets one."""
+    made = command("datasets.build", ["name=folder", "source=FOLDER", "called=NAME"])
+    return f"your own clips make one: {made}; those of another WAVEZOO_HOME are not seen"
 
 
 def find(name: str) -> Recipe:

@@ -7,9 +7,11 @@ the process was at fault (killed from outside, as for want of memory), and the s
 """
 
 import ctypes
+import importlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -35,6 +37,7 @@ PROGRAM_BYTES = 192 * 2**20  # Python, NumPy, Arrow and the decoders, with room 
 KEPT_BYTES = 192 * 2**20  # freed memory that a worker keeps, which counts as its own; see keep_freed_memory
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 SPAWN = multiprocessing.get_context("spawn")
+NEEDED = ("soundfile", "soxr", "datasets.store")
 
 
 @dataclass
@@ -53,9 +56,13 @@ class Job:
 
 
 class Pool:
-    """So many worker processes, each of which is replaced when it dies; close() ends them."""
+    """So many worker processes, each of which is replaced when it dies; close() ends them.
+
+    raises: DatasetError if a package is missing that they need.
+    """
 
     def __init__(self, workers: int, seconds_per_clip: float = SECONDS_PER_CLIP) -> None:
+        load_needed()  # a worker that ends for want of a package looks like one that ended for want of memory
         self.benches = [Bench(seconds_per_clip) for _ in range(workers)]
 
     def run(self, todo: Sequence[Task]) -> Iterator[tuple[Task, StoredFile]]:
@@ -202,6 +209,17 @@ def memory_bytes(todo: Sequence[Task]) -> int:
     return PROGRAM_BYTES + shard + clip + KEPT_BYTES
 
 
+def load_needed() -> None:
+    """Load what a worker works with; DatasetError if this Python has not got it."""
+    try:
+        for module in NEEDED:
+            importlib.import_module(module)
+    except (ImportError, OSError) as problem:  # the second of a package whose own library is missing
+        raise DatasetError(
+            f"{sys.executable} can't read audio ({problem}); begin the command with `uv run`, whose Python can"
+        ) from problem
+
+
 def _serve(pipe: Connection, position: ctypes.c_longlong) -> None:
     """A worker's life: take a job, answer, until the driver is gone."""
     # Ctrl-C reaches the driver, which alone answers it, with one line; what a reader starts (an ffmpeg)
@@ -212,12 +230,7 @@ def _serve(pipe: Connection, position: ctypes.c_longlong) -> None:
     keep_freed_memory()
     # Arrow's own allocator reserves a gigabyte of addresses, which the limit on memory would count.
     os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
-    # Loaded now, so that their time and memory are not charged to the first clip.
-    import soundfile  # noqa: F401
-    import soxr  # noqa: F401
-
-    from datasets import store  # noqa: F401
-
+    load_needed()  # now, so that their time and memory are not charged to the first clip
     at_rest_bytes = _data_bytes()
     with suppress(EOFError, OSError):
         while True:

@@ -60,7 +60,7 @@ def _compare(typed: Sequence[str]) -> int:
 
     both, more = split(typed)
     if len(both) != 2:
-        raise SearchError(f"{len(both)} to compare: give two, as python -m search.compare A B")
+        raise SearchError(f"{len(both)} to compare: give two, as {words.command('search.compare', 'AB')}")
     given = words.parse(more, ("tags", "storage", "tracking"))
     if not (most := given.get("tags", "10")).isdigit():
         raise SearchError(f"tags={most}: give a whole number")

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from datasets.errors import nearest
+from datasets.words import command
 from search.checks import AUTO, LOCAL, check_address, is_number
 from search.errors import ConfigError
 from search.machine import has_bf16, local_gpus
@@ -138,7 +139,7 @@ def _problems(words: list[str], config: Mapping[str, Any]) -> Iterator[str]:
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
-            yield f"'{word}' is not key=value (python -m search.run --help lists the words)"
+            yield f"'{word}' is not key=value ({command('search.run', ['--help'])} lists the words)"
         elif not _known_key(key, config):
             yield f"no word is called '{key}'; {nearest(key, _keys(config), most=1)}"
         elif key in ("budget", "sampler", "pruner") and value not in _choices(key):

@@ -152,6 +152,27 @@ def test_a_library_lives_in_few_files(library: str) -> None:
             assert place in homes or str(Path(place).parent) in homes, f"{place} imports {library}"
 
 
+def texts(file: Path) -> Iterator[str]:
+    """Every text of a file but its docstrings and what --help prints."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    aside: set[int] = set()
+    for node in ast.walk(tree):
+        is_help = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "HELP"
+        if is_help or isinstance(node, ast.Expr):
+            aside |= {id(node.value)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in aside:
+            yield node.value
+
+
+def test_what_is_told_to_be_typed_begins_as_the_command_did_that_tells_it() -> None:
+    for name, file in modules().items():
+        if name != "search.results.conclusion":  # where it stands behind begun_with()
+            assert not [text for text in texts(file) if "python -m" in text], (
+                f"{name}: datasets.words.command"
+            )
+
+
 def assert_lean(code: str, heavy: set[str]) -> None:
     """The code, run by itself, loads none of these."""
     check = f"import sys; sys.exit(str({heavy!r} & set(sys.modules)) if {heavy!r} & set(sys.modules) else 0)"

@@ -17,7 +17,7 @@ from datasets import mtat, shards
 from datasets.build import build, main
 from datasets.cards import Card, parse
 from datasets.errors import DatasetError
-from datasets.recipe import OF_YOUR_OWN, recipe_names
+from datasets.recipe import of_your_own, recipe_names
 
 COMMAND = [sys.executable, "-m", "datasets.build"]
 
@@ -222,7 +222,7 @@ def test_of_two_builds_into_one_target_the_second_is_refused(tree: Path, tmp_pat
         (["source=/music"], f"which data set? write name=...; known: {', '.join(recipe_names())}"),
         (
             ["name=mtatt"],
-            f"no data set is called 'mtatt'; did you mean mtat? ({OF_YOUR_OWN})",
+            f"no data set is called 'mtatt'; did you mean mtat? ({of_your_own()})",
         ),
         (["name=demo", "rate=fast"], "rate=fast: give a whole number from 1, or auto"),
         (["name=demo", "seconds_per_clip=0"], "seconds_per_clip=0: give a whole number from 1, or auto"),

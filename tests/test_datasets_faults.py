@@ -21,7 +21,7 @@ import pytest
 from mtat_tree import Clip, music, wav, write_tree
 
 from datasets import mtat, workers
-from datasets.build import build
+from datasets.build import build, main
 from datasets.cards import Card, parse
 from datasets.errors import DatasetError
 from datasets.shards import tasks
@@ -274,6 +274,17 @@ def test_a_worker_that_cannot_start_says_why_and_leaves_nothing_to_end(
         bench.begin(Job(None))  # type: ignore[arg-type]
     assert bench.pipe.closed
     bench.end()
+
+
+def test_a_package_that_is_missing_is_one_line_and_not_a_want_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(workers, "NEEDED", ("soundfiles",))
+    assert main(["name=mtat", f"source={tree(tmp_path / 'source', 'hang')}", f"out={tmp_path}"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"{sys.executable} can't read audio (No module named 'soundfiles'); begin the command with `uv run`, "
+        "whose Python can"
+    )
 
 
 def test_a_worker_is_deaf_to_ctrl_c_from_its_first_moment() -> None:

@@ -10,7 +10,7 @@ from mtat_tree import Clip, music, write_tree
 import datasets
 from datasets.build import build
 from datasets.info import built, describe, main
-from datasets.recipe import OF_YOUR_OWN
+from datasets.recipe import of_your_own
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_where_nothing_is_built_it_says_how_to_begin(tmp_path: Path, capsys: pyt
         ),
         (["name=mtat", "format=xml"], "format=xml: known: json, text"),
         (["convention=paper"], "convention=paper: of which data set? write name=..."),
-        (["name=mtt"], f"no data set is called 'mtt'; did you mean mtat? ({OF_YOUR_OWN})"),
+        (["name=mtt"], f"no data set is called 'mtt'; did you mean mtat? ({of_your_own()})"),
         (["nam=mtat"], "'nam=mtat' is no word of this command; did you mean name? (see --help)"),
     ],
 )

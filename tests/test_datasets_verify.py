@@ -110,6 +110,16 @@ def test_the_command_names_a_rate_that_is_not_the_usual_one(
     assert command == f"python -m datasets.build name=mtat source=FOLDER rate=16000 out={tmp_path}"
 
 
+def test_the_command_begins_as_the_one_that_was_typed(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("UV", "/usr/bin/uv")  # as `uv run` does
+    shards(store)[0].unlink()
+    assert main(["name=mtat", f"out={tmp_path}"]) == 1
+    command = capsys.readouterr().out.splitlines()[-1].strip()
+    assert command == f"uv run python -m datasets.build name=mtat source=FOLDER out={tmp_path}"
+
+
 def test_the_command_has_the_words_that_the_store_was_built_with(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

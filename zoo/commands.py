@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 
+from datasets import words as typed
 from zoo.entry import Entry, Option
 from zoo.errors import ZooError, did_you_mean
 from zoo.facts import Value
@@ -29,10 +30,8 @@ LIST_WORDS = ("n_tags", "table", "family", "m", "depth", "parameters", "input_ms
 
 EXPORT_WORDS = ("model", "format", "out")
 IMPORT_WORDS = ("network", "weights", "tags", "out", "layout", "epsilon")
-EXPORT_EXAMPLE = "python -m zoo export model=models:/demo-table2@champion format=onnx out=tagger.onnx"
-IMPORT_EXAMPLE = (
-    "python -m zoo import network=samplecnn_m3_n9_s3 weights=theirs.pth tags=tags.txt out=adopted"
-)
+EXPORT_EXAMPLE = ("model=models:/demo-table2@champion", "format=onnx", "out=tagger.onnx")
+IMPORT_EXAMPLE = ("network=samplecnn_m3_n9_s3", "weights=theirs.pth", "tags=tags.txt", "out=adopted")
 
 
 def list_command(patterns: Sequence[str], settings: Mapping[str, str]) -> int:
@@ -56,7 +55,7 @@ def list_command(patterns: Sequence[str], settings: Mapping[str, str]) -> int:
     if not found:
         near = did_you_mean(pattern, names())
         words = " ".join([pattern, *(f"{key}={settings[key]}" for key in LIST_WORDS[1:] if key in settings)])
-        raise ZooError(f"no network matches {words}{near}; python -m zoo lists all")
+        raise ZooError(f"no network matches {words}{near}; {typed.command('zoo')} lists all")
     console().print(list_table((entry(name) for name in found), whole_number(settings, "n_tags", 50)))
     return 0
 
@@ -66,7 +65,8 @@ def info_command(wanted: Sequence[str], settings: Mapping[str, str]) -> int:
     from zoo.screens import console, info_lines
 
     if len(wanted) != 1:
-        raise ZooError("info takes the name of one network: python -m zoo info samplecnn_m3_n9_s3")
+        example = typed.command("zoo", ["info", "samplecnn_m3_n9_s3"])
+        raise ZooError(f"info takes the name of one network: {example}")
     if is_address(wanted[0]) or is_here(wanted[0]):
         check(wanted[0])
         console().print("\n".join(_model_lines(wanted[0])))
@@ -157,12 +157,17 @@ def import_command(others: Sequence[str], settings: Mapping[str, str]) -> int:
 
 
 def _need(
-    command: str, words: Sequence[str], others: Sequence[str], settings: Mapping[str, str], example: str
+    command: str,
+    words: Sequence[str],
+    others: Sequence[str],
+    settings: Mapping[str, str],
+    example: Sequence[str],
 ) -> None:
+    said = typed.command("zoo", [command, *example])
     if others:
-        raise ZooError(f"{command} takes words such as {words[0]}= only, not {others[0]!r}: {example}")
+        raise ZooError(f"{command} takes words such as {words[0]}= only, not {others[0]!r}: {said}")
     if missing := [word for word in words if not settings.get(word)]:
-        raise ZooError(f"{command} needs {missing[0]}=: {example}")
+        raise ZooError(f"{command} needs {missing[0]}=: {said}")
 
 
 def _option(wanted: Entry, name: str, text: str) -> Value:

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.errors import DatasetError, reason
+from datasets.words import command
 from zoo.commands import whole_number
 from zoo.errors import ZooError, did_you_mean
 from zoo.registry import entry
@@ -68,9 +69,8 @@ def _parsed(words: Sequence[str]) -> dict[str, str]:
             raise ZooError(f"{key}= wants one value, once")
         given[key] = value
     if "out" not in given or ("model" in given) == ("network" in given):
-        raise ZooError(
-            "give out=FOLDER, and either model= or network=: python -m zoo.probe model=... out=filters"
-        )
+        example = command("zoo.probe", ["model=...", "out=filters"])
+        raise ZooError(f"give out=FOLDER, and either model= or network=: {example}")
     if given.get("centred", "true") not in ("true", "false"):
         raise ZooError(f"centred={given['centred']}: give true or false")
     if not given.get("seed", "0").isdigit():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.audio import SUFFIXES
+from datasets.words import command
 from zoo.commands import whole_number
 from zoo.errors import ZooError, did_you_mean
 from zoo.trained.locate import check
@@ -21,7 +22,7 @@ __all__ = ["TAG_WORDS", "tag_command"]
 
 TAG_WORDS = ("model", "top", "timeline", "format", "device")
 FORMATS = ("table", "csv", "json")
-EXAMPLE = "python -m zoo tag song.mp3 model=models:/demo-table2@champion"
+EXAMPLE = ("tag", "song.mp3", "model=models:/demo-table2@champion")
 MANY = 10  # files from which on a log is told how far it is
 
 
@@ -31,7 +32,7 @@ def tag_command(words: Sequence[str], settings: Mapping[str, str]) -> int:
     returns: 1 if there was such a file, else 0.
     """
     if not words or "model" not in settings:
-        raise ZooError(f"tag needs {'a model' if words else 'audio files'}: {EXAMPLE}")
+        raise ZooError(f"tag needs {'a model' if words else 'audio files'}: {command('zoo', EXAMPLE)}")
     top = whole_number(settings, "top", 10)
     timeline = _one_of(settings, "timeline", ("false", "true")) == "true"
     style = _one_of(settings, "format", FORMATS)
