@@ -102,7 +102,7 @@ def build(
     if out is None:
         made_home()
     folder = folder_of(name, None if out is None else Path(out).expanduser().absolute())
-    with _only_builder(folder, wait):
+    with _only_builder(folder, wait, say):
         if wait and out is None and is_built(name):
             return card(name)
         before = _earlier(folder)
@@ -240,15 +240,20 @@ def _skipped_csv(skipped: list[Skipped]) -> str:
 
 
 @contextmanager
-def _only_builder(folder: Path, wait: bool) -> Iterator[None]:
-    """Hold the target while building: of two builds at once, one waits or is refused."""
+def _only_builder(folder: Path, wait: bool, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the target while building: of two builds at once, one waits, which it says, or is refused."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / BUILDING).open("w") as lock:
         try:
             # Freed by the system when this process ends, however it ends.
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DatasetError(f"another process is building {folder}; wait for it or give out=") from None
+            if not wait:
+                raise DatasetError(
+                    f"another process is building {folder}; wait for it or give out="
+                ) from None
+            say(f"waiting for another process that builds {folder.name}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

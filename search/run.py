@@ -122,7 +122,7 @@ def _run(typed: Sequence[str]) -> int:
     if job.data.fingerprint is None:
         from datasets.build import build
 
-        build(job.data.name)
+        build(job.data.name, wait=True)
         job = Job.of(settings, job.space, data.find(settings), typed, on.trial_bytes)
     _check_clips(job.data)
     return _search(job, console, began)

@@ -4,8 +4,10 @@ import csv
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from queue import Queue
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from mtat_tree import Clip, music, wav, write_tree
 
 import datasets
 from datasets import build as building
-from datasets import mtat, shards
+from datasets import demo, mtat, shards
 from datasets.build import build, main
 from datasets.cards import Card, parse
 from datasets.errors import DatasetError
@@ -206,9 +208,20 @@ def test_nothing_is_built_from_a_source_without_audio(tmp_path: Path) -> None:
 
 def test_of_two_builds_into_one_target_the_second_is_refused(tree: Path, tmp_path: Path) -> None:
     folder = tmp_path / "datasets" / "mtat"
-    with building._only_builder(folder, wait=False), pytest.raises(DatasetError) as refusal:
+    with building._only_builder(folder, False, print), pytest.raises(DatasetError) as refusal:
         build("mtat", tree, workers=1, out=tmp_path)
     assert str(refusal.value) == f"another process is building {folder}; wait for it or give out="
+
+
+def test_one_that_waits_for_the_other_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path))
+    monkeypatch.setattr(demo, "N_CLIPS", 8)
+    said = Queue[str]()
+    with ThreadPoolExecutor() as pool:
+        with building._only_builder(tmp_path / "datasets" / "demo", False, print):
+            waiting = pool.submit(build, "demo", workers=1, say=said.put, wait=True)
+            assert said.get(timeout=30) == "waiting for another process that builds demo"
+        assert waiting.result().clips == 8
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import soundfile
 
 import zoo
 from datasets.build import build
+from datasets.errors import DatasetError
 from search import spaces
 from search.errors import ConfigError
 from search.run import main
@@ -337,6 +338,21 @@ def test_an_unbuilt_data_set_says_how_to_build_it(
     monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path))
     assert main(["dataset=mtat"]) == 2
     assert "python -m datasets.build name=mtat source=FOLDER" in capsys.readouterr().err
+
+
+def test_a_search_waits_for_another_that_renders_its_music(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def stopped(name: str, wait: bool = False) -> None:
+        asked.append((name, wait))
+        raise DatasetError("that is enough")
+
+    monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path))
+    monkeypatch.setattr("datasets.build.build", stopped)
+    assert main(["space=smoke", "dataset=demo"]) == 2
+    assert asked == [("demo", True)]
 
 
 def test_help_names_every_choice(capsys: pytest.CaptureFixture[str]) -> None:
