@@ -130,7 +130,7 @@ def _show(*parts: "str | Table") -> None:
 
 def _show_built(lines: list[dict[str, Any]], out: str | None) -> None:
     if not lines:
-        begin = typed.command("datasets.build", ["name=demo"])
+        begin = typed.command("datasets.build", ["name=demo", *([f"out={out}"] if out else [])])
         _show(f"nothing is built in {out or home()}; begin with: {begin}")
         return
     rows = [

@@ -56,13 +56,18 @@ def stored_card(name: str, out: str | Path | None) -> tuple[Card, Path]:
     file = folder / CARD_FILE
     if not file.is_file():
         recipe = recipes.find(name)  # a wrong name is answered with its neighbours
-        raise DatasetError(f"{name} has not been built in {folder}; type: {recipe.command}")
+        raise DatasetError(f"{name} has not been built in {folder}; type: {_there(recipe.command, out)}")
     return parse(file.read_bytes(), file), folder
 
 
 def rebuild_command(about: Card, out: str | None) -> str:
     """What to type to make what is damaged again, and nothing else."""
-    return about.command if out is None else f"{about.command} out={shlex.quote(out)}"
+    return _there(about.command, out)
+
+
+def _there(command: str, out: str | Path | None) -> str:
+    """The command, for the home that was asked for."""
+    return command if out is None else f"{command} out={shlex.quote(str(out))}"
 
 
 def _fault(folder: Path, file: StoredFile) -> str | None:

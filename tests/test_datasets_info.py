@@ -89,10 +89,16 @@ def test_a_store_whose_card_is_damaged_is_listed_with_what_is_wrong(
     )
 
 
-def test_where_nothing_is_built_it_says_how_to_begin(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main([f"out={tmp_path}"]) == 0
-    expected = f"nothing is built in {tmp_path}; begin with: python -m datasets.build name=demo\n"
-    assert capsys.readouterr().out == expected
+def test_where_nothing_is_built_it_says_how_to_begin_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path))
+    command = "begin with: python -m datasets.build name=demo"
+    assert main([]) == 0
+    assert capsys.readouterr().out == f"nothing is built in {tmp_path}; {command}\n"
+    elsewhere = tmp_path / "my music"
+    assert main([f"out={elsewhere}"]) == 0
+    assert capsys.readouterr().out == f"nothing is built in {elsewhere}; {command} 'out={elsewhere}'\n"
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,14 @@ def test_wrong_words_are_one_line_and_exit_2(
     assert said.count("\n") == 1
 
 
+def test_a_store_that_is_not_there_is_built_where_it_was_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["name=demo", f"out={tmp_path / 'my music'}"]) == 2
+    command = f"python -m datasets.build name=demo out='{tmp_path / 'my music'}'"
+    assert capsys.readouterr().err.endswith(f"my music/datasets/demo; type: {command}\n")
+
+
 def test_a_card_that_is_no_card_is_refused(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
