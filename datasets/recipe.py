@@ -19,6 +19,7 @@ from datasets.home import home
 from datasets.words import command
 
 STORE_FORMAT = 1
+AUTO = "auto"  # a word of searches, for mtat or demo, so that no store can be called so
 SPLITS = ("train", "valid", "test")
 MARK = re.compile(r"^DATASET\b.*=", re.MULTILINE)
 STORE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -210,9 +211,13 @@ def find(name: str) -> Recipe:
 
 
 def store_name(text: str, recipe: str) -> str:
-    """A name for a store built by `recipe`; DatasetError if it is no plain word or another recipe's name."""
+    """A name for a store built by `recipe`; DatasetError if it is no plain word or another's name."""
     if not STORE_NAME.fullmatch(text):
         raise DatasetError(f"called={text}: give up to 100 letters, digits, dots, dashes and underscores")
+    if text == AUTO:
+        raise DatasetError(
+            f"called={text}: dataset={text} of a search means mtat or demo; choose another name"
+        )
     if text != recipe and text in recipe_names():
         raise DatasetError(f"called={text}: that is a data set of its own; choose another name")
     return text

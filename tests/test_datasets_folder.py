@@ -76,6 +76,10 @@ def test_an_unknown_name_has_the_stores_among_its_neighbours(
             ["name=folder", "called=../up"],
             "called=../up: give up to 100 letters, digits, dots, dashes and underscores",
         ),
+        (
+            ["name=folder", "called=auto"],
+            "called=auto: dataset=auto of a search means mtat or demo; choose another name",
+        ),
         (["name=folder", "called=mtat"], "called=mtat: that is a data set of its own; choose another name"),
         (["name=folder", "split=random"], "split=random: known: artist, auto, given"),
         (["name=folder", "missing=skp"], "missing=skp: did you mean skip?"),
