@@ -154,8 +154,10 @@ def _recorded(
     name = f"{settings['network']} seed {settings['seed']}"
     made = mlflow.create_run(experiment(mlflow, model), tags={SIGNATURE: result["signature"]}, run_name=name)
     run_id = str(made.info.run_id)
-    delivering.deliver(mlflow, run_id, flat(settings), files.read_json(folder / files.EPOCHS) or (), ())
-    delivering.settle(mlflow, run_id, folder, Outcome.DONE, "", result)
+    epochs = files.read_json(folder / files.EPOCHS) or ()
+    when = delivering.moments(made.info.start_time, epochs)
+    delivering.deliver(mlflow, run_id, flat(settings), epochs, (), when)
+    delivering.settle(mlflow, run_id, folder, Outcome.DONE, "", result, when[-1])
     return run_id
 
 

@@ -57,7 +57,7 @@ class Store:
         return Page(run for run in self.runs.values() if kind in run.data.tags)
 
     def _create_run(self, experiment: str, tags: dict[str, str], run_name: str) -> Any:
-        info = SimpleNamespace(run_id=f"run {len(self.runs)}", status="RUNNING")
+        info = SimpleNamespace(run_id=f"run {len(self.runs)}", status="RUNNING", start_time=1_700_000_000_000)
         data = SimpleNamespace(tags=tags, params={})
         run = SimpleNamespace(info=info, data=data, metrics=[], files=Counter())
         self.runs[info.run_id] = run

@@ -4,19 +4,23 @@ import json
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import mlflow.entities  # noqa: F401  (takes seconds, before any patience counts)
 import pytest
-from mlflow_in_memory import PATIENCE_SECONDS, SEARCH, Store, an_assignment, end, once, report
+from mlflow_in_memory import PATIENCE_SECONDS, SEARCH, Store, an_assignment, end, once, report, train
 
+from search import files
 from search.outcome import Outcome
 from search.recording import tracking
+from search.recording.delivering import EPOCH_METRICS, moments
 from search.recording.marks import SIGNATURE
 from search.recording.search_run import SearchRun
 from search.recording.store import client
 from search.recording.tracking import Tracker
 from search.results.conclusion import lacking
 from search.study.assignment import Ended
+from search.trials import usage
 
 
 @pytest.fixture
@@ -49,6 +53,33 @@ def test_more_epochs_than_a_request_may_hold_are_delivered_in_several(store: Sto
     report(tracker, one, 400)
     assert tracker.close(complete=True, patience_seconds=PATIENCE_SECONDS) == 0, tracker.trouble
     assert store.steps(one) == once(400)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # it is what a kill does
+@pytest.mark.parametrize("requests", [1, 2, 3])
+def test_a_driver_that_is_killed_between_two_requests_loses_nothing_of_an_epoch(
+    store: Store, requests: int
+) -> None:
+    one, log_batch, taken = an_assignment(0), store._log_batch, list[str]()
+
+    def until_killed(run_id: str, metrics: Any = (), **more: Any) -> None:
+        log_batch(run_id, metrics, **more)
+        taken.extend([run_id] if metrics else [])
+        if len(taken) == requests:
+            store._log_batch = log_batch  # type: ignore[method-assign]
+            raise SystemExit  # which ends the thread, and nothing else
+
+    train(one, 400)
+    watch = usage.Usage()
+    for epoch in range(1, 401):
+        watch.note(one.signature, epoch)
+    store._log_batch = until_killed  # type: ignore[method-assign]
+    for _ in range(2):
+        tracker = Tracker("memory", SEARCH)
+        tracker.add(Ended(one, Outcome.STOPPED))
+        tracker.close(complete=True, patience_seconds=PATIENCE_SECONDS)
+    system = {key for key in usage.read(one.signature)[0] if key.startswith("system/")}
+    assert store.steps(one) == once(400) | {(key, epoch): 1 for key in system for epoch in range(1, 401)}
 
 
 def test_what_a_store_refuses_is_delivered_later(store: Store) -> None:
@@ -151,11 +182,55 @@ def test_many_trials_that_can_not_be_told_are_one_line() -> None:
     assert lacking([]) == []
 
 
-def test_mlflow_itself_finds_the_runs_by_their_time(
-    mlflow_db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def uri(mlflow_db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Of an empty store of MLflow's own."""
     monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path))
-    uri = f"sqlite:///{shutil.copy(mlflow_db, tmp_path / 'mlflow.db')}"
+    return f"sqlite:///{shutil.copy(mlflow_db, tmp_path / 'mlflow.db')}"
+
+
+def test_what_is_sent_again_because_an_answer_was_lost_is_in_mlflow_once(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = client(uri)
+    log_batch, one = mlflow.log_batch, end(an_assignment(0), 0.6)
+    folder = files.trial_folder(one.assignment.signature)
+    (folder / files.CHECKPOINT).mkdir()
+    (folder / files.SCORES).touch()
+    usage.Usage().note(one.assignment.signature, 1)
+    lost = {"valid_roc_auc", "test_roc_auc"}  # the epochs', and the result's
+
+    def answer(run_id: str, metrics: Any = (), **more: Any) -> None:
+        log_batch(run_id, metrics, **more)
+        if known := lost & {metric.key for metric in metrics}:
+            lost.difference_update(known)
+            raise OSError("the connection was cut")
+
+    monkeypatch.setattr(mlflow, "log_batch", answer)
+    monkeypatch.setattr(tracking, "client", lambda uri: mlflow)
+    monkeypatch.setattr(tracking, "RETRY_SECONDS", 0.01)
+    tracker = Tracker(uri, SEARCH)
+    tracker.add(one)
+    assert tracker.close(complete=True, patience_seconds=PATIENCE_SECONDS) == 0, tracker.trouble
+    assert not lost, "both were sent twice"
+    run_id = tracker.run_id(one.assignment.signature)
+    assert run_id is not None
+    steps = {
+        key: [metric.step for metric in mlflow.get_metric_history(run_id, key)]
+        for key in mlflow.get_run(run_id).data.metrics
+    }
+    assert steps.items() >= {key: [1, 2] for key in EPOCH_METRICS}.items()
+    assert steps.items() >= {usage.CPU: [1], "test_roc_auc": [1]}.items()
+    assert {len(each) for key, each in steps.items() if key not in EPOCH_METRICS} == {1}
+
+
+def test_epochs_are_stamped_by_the_clock_of_their_training() -> None:
+    rows = [{"seconds": 1.5}, {"seconds": 30.0}]
+    assert moments(1_000_000, rows) == [1_000_000, 1_001_500, 1_031_500]
+    assert moments(1_000_000, []) == [1_000_000]
+
+
+def test_mlflow_itself_finds_the_runs_by_their_time(uri: str) -> None:
     one, other = an_assignment(0), an_assignment(1)
     for epochs, name in ((1, "first"), (3, "second")):
         search = SearchRun("one", name, {"space": "x"}, {}, {"space": "x"}, {"commit": "none"})

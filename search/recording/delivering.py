@@ -1,8 +1,8 @@
 """What a trial's folder says, in MLflow's own words, and in as few requests as those allow."""
 
 import json
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from search.recording.marks import RESULT
 from search.recording.told import STATUS
 from search.scoring import scores
 from search.settings import digest
+from search.trials import usage
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,46 +30,82 @@ def params(settings: Mapping[str, Any]) -> "list[Param]":
     return [Param(key, str(value)[:500]) for key, value in settings.items()]
 
 
+def moments(began_ms: int, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """When each epoch ended, in milliseconds since 1970; first when the training began, so that epoch 1 is at 1.
+
+    began_ms: when the trial's run did. rows: its epochs from the first one on. By the training's own clock, which rests
+    while nobody trains: whoever delivers an epoch, and however often, says the same of it, and MLflow's stores take
+    what they have already for what it is.
+    """
+    return [
+        began_ms + round(1000 * passed) for passed in accumulate((r["seconds"] for r in rows), initial=0.0)
+    ]
+
+
+def delivered(mlflow: "MlflowClient", run_id: str) -> tuple[int, int]:
+    """The last epoch whose scores a run has, and the last one of which it has what the worker used; 0 for none."""
+    return _last_step(mlflow, run_id, EPOCH_METRICS[-1]), _last_step(mlflow, run_id, usage.CPU)
+
+
+def _last_step(mlflow: "MlflowClient", run_id: str, key: str) -> int:
+    return max((metric.step for metric in mlflow.get_metric_history(run_id, key)), default=0)
+
+
 def deliver(
     mlflow: "MlflowClient",
     run_id: str,
     settings: Mapping[str, Any],
     epochs: Sequence[Mapping[str, Any]],
     used: Sequence[Mapping[str, Any]],
+    when: Sequence[int],
 ) -> None:
-    """What a run lacks: its parameters, its epochs' scores, and what the worker used in them."""
+    """What a run lacks: its parameters, its epochs' scores, and what the worker used in them.
+
+    when: the `moments` of all its epochs.
+    """
     from mlflow.entities import RunTag
 
-    metrics = [*_metrics(epochs, EPOCH_METRICS), *_system_metrics(used)]
     given = params(settings)
     tags = [RunTag("host", used[-1]["host"])] if used else []
-    first = MOST_IN_A_REQUEST - len(given) - len(tags)
-    if metrics or given or tags:
-        mlflow.log_batch(run_id, metrics=metrics[:first], params=given, tags=tags)
-    for at in range(first, len(metrics), MOST_IN_A_REQUEST):
-        mlflow.log_batch(run_id, metrics=metrics[at : at + MOST_IN_A_REQUEST])
+    groups = [_metrics(row, EPOCH_METRICS, when[row["epoch"]]) for row in epochs]
+    groups += [
+        _metrics(row, [key for key in row if key.startswith(SYSTEM)], when[row["epoch"]]) for row in used
+    ]
+    first, *others = _requests(groups, MOST_IN_A_REQUEST - len(given) - len(tags))
+    if first or given or tags:
+        mlflow.log_batch(run_id, metrics=first, params=given, tags=tags)
+    for metrics in others:
+        mlflow.log_batch(run_id, metrics=metrics)
 
 
-def _metrics(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> "list[Metric]":
+def _requests(groups: "Iterable[list[Metric]]", room: int) -> "Iterator[list[Metric]]":
+    """Metrics of one request after the other. room: for how many there is in the first.
+
+    A group is never parted: whoever finds one metric of an epoch in a run may conclude that the others are there, even
+    if the driver was killed between two requests.
+    """
+    found: list[Metric] = []
+    for group in groups:
+        if len(found) + len(group) > room:
+            yield found
+            found, room = [], MOST_IN_A_REQUEST
+        found += group
+    yield found
+
+
+def _metrics(row: Mapping[str, Any], keys: Iterable[str], at_ms: int) -> "list[Metric]":
     from mlflow.entities import Metric
 
-    now = int(time.time() * 1000)
-    return [Metric(key, float(row[key]), now, row["epoch"]) for row in rows for key in keys]
+    return [Metric(key, float(row[key]), at_ms, row["epoch"]) for key in keys]
 
 
-def _system_metrics(rows: Sequence[Mapping[str, Any]]) -> "list[Metric]":
-    return [
-        metric for row in rows for metric in _metrics([row], [key for key in row if key.startswith(SYSTEM)])
-    ]
-
-
-def log_result(mlflow: "MlflowClient", run_id: str, result: dict[str, Any]) -> None:
-    """The scores as metrics, the protocol as tags, the tags' own scores as a table."""
+def log_result(mlflow: "MlflowClient", run_id: str, result: dict[str, Any], at_ms: int) -> None:
+    """The scores as metrics of that moment, the protocol as tags, the tags' own scores as a table."""
     from mlflow.entities import RunTag
 
     numbers = scores.numbers(result)
     tags = [RunTag(f"protocol.{key}", str(value)) for key, value in result["protocol"].items()]
-    metrics = _metrics([{**numbers, "epoch": result["epochs"]}], list(numbers))
+    metrics = _metrics({**numbers, "epoch": result["epochs"]}, numbers, at_ms)
     columns = list(result["tags"][0])
     rows = [[tag[key] for key in columns] for tag in result["tags"]]
     # What MlflowClient.log_table writes, which would import pandas for it and add to a table that is there.
@@ -84,10 +121,11 @@ def settle(
     outcome: Outcome,
     why: str,
     result: dict[str, Any] | None,
+    at_ms: int,
 ) -> None:
     """The end of a trial: scores, tables and weights, then the status, so that FINISHED means all is there.
 
-    folder: the trial's.
+    folder: the trial's. at_ms: the last of its `moments`.
     """
     from mlflow.entities import RunTag
 
@@ -95,7 +133,7 @@ def settle(
     if outcome is Outcome.FAILED:
         told |= {"wavezoo.failure": why[:500], "failure_kind": why.partition(":")[0]}
     if result:
-        log_result(mlflow, run_id, result)
+        log_result(mlflow, run_id, result, at_ms)
         mlflow.log_artifacts(run_id, str(folder / files.CHECKPOINT), files.CHECKPOINT)
         mlflow.log_artifact(run_id, str(folder / files.SCORES))
         told[RESULT] = digest(result)

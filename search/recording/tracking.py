@@ -39,12 +39,14 @@ NOTE_SECONDS = 10.0  # how old the note on the search's run may be
 class _Copy:
     """How far a trial's run is: `epochs` rows are in MLflow, `outcome` is what the run is still to be told.
 
+    began_ms: when the run did, in milliseconds since 1970. used: the last epoch of which MLflow has what it took.
     heard: the last epoch that the driver has heard of; its row may come later, from another machine.
     params: those that the run has still to be given. described: its settings and the environment are among its files.
     """
 
     assignment: Assignment
     run_id: str | None = None
+    began_ms: int = 0
     epochs: int = 0
     heard: int = 0
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -253,8 +255,9 @@ class Tracker:
             self._open_run(mlflow, copy, result)
         assert copy.run_id is not None
         closing, rows = self._closing.is_set(), files.read_epochs(signature)
-        used = [row for row in usage.read(signature) if row["epoch"] > copy.used]
-        delivering.deliver(mlflow, copy.run_id, copy.params, rows[copy.epochs :], used)
+        when = delivering.moments(copy.began_ms, rows)
+        used = [row for row in usage.read(signature) if copy.used < row["epoch"] <= len(rows)]
+        delivering.deliver(mlflow, copy.run_id, copy.params, rows[copy.epochs :], used, when)
         copy.epochs, copy.params = max(copy.epochs, len(rows)), {}
         copy.used = max((row["epoch"] for row in used), default=copy.used)
         if copy.epochs < copy.heard and not closing and outcome is not Outcome.FAILED:
@@ -262,7 +265,8 @@ class Tracker:
         if outcome:
             if not copy.described:
                 self._describe(mlflow, copy.run_id, copy.assignment.settings.to_json())
-            delivering.settle(mlflow, copy.run_id, files.trial_folder(signature), outcome, why, result)
+            folder = files.trial_folder(signature)
+            delivering.settle(mlflow, copy.run_id, folder, outcome, why, result, when[-1])
         return True
 
     def _open_run(self, mlflow: "MlflowClient", copy: _Copy, result: Mapping[str, Any] | None) -> None:
@@ -277,9 +281,8 @@ class Tracker:
         else:
             mlflow.update_run(known.run_id, status=STATUS[Outcome.RUNNING])
             run = mlflow.get_run(known.run_id)
-            history = mlflow.get_metric_history(known.run_id, "valid_roc_auc")
-            copy.epochs = copy.used = max((metric.step for metric in history), default=0)
-        copy.run_id = str(run.info.run_id)
+            copy.epochs, copy.used = delivering.delivered(mlflow, known.run_id)
+        copy.run_id, copy.began_ms = str(run.info.run_id), run.info.start_time
         copy.params = {} if run.data.params else flat(settings.to_json())
         self._told.opened(signature, copy.run_id)
 

@@ -12,6 +12,7 @@ from typing import Any
 from search import files
 
 FILE = "system.jsonl"
+CPU = "system/cpu_utilization_percentage"  # which every note has
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -39,9 +40,7 @@ class Usage:
         wall, cpu = time.monotonic(), _cpu_seconds()
         self._taken = {
             "host": socket.gethostname(),
-            "system/cpu_utilization_percentage": round(
-                100 * (cpu - self._cpu) / max(wall - self._wall, 1e-9), 1
-            ),
+            CPU: round(100 * (cpu - self._cpu) / max(wall - self._wall, 1e-9), 1),
             "system/process_memory_megabytes": round(_memory_bytes() / 1e6, 1),
             **_gpu(),
         }
