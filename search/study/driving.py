@@ -16,8 +16,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from datasets.sqlite import file_of
-from search.errors import SearchError, without_password
-from search.study.records import lock_file, storage_url
+from search.errors import SearchError
+from search.study.records import lock_file, out_of_reach, storage_url
 
 # How each kind is asked for a lock of the connection
 SERVERS = {"postgresql": "SELECT pg_try_advisory_lock(:key)"}
@@ -78,7 +78,7 @@ def only_driver(name: str, storage: str | None = None) -> Iterator[Hold]:
         except SearchError:
             raise
         except Exception as error:  # drivers of databases raise what they like
-            raise SearchError(without_password(f"can't open the ledger {url}: {error}")) from error
+            raise out_of_reach("open", url, error) from error
         held.callback(hold.release)
         yield hold
 
@@ -87,8 +87,9 @@ def _files(name: str, url: str) -> set[Path]:
     """This home's, and the one beside a ledger that is a file elsewhere, which commands of other homes write to."""
     files = {lock_file(name).resolve()}
     ledger = file_of(url)
-    if ledger is not None and ledger.is_absolute() and os.access(ledger.parent, os.W_OK):
-        files.add((ledger.parent / "locks" / lock_file(name).name).resolve())
+    folder = ledger.parent if ledger is not None and ledger.is_absolute() else None
+    if folder is not None and folder.is_dir() and os.access(folder, os.W_OK):
+        files.add((folder / "locks" / lock_file(name).name).resolve())
     return files
 
 

@@ -18,13 +18,13 @@ from datasets.home import home, made_home
 from datasets.sqlite import address_of, file_of
 from datasets.whole import written_whole
 from search import files
-from search.errors import ConfigError, SearchError, without_password
+from search.errors import ConfigError
 from search.planning.job import Job
 from search.settings import Settings, TrialSettings
 from search.study.chosen import make
 from search.study.mirror import Mirror
 from search.study.recall import bounded
-from search.study.records import ELSEWHERE, GPUS, About, storage_url
+from search.study.records import ELSEWHERE, GPUS, About, out_of_reach, storage_url
 
 BEGUN = "begun"  # the attribute of a study that says where its first command kept its trials
 
@@ -49,7 +49,7 @@ def open_study(job: Job, check: Callable[[], None] = lambda: None) -> optuna.Stu
         study = optuna.load_study(study_name=job.study, storage=Mirror(database, job.study, check))
         known = len(study.get_trials(deepcopy=False))
     except Exception as error:  # drivers of databases raise what they like
-        raise SearchError(without_password(f"can't open the ledger {url}: {error}")) from error
+        raise out_of_reach("open", url, error) from error
     if study.user_attrs.get("identity", job.identity) != job.identity:
         raise ConfigError(
             f"study={job.study} holds a search with another space, budget, data, seed or objectives; "

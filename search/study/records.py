@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from datasets.home import home
-from datasets.sqlite import address_of
+from datasets.sqlite import address_of, file_of, is_missing
 from search.errors import SearchError, without_password
 from search.outcome import ENDS, OF_STATE, Outcome
 from search.planning.job import Job
@@ -126,6 +126,24 @@ def no_ledger_yet(given: str | None) -> bool:
     return storage_url(given) == address_of(ledger_file()) and not ledger_file().is_file()
 
 
+def out_of_reach(doing: str, url: str, error: Exception) -> SearchError:
+    """A ledger's refusal, in a line: what the database says, without SQLAlchemy's statement and link.
+
+    doing: open or read. error: of whatever driver.
+    """
+    file = file_of(url)
+    said = " ".join(str(getattr(error, "orig", None) or error).split())
+    if file is not None and not file.parent.is_dir():
+        said = f"there is no folder {file.parent}; make it first, or give another storage=URL"
+    return SearchError(without_password(f"can't {doing} the ledger {url}: {said}"))
+
+
+def _none_at(url: str) -> SearchError:
+    return SearchError(
+        f"there is no ledger at {without_password(url)}; give the storage=URL that the search was run with"
+    )
+
+
 def lock_file(name: str) -> Path:
     """The file that the driver of a search holds."""
     return home() / "locks" / f"{name}.lock"
@@ -145,7 +163,7 @@ def driven(name: str) -> bool:
 
 
 class Records:
-    """The searches of a storage. What has ended is read once; nothing is read where there is no ledger yet.
+    """The searches of a storage. What has ended is read once; nothing is read, or made, where there is no ledger yet.
 
     storage: as in the words. raises: SearchError if it is no address.
     """
@@ -165,7 +183,10 @@ class Records:
         self._engine: Any = None
 
     def searches(self) -> list[Search]:
-        """All of them, newest last. raises: SearchError if the ledger can't be read."""
+        """All of them, newest last.
+
+        raises: SearchError if the ledger can't be read, or is another than home()'s and not there.
+        """
         return self._ask(lambda ledger: list(self._searches(ledger)))
 
     def everything(self) -> list[Record]:
@@ -179,15 +200,20 @@ class Records:
         return [each for each in found if isinstance(each, Record)]
 
     def _ask(self, question: "Callable[[Connection], list[Answer]]") -> "list[Answer]":
-        """Nothing, where there is no ledger yet."""
+        """Nothing, where nothing has been searched in this home yet."""
         if no_ledger_yet(self.storage):
             return []
         url = storage_url(self.storage)
+        if is_missing(url):  # SQLite would make it
+            raise _none_at(url)
         try:
             with self._connect(url) as ledger:
-                return question(ledger)
+                answer = question(ledger) if _has_tables(ledger) else None
         except Exception as error:  # drivers of databases raise what they like
-            raise SearchError(without_password(f"can't read the ledger {url}: {error}")) from error
+            raise out_of_reach("read", url, error) from error
+        if answer is None:
+            raise _none_at(url)
+        return answer
 
     def _connect(self, url: str) -> "Connection":
         from sqlalchemy import create_engine
@@ -223,6 +249,13 @@ class Records:
         over = {row[0] for row in new if OF_STATE.get(row[3]) in ENDS}
         self._ended = {key: each for key, each in found.items() if key in over or key in self._ended}
         return found
+
+
+def _has_tables(ledger: "Connection") -> bool:
+    """Whether a search has been here: a server's database may be empty, and a file another program's."""
+    from sqlalchemy import inspect
+
+    return bool(inspect(ledger).has_table("studies"))
 
 
 def _trials(ledger: "Connection") -> list[tuple[Any, ...]]:

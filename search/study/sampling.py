@@ -10,11 +10,12 @@ from optuna.trial import FixedTrial, TrialState
 
 import zoo
 from datasets.errors import nearest
-from search.errors import ConfigError, SearchError, without_password
+from search.errors import ConfigError
 from search.planning.job import Job
 from search.spaces import Space
 from search.study import objectives
-from search.study.ledger import settings_of, storage_url
+from search.study.ledger import settings_of
+from search.study.records import out_of_reach, storage_url
 
 RANDOM_DRAWS = 500  # how often a new point is looked for at random, before all are gone through
 MOST_WALKED = 20_000  # how many points are gone through: a space that shows none among them is exhausted
@@ -140,7 +141,7 @@ def _of_study(study: optuna.Study, job: Job, name: str) -> Iterator[optuna.trial
         known = optuna.get_all_study_names(url)
         earlier = optuna.load_study(study_name=name, storage=url) if name in known else None
     except Exception as error:  # drivers of databases raise what they like
-        raise SearchError(without_password(f"can't open the ledger {url}: {error}")) from error
+        raise out_of_reach("open", url, error) from error
     if earlier is None:
         raise ConfigError(
             f"prior={name}: the ledger has no such study; {nearest(name, [*known, 'table2'], key='prior=')}"
