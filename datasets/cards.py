@@ -129,5 +129,26 @@ def card(name: str) -> Card:
     return found
 
 
+def check_files(about: Card) -> None:
+    """Ask the system alone whether the store's files are there and as long as they were written; none is read.
+
+    raises: DatasetError with the command that makes them again.
+    """
+    folder, files = folder_of(about.name), (*about.shards, about.index)
+    if faults := [file for file in files if _size(folder / file.file) != file.bytes]:
+        raise DatasetError(
+            f"{len(faults):,} of the {len(files):,} files of {about.name} are missing or not as long as they were "
+            f"written, such as {folder / faults[0].file}; this makes them again, and no other: {about.command}"
+        )
+
+
+def _size(file: Path) -> int | None:
+    """Bytes of a file; None where there is none."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
 def _is_current(found: Card, recipe: recipes.Recipe) -> bool:
     return (found.version, found.store_format) == (recipe.version, recipes.STORE_FORMAT)

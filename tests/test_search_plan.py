@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -171,6 +172,21 @@ def test_mtat_is_planned_from_its_published_numbers_before_it_is_built(
     assert "GPU-hours: a first guess" in said
     tagged = planned(capsys, *words, "convention=tagged")
     assert "15,247 train" in tagged
+
+
+def test_a_store_without_one_of_its_files_is_refused_before_anything_is_trained(
+    demo_home: Path, bare_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(demo_home / "datasets", bare_home / "datasets")
+    (index,) = bare_home.glob("datasets/demo/shards-*/index.arrow")
+    shard = index.with_name("00001.arrow")
+    index.unlink()
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert main(["space=smoke", "dataset=demo", "plan=true"]) == 2
+    assert capsys.readouterr().err == (
+        "2 of the 9 files of demo are missing or not as long as they were written, such as "
+        f"{shard}; this makes them again, and no other: python -m datasets.build name=demo\n"
+    )
 
 
 def test_a_plan_for_another_cluster_says_what_it_takes_for_granted(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import datasets
 from datasets import recipe
+from datasets.cards import check_files
 from datasets.errors import nearest
 from search.checks import AUTO
 from search.errors import ConfigError
@@ -51,6 +52,7 @@ def find(settings: Settings) -> Data:
     if settings.plan and found.published and not datasets.is_built(name):
         return _published(settings, found, found.published)
     card = datasets.card(name)
+    check_files(card)
     convention = _convention(settings, name, card.default_convention, card.conventions)
     samples = min(card.clip_samples, card.segmented_samples or card.clip_samples)
     clips = card.conventions[convention]
