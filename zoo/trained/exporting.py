@@ -33,11 +33,13 @@ TOLERANCE = 1e-4  # of a logit; a probability then moves by 0.000025 at most
 DIGITS = 1e-5  # of the largest logit, where that is over 10: float32 has no more to give after so many layers
 HINTS = {
     "onnx": """\
-session = onnxruntime.InferenceSession("{file}")
+import json, onnxruntime
+session = onnxruntime.InferenceSession({file})
 probabilities, logits = session.run(None, {{"wave": waves}})
 tags = json.loads(session.get_modelmeta().custom_metadata_map["tags"])""",
     "torch-export": """\
-program = torch.export.load("{file}", extra_files=(files := {{"card.json": ""}}))
+import json, torch
+program = torch.export.load({file}, extra_files=(files := {{"card.json": ""}}))
 probabilities, logits = program.module()(waves)
 tags = json.loads(files["card.json"])["tags"]""",
 }
@@ -61,10 +63,10 @@ class Exported:
     card: Card
 
     def __str__(self) -> str:
-        """What there is to know of it, and three lines that use it."""
+        """What there is to know of it, and the lines of Python that use it."""
         card, megabytes = self.card, self.size_bytes / 1e6
         opset = f", opset {self.opset}" if self.opset else ""
-        hint = HINTS[self.format].format(file=self.file.name)
+        hint = HINTS[self.format].format(file=json.dumps(str(self.file), ensure_ascii=False))
         return (
             f"{self.file}: {card.network} as {self.format}{opset}, {megabytes:.1f} MB\n"
             f"its logits are the network's to {self.difference:.1g}, on noise, silence and full scale\n"
