@@ -62,8 +62,8 @@ def _compare(typed: Sequence[str]) -> int:
     if len(both) != 2:
         raise SearchError(f"{len(both)} to compare: give two, as {words.command('search.compare', 'AB')}")
     given = words.parse(more, ("tags", "storage", "tracking"))
-    if not (most := given.get("tags", "10")).isdigit():
-        raise SearchError(f"tags={most}: give a whole number")
+    if not (most := given.get("tags", "10")).isdecimal():
+        raise SearchError(f"tags={most}: give a whole number, 0 or more")
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)

@@ -260,7 +260,8 @@ def test_a_number_that_was_tampered_with_is_found(capsys: pytest.CaptureFixture[
     [
         (compare, ["a"], "1 to compare: give two, as python -m search.compare A B"),
         (compare, ["a", "b", "tag=3"], "'tag=3' is no word of this command; did you mean tags"),
-        (compare, ["a", "b", "tags=x"], "tags=x: give a whole number"),
+        (compare, ["a", "b", "tags=-1"], "tags=-1: give a whole number, 0 or more"),
+        (compare, ["a", "b", "tags=²"], "tags=²: give a whole number, 0 or more"),
         (rescore, ["a", "oot=x"], "'oot=x' is no word of this command; did you mean out? (see --help)"),
         (rescore, ["a"], "nothing is called 'a'; there is no search here yet (give a trial's signature"),
     ],
