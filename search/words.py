@@ -101,8 +101,8 @@ def check_typed(typed: Sequence[str]) -> None:
 
 def read_words(words: Sequence[str]) -> Settings:
     """The settings that the words ask for; ConfigError names every word that can't be taken."""
-    default = _compose([])
-    if problems := list(_problems(list(words), default)):
+    default, words = _compose([]), [_unquoted(word) for word in words]
+    if problems := list(_problems(words, default)):
         raise ConfigError("; ".join(problems))
     settings = _settings(_compose([_as_hydra(word, words) for word in _completed(words)]), default)
     _check_precision(settings)
@@ -179,14 +179,28 @@ def _with_own_classes(words: list[str]) -> list[str]:
     return [*(f"{group}={bare[group]}" for group in sorted(named - chosen)), *words]
 
 
+def _unquoted(word: str) -> str:
+    """The word without quotes around its value that no shell took off, as in Slurm's lists of arguments.
+
+    Those around a text or an argument are left to Hydra, to which they tell that '5' is a text and not a number.
+    """
+    key, _, value = word.partition("=")
+    is_hydras = key.startswith(FREE) or key == "cluster.address" or (_is_text(key) and key != "networks")
+    return word if is_hydras or not QUOTED.fullmatch(value) else f"{key}={value[1:-1]}"
+
+
+def _is_text(key: str) -> bool:
+    return key == "space" or (key.rpartition(".")[2] in WORDS_OR_NULL and not key.startswith(FREE))
+
+
 def _as_hydra(word: str, words: Sequence[str]) -> str:
     """The word as Hydra wants it: `auto` resolved, and arguments that the config does not list allowed."""
     if word == f"budget={AUTO}":  # the paper's schedule where there is a GPU to follow it
         return f"budget={'paper' if _gpus(words) else 'small'}"
     key, _, value = word.partition("=")
     # Commas, stars and brackets mean something else to Hydra than in patterns, addresses and paths
-    is_text = key == "space" or (key.rpartition(".")[2] in WORDS_OR_NULL and not key.startswith(FREE))
-    if (key == "networks" and value != "null") or (is_text and not HYDRAS.fullmatch(value)):
+    is_ours = key == "dataset" or (key == "networks" and value != "null")  # a data set may be called 2024
+    if is_ours or (_is_text(key) and not HYDRAS.fullmatch(value)):
         quoted = value.replace("'", r"\'")
         return f"{key}='{quoted}'"
     return f"++{word}" if word.startswith(FREE) else word
@@ -209,6 +223,7 @@ def _gpus(words: Sequence[str]) -> float:
 WORDS_OR_NULL = ("networks", "convention", "study", "storage", "tracking", "prior", "device")
 # A name, a number or several; or what is written for Hydra, as a list, in quotes or with escapes
 HYDRAS = re.compile(r"[\w.,+-]*|[\[{'\"].*|.*\\.*", re.ASCII)
+QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 

@@ -148,6 +148,30 @@ def test_quotes_escapes_and_null_are_read_as_hydra_reads_them() -> None:
     assert read_words(["storage=null", "networks=null"]).storage is None
 
 
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_quotes_that_no_shell_took_off_are_no_part_of_a_word(quote: str) -> None:
+    words = {
+        "networks": "melcnn*,crnn",
+        "budget": "medium",
+        "seeds": "3",
+        "publish": "false",
+        "dataset": "demo",
+    }
+    read = read_words([f"{key}={quote}{value}{quote}" for key, value in words.items()])
+    told = (read.networks, read.budget, read.seeds, read.publish, read.dataset)
+    assert told == ("melcnn*,crnn", "medium", 3, False, "demo")
+
+
+def test_quotes_tell_hydra_that_a_number_is_a_text() -> None:
+    assert read_words(["study='5'"]).study == "5"
+    assert read_words(["sampler.arguments.group='5'"]).sampler.arguments["group"] == "5"
+
+
+@pytest.mark.parametrize("name", ["2024", "true", "null", "[a]"])
+def test_a_data_set_may_be_called_as_a_number_is(name: str) -> None:
+    assert read_words([f"dataset={name}"]).dataset == name
+
+
 def test_all_wrong_words_are_told_at_once() -> None:
     said = refusal("budget.batch_size=1", "cluster.cpus_per_trial=0")
     assert "budget.batch_size=1" in said
