@@ -60,7 +60,9 @@ def _compare(typed: Sequence[str]) -> int:
 
     both, more = split(typed)
     if len(both) != 2:
-        raise SearchError(f"{len(both)} to compare: give two, as {words.command('search.compare', 'AB')}")
+        raise SearchError(
+            f"{len(both)} to compare: give two, as {words.command('search.compare', ['A', 'B'])}"
+        )
     given = words.parse(more, ("tags", "storage", "tracking"))
     if not (most := given.get("tags", "10")).isdecimal():
         raise SearchError(f"tags={most}: give a whole number, 0 or more")

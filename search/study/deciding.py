@@ -5,7 +5,7 @@ Nothing here places or runs a trial. `Decider.next` hands out assignments until 
 
 import json
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -14,8 +14,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search import files
-from search.errors import ConfigError
-from search.outcome import OF_STATE, Outcome
+from search.outcome import Outcome
 from search.planning.grouping import kind
 from search.planning.job import Job
 from search.settings import TrialSettings
@@ -26,6 +25,7 @@ from search.study.ledger import enter, settings_of
 from search.study.records import ELSEWHERE, GPUS, REJECTED, TOGETHER, UNWANTED, WORK
 from search.study.sampling import UNTRAINABLE
 from search.study.stopping import Stops
+from search.study.turns import Turns
 
 # A sampler that proposes what is known is asked again this often, then `sampling.others` is
 REPEATED_ASKS = 20
@@ -50,14 +50,7 @@ class Decider:
         self._numbers: dict[str, int] = {}  # of the trials that have ended or run, by signature
         self._queue: deque[tuple[dict[str, Any], int]] = deque()  # (parameters, seed) to be asked for by name
         self._wanted = {work.trial.signature() for work in job.grid()} if job.space.grid is not None else None
-        self._rows = job.space.architectures or ({},)  # what is fixed of a proposal, in turn
-        if len(self._rows) > max(job.settings.trials, 1):
-            raise ConfigError(
-                f"trials={job.settings.trials}: space {job.space.name} has {len(self._rows)} architectures to be "
-                f"tried alike; give trials={len(self._rows)} or a multiple of it"
-            )
-        self._others: dict[int, Iterator[dict[str, Any]]] = {}
-        self._spent: set[int] = set()  # the rows of which nothing is left
+        self._turns = Turns(job.space, job.settings.trials)
         self._kinds: set[str] = set()  # of the trials that were ever asked for
         self._known: dict[str, TrialSettings] = {}  # of a first seed, by the parameters of a point
         pruner = pruning.pruner_of(job.settings)
@@ -66,7 +59,10 @@ class Decider:
         self._give_up_waiting()
         self._stops = Stops(study, job.settings.pruner, pruner)
         self._left_running = self._take_over()
-        self._tried: dict[str, int] = {} if job.space.grid is not None else self._tried_points()
+        if job.space.grid is None:
+            for trial, settings in settings_of(study, (*ENDED, TrialState.RUNNING)):
+                if settings.seed == first:
+                    self._turns.note(settings.signature(), trial.params)
         self._fill_queue()
 
     def next(self) -> Assignment | None:
@@ -78,10 +74,10 @@ class Decider:
             if assignment := self._ask():
                 return assignment
             known += 1
-            looks = self._wanted is None and len(self._spent) < len(self._rows)
+            looks = self._wanted is None and not self._turns.are_over
             if looks and known % REPEATED_ASKS == 0 and not self._queue_unseen():
-                self._spent.add(self._row())
-                self.exhausted = len(self._spent) == len(self._rows)
+                self._turns.spend()
+                self.exhausted = self._turns.are_over
         return None
 
     def next_known(self, wanted: Callable[[TrialSettings], bool]) -> Assignment | None:
@@ -104,12 +100,13 @@ class Decider:
 
     def propose_beside(self, one: Assignment) -> Assignment | None:
         """A new proposal that may be of the same network as this trial, or another; None where one isn't due."""
-        row = self._row_of(self._live[one.number].params) if self._wanted is None else 0
-        if not self._wants_more() or self._queue or row in self._spent:
+        if not self._wants_more() or self._queue:
             return None
-        alike = self._rows[row] or len(self._kinds) == 1  # else the next one is very likely of another kind
-        behind = self._points(row) * len(self._rows) < self.job.settings.trials
-        return self._ask(row) if alike and behind else None
+        row = self._turns.row_of(self._live[one.number].params)
+        alike = (
+            self._turns.fixed(row) or len(self._kinds) == 1
+        )  # else the next is very likely of another kind
+        return self._ask(row) if alike and self._turns.is_due(row) else None
 
     def record(self, number: int, epoch: int, value: float, stage: int | None = None) -> None:
         """Write down an epoch's validation score, once.
@@ -162,13 +159,9 @@ class Decider:
         """How each training of this search ended last, in the order of the ledger."""
         found: dict[str, Ended] = {}
         for trial, settings in settings_of(self.study, ENDED):
-            assignment = Assignment(trial.number, settings)
-            # A driver that was killed may have written why a trial failed, and not that it did
-            told = trial.user_attrs if trial.state == TrialState.FAIL else {}
-            failure = told.get("failure", {"kind": "", "why": ""})
-            ended = Ended(assignment, OF_STATE[trial.state.name], failure["kind"], failure["why"])
-            if self._is_of_this_search(settings) and failure["kind"] != UNWANTED:
-                found[assignment.signature] = ended
+            ended = Ended.of(trial.number, settings, trial.state.name, trial.user_attrs)
+            if self._is_of_this_search(settings) and ended.kind != UNWANTED:
+                found[ended.assignment.signature] = ended
         return list(found.values())
 
     def ended(self) -> list[Assignment]:
@@ -265,27 +258,6 @@ class Decider:
             return None
         return Assignment(number, settings)
 
-    def _tried_points(self) -> dict[str, int]:
-        """The row of each point of a sampled space that has been tried, failed ones included, by its signature."""
-        tried = settings_of(self.study, (*ENDED, TrialState.RUNNING))
-        return {
-            settings.signature(): self._row_of(trial.params)
-            for trial, settings in tried
-            if settings.seed == self._seeds[0]
-        }
-
-    def _points(self, row: int) -> int:
-        """How many points of a row have been tried."""
-        return list(self._tried.values()).count(row)
-
-    def _row_of(self, params: Mapping[str, Any]) -> int:
-        """Which of the rows a point belongs to."""
-        return next(at for at, row in enumerate(self._rows) if row.items() <= params.items())
-
-    def _row(self) -> int:
-        """The row whose turn it is: the one with the fewest points of those that have any left."""
-        return min(set(range(len(self._rows))) - self._spent, key=lambda row: (self._points(row), row))
-
     def _fill_queue(self) -> None:
         """What a grid still lacks, or known points of a sampled space: a result that is gone, and seeds."""
         if self.job.space.grid is not None:
@@ -314,7 +286,7 @@ class Decider:
     def _wants_more(self) -> bool:
         if self._queue or self._wanted is not None:
             return bool(self._queue)
-        return len(self._tried) < self.job.settings.trials and len(self._spent) < len(self._rows)
+        return self._turns.want_more()
 
     def _ask(self, row: int | None = None) -> Assignment | None:
         """Ask the study once; None if what it proposes needs no training. row: in place of the one whose turn it is."""
@@ -324,7 +296,7 @@ class Decider:
             if self._is_hopeless(params, seed):
                 return None
             self.study.enqueue_trial(params)
-        elif fixed := self._rows[self._row() if row is None else row]:
+        elif fixed := self._turns.fixed(self._turns.next() if row is None else row):
             self.study.enqueue_trial(dict(fixed))
         trial = self.study.ask()
         try:
@@ -342,8 +314,8 @@ class Decider:
         trial.set_user_attr(WORK, self.job.work(settings, exact=False).total)
         enter(trial, settings)
         self._stops.enter(trial.number)
-        if self._wanted is None and seed == self._seeds[0] and signature not in self._tried:
-            self._tried[signature] = self._row_of(trial.params)
+        if self._wanted is None and seed == self._seeds[0] and not self._turns.has_tried(signature):
+            self._turns.note(signature, trial.params)
             self._queue_replicates(trial.params, settings)
         if files.read_result(signature):  # trained by another search
             trial.set_user_attr(ELSEWHERE, True)
@@ -366,10 +338,8 @@ class Decider:
 
     def _queue_unseen(self) -> bool:
         """Queue a point of the row whose turn it is that has never been tried; False if there is none left."""
-        row, seed = self._row(), self._seeds[0]
-        if row not in self._others:  # what it has shown stays known, so it is gone through once
-            self._others[row] = sampling.others(self.job.space, self._rows[row], len(self._numbers))
-        for params in self._others[row]:
+        seed = self._seeds[0]
+        for params in self._turns.others(len(self._numbers)):
             with suppress(*UNTRAINABLE):
                 if self._resolved(params, seed).signature() not in self._numbers:
                     self._queue.append((params, seed))
