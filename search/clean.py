@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from search.results.leftovers import Leftover
+    from search.results.leftovers import Leftover, Referrers
 
 HELP = """\
 Show what takes room under WAVEZOO_HOME and what of it nothing needs any more; delete that where it is asked for.
@@ -59,8 +59,8 @@ def _clean(given: Mapping[str, str]) -> None:
     chosen = leftovers.kinds(given["delete"]) if "delete" in given else []
     days = _days(given.get("days", "1"))
     with console.status("looking at what there is"):
-        named = leftovers.references(given.get("storage"), given.get("tracking"))
-        found = leftovers.find(named, days * leftovers.DAY_SECONDS)
+        referrers = leftovers.Referrers(given.get("storage"), given.get("tracking"))
+        found = leftovers.find(referrers.now(), days * leftovers.DAY_SECONDS)
         table = _usage()
     console.print(table)
     console.print()
@@ -76,7 +76,7 @@ def _clean(given: Mapping[str, str]) -> None:
         again = words.command("search.clean", [f"delete={kinds}", *others])
         console.print(f"nothing has been deleted; to delete: {again}", soft_wrap=True)
         return
-    _remove(doomed, console)
+    _remove(doomed, referrers, console)
 
 
 def _days(said: str) -> float:
@@ -121,13 +121,13 @@ def _table(found: Sequence["Leftover"]) -> "Table":
     return table
 
 
-def _remove(doomed: Sequence["Leftover"], console: "Console") -> None:
+def _remove(doomed: Sequence["Leftover"], referrers: "Referrers", console: "Console") -> None:
     from search.results.leftovers import remove
 
     gone: list[Leftover] = []
     try:
         with console.status(f"deleting {len(doomed):,}"):
-            remove(doomed, gone.append)
+            remove(doomed, referrers.now, gone.append)
     finally:  # whatever stops it, say what is gone
         freed = _gigabytes(sum(each.n_bytes for each in gone))
         console.print(f"deleted {len(gone):,} of {len(doomed):,}, {freed} GB")

@@ -5,8 +5,9 @@ import fcntl
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 from made_searches import Made, a_search, failed, leave_epochs, settings
@@ -94,6 +95,91 @@ def test_a_trial_that_mlflow_names_stays(mlflow_uri: str, capsys: pytest.Capture
     told(capsys, "delete=trials", f"tracking={mlflow_uri}")
     assert all(folder_of(each).is_dir() for each in recorded)
     assert not folder_of(lost).exists()
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Let something happen between the search for leftovers and their end, once."""
+    find = leftovers.find
+
+    def found(*given: Any) -> list[leftovers.Leftover]:
+        left = find(*given)
+        happens()
+        return left
+
+    monkeypatch.setattr(leftovers, "find", found)
+
+
+def test_a_trial_that_a_search_takes_over_while_leftovers_are_looked_for_stays(
+    fresh_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It finds the result of another search and enters it as its own, without a touch of the folder."""
+    taken, lost = a_trial(0), a_trial(1)
+    meanwhile(monkeypatch, lambda: a_search(fresh_home, "new", [Made(taken, TrialState.COMPLETE)]))
+    assert "deleted 1 of 2" in told(capsys, "delete=trials")
+    assert folder_of(taken).is_dir()
+    assert not folder_of(lost).exists()
+
+
+def test_a_trial_that_mlflow_hears_of_while_leftovers_are_looked_for_stays(
+    mlflow_uri: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded, mlflow = a_trial(0), client(mlflow_uri)
+    place = mlflow.create_experiment("mine")
+    meanwhile(monkeypatch, lambda: mlflow.create_run(place, tags={SIGNATURE: recorded.signature()}))
+    assert "deleted 0 of 1" in told(capsys, "delete=trials", f"tracking={mlflow_uri}")
+    assert folder_of(recorded).is_dir()
+
+
+def test_a_state_that_is_wanted_again_while_leftovers_are_looked_for_stays(
+    fresh_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped = a_trial(0)
+    a_search(fresh_home, "one", [Made(stopped, TrialState.PRUNED)])
+    meanwhile(monkeypatch, lambda: a_search(fresh_home, "new", [Made(stopped, TrialState.RUNNING)]))
+    assert "deleted 0 of 1" in told(capsys, "delete=states")
+    assert (folder_of(stopped) / files.STATE).is_file()
+
+
+def test_who_names_trials_is_asked_again_before_each_batch(
+    fresh_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = sorted((a_trial(0), a_trial(1)), key=TrialSettings.signature)
+    rmtree = shutil.rmtree
+
+    def while_it_is_deleted(folder: Path) -> None:
+        a_search(fresh_home, "new", [Made(second, TrialState.COMPLETE)])
+        rmtree(folder)
+
+    monkeypatch.setattr(leftovers, "BATCH", 1)
+    monkeypatch.setattr(shutil, "rmtree", while_it_is_deleted)
+    assert "deleted 1 of 2" in told(capsys, "delete=trials")
+    assert not folder_of(first).exists()
+    assert folder_of(second).is_dir()
+
+
+def test_what_is_written_while_leftovers_are_looked_for_stays(
+    fresh_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resumed, looked_at = a_trial(0), fresh_home / "filters" / "a"
+    looked_at.parent.mkdir()
+    looked_at.write_text("old")
+    age(looked_at)
+    parts = (looked_at, folder_of(resumed) / files.EPOCHS)
+    meanwhile(monkeypatch, lambda: [each.write_text("[]") for each in parts])
+    assert "deleted 0 of 2" in told(capsys, "delete=trials,filters")
+    assert all(each.read_text() == "[]" for each in parts)
+
+
+def test_a_leftover_inside_another_keeps_that_from_nothing(
+    fresh_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = folder_of(a_trial(0))
+    (folder / files.RESULT).write_text("{}")
+    (folder / ".checkpoint.4711.part").mkdir()
+    (folder / ".checkpoint.4711.part" / "card.json.4711.part").touch()
+    age(folder)
+    assert "deleted 4 of 4" in told(capsys, "delete=parts,states,trials")
+    assert not folder.exists()
 
 
 def test_of_a_trial_that_was_stopped_early_the_state_goes_and_the_rest_stays(

@@ -6,7 +6,7 @@ A trial is needed while a search of the ledger or a run of MLflow's names it, an
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
@@ -23,6 +23,7 @@ from search.recording.told import Told
 from search.study.records import Record, Records
 
 DAY_SECONDS = 86_400.0
+BATCH = 100  # so many are deleted between two questions for who names them
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,20 @@ KINDS = (
 )
 
 
+NAMED = ("states", "trials")  # the kinds that are left over only as far as nobody names their trials
+
+
 @dataclass(frozen=True)
 class Leftover:
-    """kind: a name of KINDS. path: a file or folder below home(). n_bytes: what it takes on the disk."""
+    """kind: a name of KINDS. path: a file or folder below home(). n_bytes: what it takes on the disk.
+
+    written: when the last of its files was, in seconds since 1970.
+    """
 
     kind: str
     path: Path
     n_bytes: int
+    written: float
 
 
 @dataclass(frozen=True)
@@ -72,31 +80,38 @@ class References:
         return signature not in self.records and signature not in self.runs
 
 
-def references(storage: str | None, tracking: str | None) -> References:
-    """Who names trials. storage, tracking: as in the words of search.run. raises: SearchError if one can't be read."""
-    records: dict[str, list[Record]] = {}
-    for record in Records(storage).everything():
-        records.setdefault(record.signature, []).append(record)
-    return References(records, _runs(tracking_uri(tracking)))
+class Referrers:
+    """Whoever may name trials, to be asked more than once: what is new is all that is read again.
 
+    storage, tracking: as in the words of search.run. raises: SearchError if one is no address.
+    """
 
-def _runs(uri: str) -> frozenset[str]:
-    """Signatures of the trials that MLflow holds; the registry's models are of its runs."""
-    if is_missing(uri):
-        return frozenset()
-    found: set[str] = set()
-    try:
-        mlflow = client(uri)
-        for experiment in mlflow.search_experiments():
-            told = Told()  # of one experiment
-            told.learn(mlflow, experiment.experiment_id)
-            found |= told.signatures
-    except Exception as error:  # whatever a server can do
-        where = without_password(uri)
-        raise SearchError(
-            f"MLflow at {where} can't be asked which trials it names: {in_a_line(error)}"
-        ) from error
-    return frozenset(found)
+    def __init__(self, storage: str | None, tracking: str | None) -> None:
+        self._records, self._uri = Records(storage), tracking_uri(tracking)
+        self._told: dict[str, Told] = {}  # by experiment
+
+    def now(self) -> References:
+        """Who names which trial at this moment. raises: SearchError if one can't be read."""
+        records: dict[str, list[Record]] = {}
+        for record in self._records.everything():
+            records.setdefault(record.signature, []).append(record)
+        return References(records, self._runs())
+
+    def _runs(self) -> frozenset[str]:
+        """Signatures of the trials that MLflow holds; the registry's models are of its runs."""
+        if is_missing(self._uri):
+            return frozenset()
+        try:
+            mlflow = client(self._uri)
+            for experiment in mlflow.search_experiments():
+                told = self._told.setdefault(experiment.experiment_id, Told())
+                told.learn(mlflow, experiment.experiment_id)
+        except Exception as error:  # whatever a server can do
+            where = without_password(self._uri)
+            raise SearchError(
+                f"MLflow at {where} can't be asked which trials it names: {in_a_line(error)}"
+            ) from error
+        return frozenset().union(*(told.signatures for told in self._told.values()))
 
 
 def find(named: References, unchanged_seconds: float = DAY_SECONDS) -> list[Leftover]:
@@ -114,7 +129,8 @@ def _all(named: References) -> Iterator[Leftover]:
         ("states", _states(place / "trials", named)),
         ("trials", (each for each in _folders(place / "trials") if named.nobody(each.name))),
     ):
-        yield from (Leftover(kind, path, size(path)) for path in sorted(found) if not _in_use(path))
+        left = (path for path in sorted(found) if not _in_use(path))
+        yield from (Leftover(kind, path, size(path), _written(path)) for path in left)
 
 
 def _half_written(place: Path) -> Iterator[Path]:
@@ -133,9 +149,14 @@ def _unfinished(folder: Path) -> Iterator[Path]:
 
 
 def _states(folder: Path, named: References) -> Iterator[Path]:
-    over = [each for each in _folders(folder) if named.over(each.name) or (each / files.RESULT).is_file()]
+    over = [each for each in _folders(folder) if _needs_no_state(each, named)]
     states = (each / name for each in over for name in (files.STATE, files.MOMENT))
     return (path for path in states if path.is_file())
+
+
+def _needs_no_state(folder: Path, named: References) -> bool:
+    """Whether a trial has nowhere to go on to."""
+    return named.over(folder.name) or (folder / files.RESULT).is_file()
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -183,6 +204,20 @@ def _changed(path: Path) -> float:
         return time.time()
 
 
+def _written(path: Path) -> float:
+    """When the last file of it was written, in seconds since 1970.
+
+    Folders don't count: they change with what is deleted from them, as one leftover may lie in another.
+    """
+    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else (path,)
+    written = 0.0
+    for each in inside:
+        with suppress(FileNotFoundError):  # gone meanwhile
+            if not each.is_dir():
+                written = max(written, each.lstat().st_mtime)
+    return written
+
+
 def kinds(words: str) -> list[str]:
     """The kinds that a word names, such as `parts,states`. raises: SearchError for one that is unknown."""
     known = [each.name for each in KINDS]
@@ -192,14 +227,37 @@ def kinds(words: str) -> list[str]:
     return words.split(",")
 
 
-def remove(leftovers: Sequence[Leftover], tell: Callable[[Leftover], None] = lambda each: None) -> None:
-    """Delete them. tell: hears of each that is gone. What someone has begun to use meanwhile stays."""
-    for each in leftovers:
-        with _held(each.path) as mine:
-            if not mine:
-                continue
-            if each.path.is_dir():
-                shutil.rmtree(each.path)
-            else:
-                each.path.unlink(missing_ok=True)
-        tell(each)
+def remove(
+    leftovers: Sequence[Leftover],
+    ask: Callable[[], References],
+    tell: Callable[[Leftover], None] = lambda each: None,
+) -> None:
+    """Delete them. What someone has begun to use, changed or named since it was found stays.
+
+    ask: who names trials now; asked before each BATCH, as a search may take over what another one had trained without
+         a touch of its folder. tell: hears of each that is gone. raises: what `ask` does.
+    """
+    for batch in (leftovers[at : at + BATCH] for at in range(0, len(leftovers), BATCH)):
+        named = ask() if any(each.kind in NAMED for each in batch) else None
+        for each in batch:
+            if (named is None or _still_left(each, named)) and _removed(each):
+                tell(each)
+
+
+def _still_left(each: Leftover, named: References) -> bool:
+    """Whether nobody has named it since it was found."""
+    if each.kind == "trials":
+        return named.nobody(each.path.name)
+    return each.kind != "states" or _needs_no_state(each.path.parent, named)
+
+
+def _removed(each: Leftover) -> bool:
+    """Delete it, unless someone uses it or has changed it."""
+    with _held(each.path) as mine:
+        if not mine or _written(each.path) > each.written:
+            return False
+        if each.path.is_dir():
+            shutil.rmtree(each.path)
+        else:
+            each.path.unlink(missing_ok=True)
+        return True
