@@ -1,25 +1,41 @@
 """A trial is told to MLflow once and whole, whoever trains it anew or has its folder."""
 
+import io
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import mlflow.entities  # noqa: F401  (takes seconds, before any patience counts)
 import pytest
+from benchmarks.instant import result
+from hands import a_job
 from mlflow_in_memory import PATIENCE_SECONDS, SEARCH, Store, an_assignment, end, once, report
+from proposals import a_decider
+from rich.console import Console
 
 from search import files
+from search import run as search_run
 from search.outcome import Outcome
 from search.recording import tracking
 from search.recording.marks import REPLACED, RESULT, SIGNATURE
+from search.recording.search_run import SearchRun
 from search.recording.tracking import Tracker
+from search.results import conclusion
 from search.results.conclusion import lacking
 from search.settings import digest
-from search.study.assignment import Ended
+from search.study.assignment import Assignment, Ended
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+def store(memory: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """What stands for MLflow, beside an empty home without data."""
     monkeypatch.setenv("WAVEZOO_HOME", str(tmp_path))
+    return memory
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Store:
     store = Store()
     monkeypatch.setattr(tracking, "client", lambda uri: store)
     monkeypatch.setattr(tracking, "RETRY_SECONDS", 0.01)
@@ -98,6 +114,65 @@ def test_a_run_of_an_earlier_training_is_left_alone_until_the_new_one_has_ended(
     assert tracker.close(complete=False, patience_seconds=PATIENCE_SECONDS) == 0, tracker.trouble
     run = store.of(one)
     assert (run.info.status, scores_of(run), run.files) == ("FINISHED", {0.6}, WHOLE)
+
+
+def left_by_a_bigger_command(outcome: Outcome | None) -> Assignment:
+    """A trial that `seeds=2` has begun when its driver goes; those of the first seed have ended.
+
+    outcome: what it was told of it; None as by a driver that is killed.
+    """
+    bigger = a_decider("space=smoke", "seeds=2")
+    while (left := bigger.next()) and left.settings.seed == 0:
+        end(left, 0.6)
+        bigger.finish(left.number, result(left.signature, 0.6))
+    assert left is not None
+    tracker = Tracker("memory", SearchRun.of(bigger.job))
+    report(tracker, left, 1)
+    if outcome:
+        tracker.ended(left, outcome, "")
+    assert tracker.close(complete=False, patience_seconds=PATIENCE_SECONDS) == 0, tracker.trouble
+    return left
+
+
+def smaller_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `seeds=1` finds trained already; nothing is shown."""
+    monkeypatch.setattr(conclusion, "show", lambda *given: [])
+    monkeypatch.setattr(conclusion, "conclude", lambda *given: 0)
+    console = Console(file=io.StringIO())
+    assert search_run._search(a_job("space=smoke"), console, time.monotonic()) == 0
+
+
+@pytest.mark.usefixtures("fresh_home")
+@pytest.mark.parametrize(("outcome", "status"), [(None, "RUNNING"), (Outcome.PAUSED, "SCHEDULED")])
+def test_the_run_of_a_trial_that_a_smaller_command_does_not_want_ends_with_the_search(
+    memory: Store, monkeypatch: pytest.MonkeyPatch, outcome: Outcome | None, status: str
+) -> None:
+    left = left_by_a_bigger_command(outcome)
+    assert memory.of(left).info.status == status
+    memory.faults = [None, None, OSError("away")]
+    smaller_command(monkeypatch)
+    assert memory.of(left).info.status == "KILLED"
+    assert Counter(run.info.status for run in memory.runs.values()) == {"FINISHED": 5, "KILLED": 1}
+    report(tracker := Tracker("memory", SEARCH), left, 2)  # it is wanted again
+    assert tracker.close(complete=False, patience_seconds=PATIENCE_SECONDS) == 0, tracker.trouble
+    assert memory.of(left).info.status == "RUNNING"
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_a_trial_that_is_given_up_here_and_was_trained_by_another_search_stays_finished(
+    memory: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = left_by_a_bigger_command(None)
+    deliver(end(left, 0.6))
+    smaller_command(monkeypatch)
+    assert memory.of(left).info.status == "FINISHED"
+
+
+def test_a_trial_that_was_given_up_before_it_had_a_run_gets_none(store: Store) -> None:
+    tracker = Tracker("memory", SEARCH)
+    tracker.give_up([an_assignment(0)])
+    assert tracker.close(complete=True, patience_seconds=PATIENCE_SECONDS) == 0, tracker.trouble
+    assert [run.info.status for run in store.runs.values()] == ["FINISHED"], "the search's own"
 
 
 def test_an_old_run_is_set_aside_once_whatever_answers_are_lost(store: Store) -> None:
