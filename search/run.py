@@ -179,7 +179,7 @@ def _search(job: Job, console: "Console", began: float) -> int:
         try:
             for settled in decider.settled():  # what an earlier driver could not deliver
                 tracker.add(settled)
-            tracker.give_up(decider.given_up())
+            tracker.give_up(ledger.given_up(study))
             if not decider.has_all():
                 _train(job, decider, tracker, meter, console)
             for settled in decider.settled():  # what another search had trained

@@ -227,9 +227,10 @@ def test_seeds_that_a_smaller_command_no_longer_wants_are_given_up() -> None:
     smaller = a_decider(a_job("space=smoke"))
     assert smaller.has_all()
     assert smaller.failures() == []
-    assert [each.signature for each in smaller.given_up()] == [unwanted.signature]
-    assert a_decider(a_job("space=smoke", "seeds=2")).given_up() == [], "it is wanted again"
-    assert unwanted.signature in [each.signature for each in run(a_decider(a_job("space=smoke", "seeds=2")))]
+    assert ledger.given_up(smaller.study) == [unwanted.signature]
+    bigger = a_decider(a_job("space=smoke", "seeds=2"))
+    assert unwanted.signature in [each.signature for each in run(bigger)]
+    assert ledger.given_up(bigger.study) == []
 
 
 @pytest.mark.usefixtures("fresh_home")

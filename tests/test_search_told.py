@@ -153,7 +153,9 @@ def test_the_run_of_a_trial_that_a_smaller_command_does_not_want_ends_with_the_s
     smaller_command(monkeypatch)
     assert memory.of(left).info.status == "KILLED"
     assert Counter(run.info.status for run in memory.runs.values()) == {"FINISHED": 5, "KILLED": 1}
-    report(tracker := Tracker("memory", SEARCH), left, 2)  # it is wanted again
+    tracker = Tracker("memory", SEARCH)
+    report(tracker, left, 2)  # it is wanted again
+    tracker.give_up([left.signature])
     assert tracker.close(complete=False, patience_seconds=PATIENCE_SECONDS) == 0, tracker.trouble
     assert memory.of(left).info.status == "RUNNING"
 
@@ -170,7 +172,7 @@ def test_a_trial_that_is_given_up_here_and_was_trained_by_another_search_stays_f
 
 def test_a_trial_that_was_given_up_before_it_had_a_run_gets_none(store: Store) -> None:
     tracker = Tracker("memory", SEARCH)
-    tracker.give_up([an_assignment(0)])
+    tracker.give_up([an_assignment(0).signature])
     assert tracker.close(complete=True, patience_seconds=PATIENCE_SECONDS) == 0, tracker.trouble
     assert [run.info.status for run in store.runs.values()] == ["FINISHED"], "the search's own"
 

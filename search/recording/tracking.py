@@ -9,7 +9,7 @@ costs two requests to open and one for however many epochs it lacks, and files f
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +74,7 @@ class Tracker:
         self.experiment_id = ""
         self._copies: dict[str, _Copy] = {}  # of the trials that run or are not copied to their end
         self._ended: set[str] = set()  # signatures of those that are
-        self._given_up: list[str] = []  # and of those whose runs are to end as they are
+        self._given_up: list[str] = []  # and of those whose runs are to end as they stand
         self._complete = True
         self._told = Told()
         self._children: dict[str, notes.Child] = {}
@@ -104,9 +104,9 @@ class Tracker:
             why = f"{settled.kind}: {settled.why}" if settled.kind else settled.why
             self.ended(settled.assignment, settled.outcome, why)
 
-    def give_up(self, assignments: Sequence[Assignment]) -> None:
+    def give_up(self, signatures: Iterable[str]) -> None:
         """Trials that an earlier driver left running and that nobody wants: their runs are not to wait for ever."""
-        self._given_up.extend(each.signature for each in assignments)  # there is no hurry
+        self._given_up.extend(signatures)  # there is no hurry
 
     def close(
         self, complete: bool, patience_seconds: float, tell: Callable[[str], None] = lambda line: None
@@ -201,14 +201,18 @@ class Tracker:
             self._note(mlflow)
 
     def _end_given_up(self, mlflow: "MlflowClient") -> None:
-        """End the runs of trials that are given up. Another search may have trained one to its end: that stays."""
+        """End the runs of trials that are given up, but for those that this search has taken up again.
+
+        Another search may have trained one to its end: that stays.
+        """
         if self._given_up:
             self._told.learn(mlflow, self.experiment_id)
         left = (STATUS[Outcome.RUNNING], STATUS[Outcome.PAUSED])
         while self._given_up:
             run = self._told.run(self._given_up[-1])
+            waits = run is not None and run.status in left and self._given_up[-1] not in self._copies
             # What was learned of it may be old
-            if run and run.status in left and mlflow.get_run(run.run_id).info.status in left:
+            if run and waits and mlflow.get_run(run.run_id).info.status in left:
                 mlflow.set_terminated(run.run_id, STATUS[Outcome.STOPPED])
             self._given_up.pop()  # once that is told: what fails is tried again
 

@@ -164,15 +164,6 @@ class Decider:
                 found[ended.assignment.signature] = ended
         return list(found.values())
 
-    def given_up(self) -> list[Assignment]:
-        """The trainings that were left running and that this command does not ask for; see `_resumed`."""
-        return [
-            Assignment(trial.number, settings)
-            for trial, settings in settings_of(self.study, (TrialState.FAIL,))
-            if trial.user_attrs.get("failure", {}).get("kind") == UNWANTED
-            and not self._is_of_this_search(settings)
-        ]
-
     def ended(self) -> list[Assignment]:
         """The trials of this search that trained to their end."""
         return [each.assignment for each in self.settled() if each.outcome is Outcome.DONE]

@@ -24,7 +24,7 @@ from search.settings import Settings, TrialSettings
 from search.study.chosen import make
 from search.study.mirror import Mirror
 from search.study.recall import bounded
-from search.study.records import ELSEWHERE, GPUS, About, out_of_reach, storage_url
+from search.study.records import ELSEWHERE, GPUS, UNWANTED, About, out_of_reach, storage_url
 
 BEGUN = "begun"  # the attribute of a study that says where its first command kept its trials
 
@@ -170,3 +170,14 @@ def spent_seconds(study: optuna.Study) -> float:
         gpus * sum(row["seconds"] for row in files.read_epochs(signature))
         for signature, gpus in spent.items()
     )
+
+
+def given_up(study: optuna.Study) -> list[str]:
+    """Signatures of the trials that were left running, and that no command has asked for since one gave them up."""
+    trials = [each for each in study.get_trials(deepcopy=False) if "signature" in each.user_attrs]
+    latest = {each.user_attrs["signature"]: each for each in trials}
+    return [
+        signature
+        for signature, trial in latest.items()
+        if trial.state == TrialState.FAIL and trial.user_attrs.get("failure", {}).get("kind") == UNWANTED
+    ]
