@@ -10,7 +10,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from search import files, spaces, words
+from search import ctrl_c, files, spaces, words
 from search.checks import check_tracking
 from search.errors import ConfigError, SearchError, without_password
 from search.failures import EndNow, is_storage_full, storage_full
@@ -45,7 +45,8 @@ def main(typed: Sequence[str]) -> int:
         print(_help())
         return DONE
     try:
-        return _run(typed)
+        with ctrl_c.remembered():
+            return _run(typed)
     except (SearchError, DatasetError, ZooError) as error:
         print(without_password(str(error)), file=sys.stderr)
         return REFUSED
@@ -164,6 +165,7 @@ def _search(job: Job, console: "Console", began: float) -> int:
     password.check(tracking_uri(job.settings.tracking))
     if line := environment.warning():
         console.print(line, soft_wrap=True)
+    ctrl_c.check()
     with only_driver(job.study, job.settings.storage) as hold:
         study = ledger.open_study(job, hold.check)
         decider = Decider(study, job)
@@ -220,6 +222,7 @@ def _train(job: Job, decider: "Decider", tracker: "Tracker", meter: Meter, conso
     with cluster(job.settings.cluster, console.print) as room:
         from search.running.placing import run_trials
 
+        ctrl_c.check()
         board = Board(
             console,
             expected=decider.expected(),

@@ -285,7 +285,9 @@ def test_a_search_goes_on_and_ends_while_mlflow_is_away(home: Path, tmp_path: Pa
     space.write_text(ONE)
     shorter = (word.replace("epochs_per_stage=3", "epochs_per_stage=1") for word in SMALL[1:])
     small = (f"space={space}", *shorter)
-    code = "import sys; from search import run; run.DELIVERY_SECONDS = 1.0\nsys.exit(run.main(sys.argv[1:]))"
+    # The end waits for MLflow until that has been asked once
+    code = "import sys; from search import run; from search.recording import tracking\ntracking.MEETING_SECONDS = 0.0\n"
+    code += "sys.exit(run.main(sys.argv[1:]))"
     words = (*small, "tracking=http://127.0.0.1:9")
     environment = {**os.environ, "WAVEZOO_HOME": str(home)}
     answer = subprocess.run(

@@ -17,6 +17,7 @@ import ray
 from ray.exceptions import RayError
 from ray.experimental import internal_kv
 
+from search import ctrl_c
 from search.failures import EndNow
 
 PAUSE_SECONDS = 60.0  # how long the driver waits for its trials to save
@@ -58,6 +59,8 @@ class Halt:
             return
         self._waits = threading.get_ident()
         before = signal.signal(signal.SIGINT, self._interrupted)
+        if ctrl_c.was_typed():
+            self.ask(KeyboardInterrupt(), "interrupted")
         try:
             yield
         finally:
