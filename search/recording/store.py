@@ -55,9 +55,8 @@ def _make(file: Path) -> None:
     """Make a store's tables. Of two that do so at once the first one's stay: there may be runs in them already."""
     from mlflow import MlflowClient
 
-    with written_whole(
-        file, first=True
-    ) as part:  # tables that a kill left half-made could never be used again
+    # Tables that a kill left half-made could never be used again
+    with written_whole(file, first=True) as part:
         MlflowClient(address_of(part)).search_experiments()
 
 

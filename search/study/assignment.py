@@ -1,11 +1,9 @@
 """A trial that is handed out, and how it ended: what the decider and whoever runs or records trials tell each other."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-from search.outcome import OF_STATE, Outcome
+from search.outcome import Outcome
 from search.settings import TrialSettings
 
 __all__ = ["Assignment", "Ended"]
@@ -32,10 +30,3 @@ class Ended:
     outcome: Outcome
     kind: str = ""
     why: str = ""
-
-    @classmethod
-    def of(cls, number: int, settings: TrialSettings, state: str, attributes: Mapping[str, Any]) -> "Ended":
-        """Of a trial of the ledger that has ended: Optuna's name of its state, and what is noted of it."""
-        # A driver that was killed may have written why a trial failed, and not that it did
-        told = attributes.get("failure", {}) if state == "FAIL" else {}
-        return cls(Assignment(number, settings), OF_STATE[state], **told)

@@ -14,7 +14,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search import files
-from search.outcome import Outcome
+from search.outcome import FAILURE, OF_STATE, Outcome, failure_of
 from search.planning.grouping import kind
 from search.planning.job import Job
 from search.settings import TrialSettings
@@ -151,7 +151,7 @@ class Decider:
     def fail(self, number: int, kind: str, why: str) -> None:
         """The trial ended without a result. It is not tried again by this driver; the next one tries a grid's."""
         trial = self._live.pop(number)
-        trial.set_user_attr("failure", {"kind": kind, "why": why})
+        trial.set_user_attr(FAILURE, {"kind": kind, "why": why})
         self.study.tell(trial, state=TrialState.FAIL)
         self._stops.end(number, TrialState.FAIL)
 
@@ -159,7 +159,9 @@ class Decider:
         """How each training of this search ended last, in the order of the ledger."""
         found: dict[str, Ended] = {}
         for trial, settings in settings_of(self.study, ENDED):
-            ended = Ended.of(trial.number, settings, trial.state.name, trial.user_attrs)
+            state = trial.state.name
+            failure = failure_of(state, trial.user_attrs)
+            ended = Ended(Assignment(trial.number, settings), OF_STATE[state], *failure)
             if self._is_of_this_search(settings) and ended.kind != UNWANTED:
                 found[ended.assignment.signature] = ended
         return list(found.values())

@@ -19,6 +19,7 @@ from datasets.sqlite import address_of, file_of
 from datasets.whole import written_whole
 from search import files
 from search.errors import ConfigError
+from search.outcome import failure_of
 from search.planning.job import Job
 from search.settings import Settings, TrialSettings
 from search.study.chosen import make
@@ -179,5 +180,5 @@ def given_up(study: optuna.Study) -> list[str]:
     return [
         signature
         for signature, trial in latest.items()
-        if trial.state == TrialState.FAIL and trial.user_attrs.get("failure", {}).get("kind") == UNWANTED
+        if failure_of(trial.state.name, trial.user_attrs)[0] == UNWANTED
     ]

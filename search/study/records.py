@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from datasets.home import home
 from datasets.sqlite import address_of, file_of, is_missing
 from search.errors import SearchError, without_password
-from search.outcome import ENDS, OF_STATE, Outcome
+from search.outcome import ENDS, OF_STATE, Outcome, failure_of
 from search.planning.job import Job
 from search.planning.plan import meaning
 from search.settings import TrialSettings, digest
@@ -297,7 +297,7 @@ def _record(
         settings = TrialSettings.from_json(flat)
     except (ValueError, TypeError, KeyError) as error:
         return f"the settings of trial {number} can't be read: {error}"
-    failure = (told if state == "FAIL" else {}).get("failure", {"kind": "", "why": ""})
+    failed_by, why = failure_of(state, told)
     return Record(
         number=number,
         outcome=OF_STATE[state],
@@ -305,8 +305,8 @@ def _record(
         signature=told.get("signature") or settings.signature(),
         point=digest({**flat, "seed": None}),
         params=params,
-        kind=failure["kind"],
-        why=failure["why"],
+        kind=failed_by,
+        why=why,
         began=_time(began),
         ended=_time(ended),
         gpus=told.get(GPUS, 0.0),
