@@ -69,9 +69,13 @@ def test_the_same_protocol_over_other_clips_is_refused() -> None:
 
 
 def a_pair(
-    rng: np.random.Generator, shares: np.ndarray, clips: int, gains: float = 0.0, artists: int = 0
+    rng: np.random.Generator,
+    shares: np.ndarray,
+    clips: int,
+    ears: tuple[float, float] = (1.0, 1.0),
+    artists: int = 0,
 ) -> list[TagDifference]:
-    """Two networks of noise of their own; the first hears every tag `gains` deviations better."""
+    """Two networks of noise of their own; `ears`: by how many deviations each hears a tag."""
     names = tuple(f"a{number % artists}" if artists else "" for number in range(clips))
     labels = (rng.random((clips, len(shares))) < shares).astype(np.uint8)
     if artists:  # who has a tag at all has it on every other clip
@@ -83,7 +87,8 @@ def a_pair(
         split = SplitScores(tuple(map(str, range(clips))), names, labels.astype(np.uint8), heard, {})
         return ClipScores(tuple(f"t{tag}" for tag in range(len(shares))), {}, {"test": split}, {"test": 0.0})
 
-    return tag_differences([a_side(1.0 + gains)], [a_side(1.0)])
+    first, second = map(a_side, ears)
+    return tag_differences([first], [second])
 
 
 @pytest.mark.parametrize(("clips", "artists"), [(54, 0), (300, 20)])
@@ -99,7 +104,8 @@ def test_rare_tags_of_equal_networks_raise_no_more_false_alarms_than_they_say(
 
 def test_a_tag_that_few_clips_have_or_lack_is_not_judged_and_the_others_are() -> None:
     shares = np.array([0.003, 0.5, 0.997])
-    found = {each.tag: each for each in a_pair(np.random.default_rng(0), shares, 1_000, gains=2.0)}
+    right_and_wrong = (20.0, -20.0)  # of every clip
+    found = {each.tag: each for each in a_pair(np.random.default_rng(0), shares, 1_000, right_and_wrong)}
     assert {tag: each.verdict for tag, each in found.items()} == {"t0": TIE, "t1": "better", "t2": TIE}
     assert 0 < found["t0"].positives < 5
     assert 0 < 1_000 - found["t2"].positives < 5
