@@ -1,7 +1,5 @@
 """The plan before a search: what it lists, what it rejects, what it costs where, and how long it takes to say so."""
 
-import json
-import os
 import re
 import resource
 import shutil
@@ -12,32 +10,25 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from planned_jobs import EIGHT, a_job
 
-from search import files, spaces
+from search import files
 from search.errors import ConfigError
-from search.planning import data, estimates, plan, throughput
-from search.planning.estimates import Outlook
-from search.planning.hardware import KINDS, Machines, kind, machines
-from search.planning.job import Job, Rejected, Work
+from search.planning import plan, throughput
+from search.planning.hardware import Machines
+from search.planning.job import Rejected, Work
 from search.run import main
-from search.settings import Cluster
-from search.words import read_words
 
-EIGHT = Machines("NVIDIA H200", 8, None, 141 * 10**9, None)
 MIXED = '''"""Mixed: what of this can be trained?"""
 from search.spaces import Point
 GRID = [{"network": "samplecnn_m3_n3_s729"}, {"network": "samplecnn_m3_n99_s3"}, {"network": "crnm"},
         {"network": "samplecnn_m3_n4_s243", "filters": 12}]
+
+
 def sample(trial):
     name = trial.suggest_categorical("network", [point["network"] for point in GRID])
     return Point(name, {"first": trial.suggest_int("filters", 16, 64)} if "n4" in name else {})
 '''
-
-
-def a_job(*words: str, on: Machines | None = None) -> Job:
-    settings = read_words(["dataset=demo", "budget=small", "plan=true", *words])
-    limit = on.trial_bytes if on else None
-    return Job.of(settings, spaces.load(settings.space), data.find(settings), words, limit)
 
 
 def planned(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -201,86 +192,6 @@ def test_a_plan_for_another_cluster_says_what_it_takes_for_granted(
     assert "nothing is known of a Abacus: taken to be as fast as an A100" in said
 
 
-def test_a_gpu_that_was_timed_is_guessed_by_its_own_times_and_others_by_their_memory() -> None:
-    def guess(device: str) -> float:
-        return estimates._guess(Machines(device, 1, None, None, None), "float32")
-
-    h100, h200, a100, unknown = map(guess, ("NVIDIA H100", "NVIDIA H200", "NVIDIA A100", "Abacus"))
-    assert (h100, h200) == pytest.approx((3.9e12, 4.0e12))
-    assert a100 == unknown == pytest.approx(3.9e12 * 1555 / 3350)
-
-
-def test_a_gpu_is_known_by_the_words_of_its_name() -> None:
-    assert kind("NVIDIA H200") == KINDS["H200"]
-    assert kind("NVIDIA A100-SXM4-80GB") == KINDS["A100 80GB"]
-    assert kind("NVIDIA A100-SXM4-40GB") == KINDS["A100"]
-    assert kind("NVIDIA H100 PCIe") == KINDS["H100 PCIE"]
-    assert kind("Abacus") is None
-
-
-@pytest.mark.usefixtures("fresh_home")
-def test_more_gpus_shorten_the_wall_time_and_not_the_gpu_hours() -> None:
-    job = a_job("space=table2", "budget=paper")
-    one = estimates.outlook(job, job.grid(), 42, replace(EIGHT, gpus=1))
-    eight = estimates.outlook(job, job.grid(), 42, EIGHT)
-    assert one.device_seconds == eight.device_seconds == pytest.approx(one.wall_seconds)
-    assert eight.wall_seconds == pytest.approx(one.wall_seconds / 8)
-    many = estimates.outlook(job, job.grid(), 42, replace(EIGHT, gpus=1000))
-    assert many.wall_seconds == max(estimates.seconds(work, EIGHT) for work in job.grid())
-
-
-@pytest.mark.usefixtures("fresh_home")
-def test_an_estimate_is_rough_at_first_and_surer_with_every_training() -> None:
-    job = a_job("space=smoke")
-    work = next(each for each in job.grid() if each.family == "samplecnn")
-    assert estimates.factor(work, EIGHT) == estimates.GUESSED
-
-    def after(family: str, seconds: float, size: int) -> float:
-        throughput.note(EIGHT.device, family, work.training, 0.0, seconds, size)
-        throughput._notes.cache_clear()
-        return estimates.factor(work, EIGHT)
-
-    assert after("crnn", 10.0, 1) == estimates.TIMED_OTHERS
-    assert after("samplecnn", 10.0, 100 * work.multiply_adds) == estimates.TIMED_OTHERS  # of another size
-    assert after("samplecnn", 10.0, work.multiply_adds) == estimates.TIMED_ONCE
-    assert after("samplecnn", 10.0, work.multiply_adds) == estimates.TIMED
-    assert after("samplecnn", 20.0, work.multiply_adds) == pytest.approx(2.0)
-    expected = work.training + throughput.EVALUATION_SHARE * work.evaluation
-    assert estimates.seconds(work, EIGHT) == pytest.approx(
-        estimates.OVERHEAD_SECONDS + 10.0 * expected / work.training
-    )
-
-
-@pytest.mark.usefixtures("fresh_home")
-def test_a_cycle_is_planned_to_its_end() -> None:
-    job = a_job("space=table2", "budget=fast", "dataset=mtat", "budget.epochs_per_stage=100")
-    work = job.grid()[0]
-    assert work.epochs == 100
-    assert estimates.factor(work, EIGHT) == estimates.GUESSED  # its end is known
-
-
-@pytest.mark.usefixtures("fresh_home")
-def test_fewer_digits_are_planned_as_quicker() -> None:
-    def seconds(precision: str) -> float:
-        job = a_job(
-            "space=table2", "budget=paper", "dataset=mtat", "cluster.gpus=1", f"budget.precision={precision}"
-        )
-        work = next(each for each in job.grid() if each.trial.network == "samplecnn_m3_n9_s3")
-        return estimates.seconds(work, EIGHT)
-
-    assert seconds("bf16") < 0.3 * seconds("float32")
-    assert seconds("bf16") < seconds("tf32") < seconds("float32")
-
-
-@pytest.mark.usefixtures("fresh_home")
-def test_small_networks_wait_for_the_start_of_their_kernels() -> None:
-    job = a_job("space=table2", "budget=paper", "dataset=mtat")
-    work = next(each for each in job.grid() if each.trial.network == "samplecnn_m3_n3_s729")
-    updates = 40 * (work.segments_per_epoch // 23)
-    assert work.updates == updates
-    assert estimates.seconds(work, EIGHT) >= updates * estimates.GPU_STEP_SECONDS
-
-
 @pytest.mark.usefixtures("fresh_home")
 def test_a_sampled_space_is_planned_from_points_that_are_always_the_same(
     capsys: pytest.CaptureFixture[str],
@@ -338,18 +249,6 @@ def test_a_full_disk_is_told_before_the_search(
 
 
 @pytest.mark.usefixtures("fresh_home")
-def test_the_disk_that_a_search_takes_grows_with_its_networks_and_trials() -> None:
-    job = a_job("space=table2", "seeds=2")
-    works = job.grid()
-    assert estimates.outlook(job, works, 84, EIGHT).disk_bytes > 84 * 2 * 4 * min(w.parameters for w in works)
-    assert (
-        estimates.outlook(job, works[:42], 42, EIGHT).disk_bytes
-        < estimates.outlook(job, works, 84, EIGHT).disk_bytes
-    )
-    assert estimates.outlook(job, [], 0, EIGHT).disk_bytes == 0
-
-
-@pytest.mark.usefixtures("fresh_home")
 def test_options_without_a_closed_form_are_planned_without_torch(tmp_path: Path) -> None:
     space = tmp_path / "crnns.py"
     space.write_text(
@@ -386,16 +285,3 @@ def test_a_plan_takes_under_two_seconds_and_loads_nothing_heavy(
     words = [f"space={space}", "dataset=mtat", "cluster.gpus=8", "cluster.address=10.0.0.1:6379"]
     # Processor seconds, of the best of three: what others do on the machine does not count.
     assert min(assert_quick_and_lean(words, heavy) for _ in range(3)) < 2.0
-
-
-def test_the_outlook_of_nothing_is_nothing() -> None:
-    nothing = Outlook(0, 0, 0.0, 0.0, 0.0, 0.0, 1, 0)
-    assert nothing.least_wall_seconds == nothing.most_wall_seconds == 0.0
-
-
-def test_this_machine_is_planned_with_what_it_has() -> None:
-    here = machines(Cluster())
-    assert here.assumed == ""
-    assert here.memory_bytes
-    assert here.cpus == len(os.sched_getaffinity(0))
-    assert json.dumps(here.gpus)
